@@ -1,1 +1,3 @@
-//! Being built.
+//! The journal of mq: the storage seam, records, frames, segments, the log, snapshots, recovery, compaction.
+
+pub mod storage;

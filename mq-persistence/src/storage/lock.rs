@@ -1,0 +1,103 @@
+//! The lock that gives a data directory one owner.
+//!
+//! It is an advisory lock on an open file: it dies with its handle, so with the process, however that ends. Two handles in one
+//! process exclude each other as well. The file's text says who the owner is; only the lock itself says whether there is one.
+//!
+//! Invariant: when [`take`] returns, the name led to the locked file after the lock was had. Without that look, one process could
+//! hold a file already removed while a second locks the file that took its place.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::{LockRefusal, StorageLock};
+
+/// How often a lock file that was replaced under us is looked for again before giving up.
+const ATTEMPTS_MAX: usize = 8;
+/// How much of a foreign lock file is read for its owner's text.
+const OWNER_LEN_MAX: usize = 1024;
+
+/// A lock that is held.
+#[derive(Debug)]
+struct HeldLock {
+    directory: Arc<File>,
+    name: String,
+    file: File,
+}
+
+/// Locks the file `name` in `directory` and writes `owner` into it.
+pub(super) fn take(
+    directory: &Arc<File>,
+    name: &str,
+    owner: &str,
+) -> Result<Box<dyn StorageLock>, LockRefusal> {
+    for _ in 0..ATTEMPTS_MAX {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::from(
+            rustix::fs::openat(directory.as_ref(), name, flags, Mode::from_raw_mode(0o600))
+                .map_err(io::Error::from)?,
+        );
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the lock is not a regular file",
+            )
+            .into());
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockRefusal::Held {
+                    owner: owner_text(&file),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let lock = HeldLock {
+            directory: Arc::clone(directory),
+            name: name.to_owned(),
+            file,
+        };
+        if lock.verify()? {
+            lock.write_owner(owner)?;
+            return Ok(Box::new(lock));
+        }
+    }
+    Err(io::Error::other("the lock file is being replaced again and again").into())
+}
+
+/// What the present owner wrote; empty when nothing could be read, for it only decorates a refusal.
+fn owner_text(file: &File) -> String {
+    let mut text = vec![0; OWNER_LEN_MAX];
+    let len = file.read_at(&mut text, 0).unwrap_or(0);
+    text.truncate(len);
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+impl HeldLock {
+    /// Overwrites first and cuts then, so that who reads meanwhile finds some owner and not an empty file.
+    fn write_owner(&self, owner: &str) -> io::Result<()> {
+        self.file.write_all_at(owner.as_bytes(), 0)?;
+        self.file.set_len(owner.len() as u64)?;
+        self.file.sync_data()
+    }
+}
+
+impl StorageLock for HeldLock {
+    fn verify(&self) -> io::Result<bool> {
+        let locked = self.file.metadata()?;
+        match rustix::fs::statat(
+            self.directory.as_ref(),
+            self.name.as_str(),
+            AtFlags::SYMLINK_NOFOLLOW,
+        ) {
+            Ok(named) => Ok(named.st_ino == locked.ino() && named.st_dev == locked.dev()),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
