@@ -1,1 +1,21 @@
-//! Being built.
+//! The rules of mq: what a message is, what may happen to it, and the one state machine that decides.
+//!
+//! No I/O, threads, clock or randomness: time, identity and a seed are inputs. Read in this order: [`message`], [`state`],
+//! [`command`], [`event`], [`manager`], [`backend`].
+
+pub mod backend;
+pub mod command;
+pub mod event;
+pub mod id;
+pub mod image;
+pub mod key;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod pending;
+pub mod retry;
+pub mod ring;
+pub mod state;
+mod sync;
+pub mod time;
+pub mod view;

@@ -1,0 +1,150 @@
+//! What happened: the only thing that is journalled, and the only thing that changes the queue manager's state.
+//!
+//! Invariants: an event says everything `apply` needs (no clock, no randomness, no configuration), so that the same
+//! `apply` runs live and in recovery. The events of one command stand in one frame: all or none.
+
+use crate::id::{Incarnation, KindId, QueueId, Seq};
+use crate::key::KeyHash;
+use crate::message::{Priority, Sealed};
+use crate::name::{KindName, QueueName};
+use crate::state::{StoredState, Tail};
+use crate::time::{StoreTime, Timestamp};
+
+/// One journalled fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variants are the common ones, and events live in reused buffers"
+)]
+pub enum Event {
+    /// The store was opened. Whatever was leased is now a suspect; a suspect that had its solo run crashed in it.
+    Opened {
+        /// The number of this opening.
+        incarnation: Incarnation,
+    },
+    /// The store was closed in order: nothing that was leased becomes a suspect.
+    Closed,
+    /// A queue was used for the first time.
+    QueueDefined {
+        /// Its number from now on.
+        id: QueueId,
+        /// Its name.
+        name: QueueName,
+    },
+    /// A kind was used for the first time.
+    KindDefined {
+        /// Its number from now on.
+        id: KindId,
+        /// Its name.
+        name: KindName,
+    },
+    /// A queue was paused or resumed by a user.
+    QueuePaused {
+        /// Which.
+        queue: QueueId,
+        /// From now on.
+        paused: bool,
+    },
+    /// A message entered the store.
+    Enqueued(Enqueued),
+    /// A message was handed out. Written before its handler starts, not synced.
+    CheckedOut {
+        /// Which.
+        seq: Seq,
+        /// The how-manieth hand-out it is.
+        delivery: u32,
+        /// It is the one suspect running.
+        solo: bool,
+    },
+    /// A lease came back without its handler having started: as if it had not been handed out.
+    Returned {
+        /// Which.
+        seq: Seq,
+        /// Of which hand-out.
+        delivery: u32,
+    },
+    /// A message has a new state, place, payload or tail.
+    Changed(Changed),
+    /// A message left the store for good: completed without retention, retention over, purged, superseded.
+    Finished {
+        /// Which.
+        seq: Seq,
+    },
+}
+
+/// A new message, with everything decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// Its place among all enqueues.
+    pub seq: Seq,
+    /// Milliseconds in its id: when it was enqueued.
+    pub at: Timestamp,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its kind.
+    pub kind: KindId,
+    /// Its urgency.
+    pub priority: Priority,
+    /// [`StoredState::Pending`] or [`StoredState::Held`].
+    pub state: StoredState,
+    /// Its place in line: its own `seq`, or that of the message it replaces.
+    pub order: u64,
+    /// When it joined the line: `at`, or that of the message it replaces.
+    pub joined: Timestamp,
+    /// Dead if not started by then.
+    pub expires: Option<StoreTime>,
+    /// Idempotency key, and until when it answers with this message.
+    pub idempotency: Option<(KeyHash, StoreTime)>,
+    /// Dedup key held while the message lives.
+    pub dedup: Option<KeyHash>,
+    /// Waits until the message that holds its dedup key now is over.
+    pub behind: Option<Seq>,
+    /// Ordering key.
+    pub ordering: Option<KeyHash>,
+    /// A dead message keeps blocking its ordering key.
+    pub halt_on_dead: bool,
+    /// Identity of the payload; zero without idempotency or dedup key.
+    pub payload: KeyHash,
+    /// Failure budget of its own.
+    pub failures_max: Option<u32>,
+    /// How long it is kept after completion, in milliseconds of store time.
+    pub retain_ms: Option<u64>,
+    /// Bytes of its envelope.
+    pub size: u32,
+    /// The envelope on its way into the journal; `None` in replay, because the rules never look inside.
+    pub sealed: Option<Sealed>,
+}
+
+/// The new facts of an existing message. Every field is the value from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Which.
+    pub seq: Seq,
+    /// Its state.
+    pub state: StoredState,
+    /// Whether it goes on being held by whoever leased it.
+    pub lease: LeaseAfter,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its urgency.
+    pub priority: Priority,
+    /// Its place in line.
+    pub order: u64,
+    /// When it joined the line.
+    pub joined: Timestamp,
+    /// Bytes of its envelope.
+    pub size: u32,
+    /// Counters, history, checkpoint, result.
+    pub tail: Box<Tail>,
+    /// A new envelope, if it was edited; `None` in replay.
+    pub sealed: Option<Sealed>,
+}
+
+/// What a change does to the lease of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseAfter {
+    /// It ends, if there is one.
+    Ended,
+    /// It stays, if there is one.
+    Kept,
+}

@@ -1,0 +1,202 @@
+//! One answer that will come: `.await` it or `.wait()` for it.
+//!
+//! Invariants: the [`Promise`] is kept exactly once or broken by dropping it, and a broken promise wakes the waiter
+//! too. Dropping a [`Pending`] takes nothing back: what was asked for still happens.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// The side that owed the answer went away without giving it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the engine stopped before it could answer; whether the request took effect is decided when the store is opened again"
+)]
+pub struct Abandoned;
+
+/// Work that a blocking waiter can do itself to bring its answer nearer, such as committing its own frame.
+pub trait Drive: Send + Sync + 'static {
+    /// Works until `is_done` says so or until nothing useful is left to do; then the waiter parks.
+    fn drive(&self, is_done: &dyn Fn() -> bool);
+}
+
+enum Cell<T> {
+    Empty,
+    Waiting(Waker),
+    Kept(T),
+    Broken,
+    Taken,
+}
+
+struct Shared<T> {
+    cell: Mutex<Cell<T>>,
+    changed: Condvar,
+}
+
+/// The waiting side.
+#[must_use = "an answer is still to come: `.await` it, or `.wait()` for it"]
+pub struct Pending<T> {
+    shared: Arc<Shared<T>>,
+    driver: Option<Arc<dyn Drive>>,
+}
+
+/// The answering side.
+#[must_use = "a promise that is dropped is broken"]
+pub struct Promise<T> {
+    shared: Option<Arc<Shared<T>>>,
+}
+
+impl<T> Pending<T> {
+    /// A promise and the side that waits for it.
+    pub fn new() -> (Promise<T>, Self) {
+        let shared = Arc::new(Shared {
+            cell: Mutex::new(Cell::Empty),
+            changed: Condvar::new(),
+        });
+        (
+            Promise {
+                shared: Some(Arc::clone(&shared)),
+            },
+            Self {
+                shared,
+                driver: None,
+            },
+        )
+    }
+
+    /// An answer that is there already.
+    pub fn ready(value: T) -> Self {
+        let shared = Arc::new(Shared {
+            cell: Mutex::new(Cell::Kept(value)),
+            changed: Condvar::new(),
+        });
+        Self {
+            shared,
+            driver: None,
+        }
+    }
+
+    /// Lets [`Pending::wait`] call `driver` before it parks.
+    pub fn driven_by(mut self, driver: Arc<dyn Drive>) -> Self {
+        self.driver = Some(driver);
+        self
+    }
+
+    /// Whether the answer is there (or the promise broken).
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(*self.shared.cell.lock(), Cell::Kept(_) | Cell::Broken)
+    }
+
+    /// Blocks this thread until the answer is there. Never call it on a thread of an async runtime.
+    ///
+    /// # Errors
+    /// [`Abandoned`] if the promise was broken.
+    pub fn wait(self) -> Result<T, Abandoned> {
+        self.help();
+        let mut cell = self.shared.cell.lock();
+        loop {
+            if let Some(done) = take(&mut cell) {
+                return done;
+            }
+            self.shared.changed.wait(&mut cell);
+        }
+    }
+
+    /// As [`Pending::wait`], but gives itself back when `limit` has passed.
+    ///
+    /// # Errors
+    /// `Err(self)` after `limit`; what was asked for still happens.
+    pub fn wait_for(self, limit: Duration) -> Result<Result<T, Abandoned>, Self> {
+        self.help();
+        {
+            let mut cell = self.shared.cell.lock();
+            loop {
+                if let Some(done) = take(&mut cell) {
+                    return Ok(done);
+                }
+                if self.shared.changed.wait_for(&mut cell, limit).timed_out() {
+                    break;
+                }
+            }
+        }
+        Err(self)
+    }
+
+    fn help(&self) {
+        if let Some(driver) = self.driver.as_ref().filter(|_| !self.is_done()) {
+            driver.drive(&|| self.is_done());
+        }
+    }
+}
+
+fn take<T>(cell: &mut Cell<T>) -> Option<Result<T, Abandoned>> {
+    match std::mem::replace(cell, Cell::Taken) {
+        Cell::Kept(value) => Some(Ok(value)),
+        Cell::Broken | Cell::Taken => Some(Err(Abandoned)),
+        waiting @ (Cell::Empty | Cell::Waiting(_)) => {
+            *cell = waiting;
+            None
+        }
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Abandoned>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut cell = self.shared.cell.lock();
+        if let Some(done) = take(&mut cell) {
+            return Poll::Ready(done);
+        }
+        let same = matches!(&*cell, Cell::Waiting(waker) if waker.will_wake(context.waker()));
+        if !same {
+            *cell = Cell::Waiting(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Promise<T> {
+    /// Gives the answer and wakes whoever waits.
+    pub fn keep(mut self, value: T) {
+        if let Some(shared) = self.shared.take() {
+            settle(&shared, Cell::Kept(value));
+        }
+    }
+}
+
+fn settle<T>(shared: &Shared<T>, end: Cell<T>) {
+    let before = std::mem::replace(&mut *shared.cell.lock(), end);
+    shared.changed.notify_all();
+    if let Cell::Waiting(waker) = before {
+        waker.wake();
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            settle(&shared, Cell::Broken);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("is_done", &self.is_done())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Promise<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,218 @@
+//! What a message can be, and how an attempt can end.
+//!
+//! On disk stands a [`StoredState`]; `Scheduled`, `Ready`, `Blocked` and `Leased` are derived from it, from the time,
+//! from the message's keys and from who holds it. docs/message-lifecycle.md has the whole table.
+
+use bytes::Bytes;
+
+use crate::id::{LeaseToken, MessageId, Seq};
+use crate::name::Label;
+use crate::time::{StoreTime, Timestamp};
+
+/// State as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for its due time.
+    Scheduled {
+        /// When it becomes ready.
+        due: Timestamp,
+    },
+    /// May be handed out at any moment.
+    Ready,
+    /// Would be ready, but an earlier message of its ordering key, or the running one of its dedup key, comes first.
+    Blocked {
+        /// The message it waits for.
+        by: MessageId,
+    },
+    /// Handed out.
+    Leased {
+        /// The lease.
+        token: LeaseToken,
+    },
+    /// Set aside by a user under a label, invisible to processing.
+    Held {
+        /// The label.
+        label: Label,
+    },
+    /// Done, kept for its retention.
+    Completed {
+        /// In which way.
+        how: Completion,
+    },
+    /// Given up, kept until it is replayed or purged.
+    Dead {
+        /// Why.
+        reason: DeadReason,
+    },
+    /// Replaced while running; whatever its handler answers is discarded.
+    Superseded {
+        /// The message that replaced it.
+        by: MessageId,
+    },
+}
+
+/// State as it stands in an event and on disk; a lease is recorded apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredState {
+    /// Waits, for its due time, its turn or a worker.
+    Pending {
+        /// Not before this moment; [`Timestamp::from_ms`]`(0)` for at once.
+        due: Timestamp,
+    },
+    /// Set aside.
+    Held {
+        /// The label.
+        label: Label,
+        /// Due time to go on with when it is released.
+        due: Timestamp,
+    },
+    /// Done and kept.
+    Completed {
+        /// In which way.
+        how: Completion,
+        /// Kept until then.
+        until: StoreTime,
+    },
+    /// Given up and kept.
+    Dead {
+        /// Why.
+        reason: DeadReason,
+        /// When, for people.
+        at: Timestamp,
+    },
+    /// Replaced while running.
+    Superseded {
+        /// By this message.
+        by: Seq,
+    },
+}
+
+/// How a completed message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Completion {
+    /// Its handler succeeded.
+    Succeeded,
+    /// Its handler found that there is nothing to do any more.
+    Discarded,
+    /// A user or a handler cancelled it.
+    Cancelled,
+}
+
+/// Why a message is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeadReason {
+    /// Its failure budget is spent.
+    BudgetSpent,
+    /// Its handler said so.
+    DeadLettered,
+    /// Its payload could not be decoded.
+    Undecodable,
+    /// It took the process down in three solo runs.
+    Crashed,
+    /// It did not start within its time to live.
+    Expired,
+}
+
+impl DeadReason {
+    /// The word in JSON, metrics and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BudgetSpent => "budget_spent",
+            Self::DeadLettered => "dead_lettered",
+            Self::Undecodable => "undecodable",
+            Self::Crashed => "crashed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// How one attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The handler succeeded.
+    Succeeded,
+    /// Error, timeout or panic: counts against the failure budget.
+    Failed,
+    /// The handler asked to be called later; costs nothing.
+    Snoozed,
+    /// A stop or deploy came in between; costs nothing.
+    Interrupted,
+    /// Cancelled while running.
+    Cancelled,
+    /// Its lease ran out: counts against the failure budget.
+    LeaseExpired,
+    /// The process died while it ran. Counts only if it ran as a suspect, alone among suspects.
+    Crashed,
+    /// Nothing to do any more.
+    Discarded,
+    /// Given up by the handler.
+    DeadLettered,
+}
+
+impl Outcome {
+    /// The word in JSON, metrics and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Snoozed => "snoozed",
+            Self::Interrupted => "interrupted",
+            Self::Cancelled => "cancelled",
+            Self::LeaseExpired => "lease_expired",
+            Self::Crashed => "crashed",
+            Self::Discarded => "discarded",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
+/// What went wrong in an attempt, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// Type or class of the error, such as `Declined`; at most 256 bytes, cut beyond.
+    pub error_type: String,
+    /// The error with its chain of causes; at most 4 KiB, cut beyond.
+    pub text: String,
+}
+
+/// One attempt in a message's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which delivery it was.
+    pub delivery: u32,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong, if something did.
+    pub failure: Option<Failure>,
+}
+
+/// Everything about a message that changes after its enqueue, except state, place and payload.
+///
+/// One tail record supersedes the former one, so it is always whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Failures against the budget.
+    pub failures: u32,
+    /// Crashes in solo runs.
+    pub crashes: u32,
+    /// Snoozes.
+    pub snoozes: u32,
+    /// Interruptions.
+    pub interruptions: u32,
+    /// Replays out of the dead letters.
+    pub replays: u32,
+    /// The last attempts, oldest first, at most [`crate::limits::HISTORY_LEN_MAX`].
+    pub history: Vec<Attempt>,
+    /// What the handler saved to go on from.
+    pub checkpoint: Option<Bytes>,
+    /// What the handler returned, if results are kept.
+    pub result: Option<Bytes>,
+    /// A user asked the running handler to stop.
+    pub cancel_requested: bool,
+    /// A remark of a handler or user, such as "ask the customer".
+    pub note: Option<String>,
+}
