@@ -1,0 +1,200 @@
+//! One command of another program: printable as it would be typed, run with its output passed through.
+//!
+//! A test run's closing lines are added up on the way, so that the whole check can end with one total. Nothing is
+//! captured or reordered: what a person sees is what the command printed.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::ops::AddAssign;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+/// A command line with its environment.
+#[derive(Clone, Debug)]
+pub(crate) struct Invocation {
+    environment: Vec<(&'static str, &'static str)>,
+    arguments: Vec<String>,
+}
+
+impl Invocation {
+    /// `cargo ARGUMENTS…`, with the cargo found on the path so that `+toolchain` works.
+    pub(crate) fn cargo(arguments: &[&str]) -> Invocation {
+        let words = arguments.iter().map(|word| (*word).to_owned());
+        Invocation {
+            environment: Vec::new(),
+            arguments: words.collect(),
+        }
+    }
+
+    /// Appends arguments.
+    pub(crate) fn arguments(mut self, more: &[&str]) -> Invocation {
+        self.arguments
+            .extend(more.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Sets environment variables of the command.
+    pub(crate) fn environment(mut self, variables: &[(&'static str, &'static str)]) -> Invocation {
+        self.environment.extend_from_slice(variables);
+        self
+    }
+
+    /// The command, ready to spawn, in `folder`.
+    pub(crate) fn command(&self, folder: &Path) -> Command {
+        let mut command = Command::new("cargo");
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().copied())
+            .current_dir(folder)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command with its output passed through.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not exit with 0.
+    pub(crate) fn run(&self, folder: &Path) -> anyhow::Result<()> {
+        let status = self
+            .command(folder)
+            .status()
+            .with_context(|| format!("start {self}"))?;
+        if !status.success() {
+            bail!("{self}: {status}");
+        }
+        Ok(())
+    }
+
+    /// Runs a test command with its output passed through, and adds up the tests it reports.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not exit with 0.
+    pub(crate) fn run_tests(&self, folder: &Path) -> anyhow::Result<TestCount> {
+        let mut command = self.command(folder);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {self}"))?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("the child's output was piped")?;
+        let count = pass_through(BufReader::new(stdout), io::stdout())?;
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("{self}: {status}");
+        }
+        Ok(count)
+    }
+
+    /// Whether the command exits with 0; what it prints is dropped.
+    pub(crate) fn succeeds(&self, folder: &Path) -> bool {
+        let mut command = self.command(folder);
+        let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+        silent.status().is_ok_and(|status| status.success())
+    }
+}
+
+impl fmt::Display for Invocation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.environment {
+            write!(out, "{name}={} ", quoted(value))?;
+        }
+        write!(out, "cargo")?;
+        for word in &self.arguments {
+            write!(out, " {}", quoted(word))?;
+        }
+        Ok(())
+    }
+}
+
+fn quoted(word: &str) -> String {
+    if word.contains([' ', '*', '\'']) {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    } else {
+        word.to_owned()
+    }
+}
+
+/// How many tests ran, as the test runner counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TestCount {
+    /// Tests that passed.
+    pub(crate) passed: u64,
+    /// Tests that failed.
+    pub(crate) failed: u64,
+}
+
+impl AddAssign for TestCount {
+    fn add_assign(&mut self, other: TestCount) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+fn pass_through(mut output: impl BufRead, mut to: impl Write) -> io::Result<TestCount> {
+    let mut total = TestCount::default();
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line)? > 0 {
+        to.write_all(&line)?;
+        if let Some(count) = closing_line(&String::from_utf8_lossy(&line)) {
+            total += count;
+        }
+        line.clear();
+    }
+    Ok(total)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; …`.
+fn closing_line(line: &str) -> Option<TestCount> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut count = TestCount::default();
+    for part in counts.split(';') {
+        match part.trim().split_once(' ') {
+            Some((number, "passed")) => count.passed = number.parse().ok()?,
+            Some((number, "failed")) => count.failed = number.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_a_test_run_are_added_up() {
+        let output = "running 3 tests\n\
+            test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+        let mut seen = Vec::new();
+        let count = pass_through(output.as_bytes(), &mut seen).unwrap();
+        assert_eq!(seen, output.as_bytes());
+        assert_eq!(
+            count,
+            TestCount {
+                passed: 7,
+                failed: 2
+            }
+        );
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(closing_line("test result_is_kept ... ok"), None);
+        assert_eq!(closing_line("3 passed; 0 failed"), None);
+    }
+
+    #[test]
+    fn a_command_is_printed_as_it_would_be_typed() {
+        let command = Invocation::cargo(&["test", "--test", "loom_*"])
+            .environment(&[("RUSTFLAGS", "--cfg loom")]);
+        assert_eq!(
+            command.to_string(),
+            "RUSTFLAGS='--cfg loom' cargo test --test 'loom_*'"
+        );
+    }
+}
