@@ -409,7 +409,7 @@ pub enum Notice {
         /// The lease.
         token: LeaseToken,
     },
-    /// The lease ran out or the message was superseded: whatever the handler answers is refused.
+    /// The lease ran out: whatever the handler answers is refused.
     LeaseLost {
         /// The pool that held the lease.
         pool: PoolId,

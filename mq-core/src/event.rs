@@ -21,6 +21,8 @@ pub enum Event {
     Opened {
         /// The number of this opening.
         incarnation: Incarnation,
+        /// When: the crash of each suspect stands in its history under this time.
+        at: Timestamp,
     },
     /// The store was closed in order: nothing that was leased becomes a suspect.
     Closed,

@@ -44,7 +44,8 @@ pub enum ImageRecord {
     },
     /// A message, by ascending sequence.
     Message(MessageImage),
-    /// An idempotency key that answers for a message which has left the store.
+    /// An idempotency key within its window, whether its message is still in the store or not: `idempotency` in the
+    /// facts of an image's messages is `None`.
     Key {
         /// The key.
         hash: KeyHash,
