@@ -1,3 +1,22 @@
 //! The journal of mq: the storage seam, records, frames, segments, the log, snapshots, recovery, compaction.
+//!
+//! From bytes to a store: [`fields`](self) → [`record`] → [`frame`] → [`segment`] → [`log`]; back: [`recovery`] → [`open`]. The layout of
+//! every byte: docs/journal-format.md.
 
+pub mod checksum;
+pub mod envelope;
+pub mod error;
+mod fields;
+pub mod frame;
+pub mod identity;
+pub mod log;
+pub mod lsn;
+pub mod record;
+pub mod segment;
 pub mod storage;
+
+pub use error::{DecodeError, JournalError};
+pub use frame::{Frame, PlaceChange, Relocation};
+pub use identity::Identity;
+pub use log::Written;
+pub use lsn::Lsn;
