@@ -48,10 +48,7 @@ const SHUTTLE: Environment = &[
     ("RUSTFLAGS", "--cfg shuttle"),
     ("CARGO_TARGET_DIR", "target/shuttle"),
 ];
-const MIRI: Environment = &[
-    ("MIRIFLAGS", "-Zmiri-many-seeds=0..8"),
-    ("CARGO_TARGET_DIR", "target/miri"),
-];
+const MIRI: Environment = &[("CARGO_TARGET_DIR", "target/miri")];
 
 const STEPS: &[Step] = &[
     Step {
