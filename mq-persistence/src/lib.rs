@@ -11,8 +11,12 @@ pub mod frame;
 pub mod identity;
 pub mod log;
 pub mod lsn;
+pub mod pins;
+pub mod places;
 pub mod record;
 pub mod segment;
+pub mod snapshot;
+pub mod spares;
 pub mod storage;
 
 pub use error::{DecodeError, JournalError};

@@ -1,0 +1,357 @@
+//! Segments made ready before the log needs them, and how much room that leaves.
+//!
+//! A spare is a file whose every byte has been written once, whose header (number, salt) and name are durable. Taking one costs the
+//! log no I/O, and writing to it needs no new space: a full disk cannot stop what is written into spares.
+//!
+//! Invariants:
+//! 1. Numbers ascend in the order in which segments are taken, with gaps: a spare that was passed over, because a frame was too large
+//!    for it or another was made meanwhile, is raw material again and gets a new number.
+//! 2. A file named `spare-…` is never part of the journal. A segment on its way to being a spare loses its journal name durably before
+//!    its header is touched, and gets the new one when the new header is durable.
+//! 3. Only whole segments of this store and of this format version are recycled; anything else is removed and made anew.
+//! 4. A disk that is full fails the making of a spare, not the journal: the state is *low*, callers refuse new messages, and what
+//!    settles is written into the spares in reserve.
+//!
+//! What it does not do: decide which segments are free (the keeper does), write frames, wait, run a thread.
+
+mod make;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mq_core::time::Timestamp;
+use parking_lot::Mutex;
+
+use crate::error::JournalError;
+use crate::pins::{SegmentFile, Segments};
+use crate::storage::{Storage, StorageFile};
+use make::Filling;
+
+pub use make::Trouble;
+
+/// Journal bytes per byte of the next segment: a store of 8 MiB has segments of 1 MiB, one of 512 MiB has the largest.
+const SEGMENTS_PER_JOURNAL: u64 = 8;
+/// Segments made on the spot, when the log finds no spare, are no larger than this unless a frame needs it: somebody waits.
+const ON_THE_SPOT_SIZE_MAX: u32 = 4 << 20;
+/// Freed segments kept for later beside the spares; what goes beyond is removed.
+const MATERIAL_LEN_MAX: usize = 4;
+
+/// What a pool has to know. Sizes are whole segments, header included.
+#[derive(Clone, Copy, Debug)]
+pub struct SpareOptions {
+    /// Size of the first segments.
+    pub size_first: u32,
+    /// Size that segments grow to.
+    pub size_max: u32,
+    /// Spares kept ready.
+    pub count: usize,
+    /// Whether the file system overwrites in place. Where it does not, writing ahead is pointless and nothing is recycled.
+    pub in_place: bool,
+    /// Random bits, drawn anew at each opening: the salts of all segments made until the next one come from them.
+    pub salt_seed: u64,
+    /// When the store was opened, for the headers.
+    pub opened: Timestamp,
+}
+
+/// A segment ready to be written, already among the [`Segments`] of the store.
+#[derive(Debug)]
+pub struct Spare {
+    /// Number, size, salt, name.
+    pub segment: Arc<SegmentFile>,
+    /// Open for writing.
+    pub file: Arc<dyn StorageFile>,
+}
+
+/// What one step of preparing did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// There are enough spares: nothing was done.
+    Enough,
+    /// Part of a spare was made; call again.
+    Progress,
+    /// The disk is full: nothing was done. Freeing segments, or space, helps.
+    DiskLow,
+}
+
+/// How much can be written for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Bytes in spares.
+    pub free_spare_bytes: u64,
+    /// Space is so scarce that only what frees it may be written: no new messages.
+    pub low: bool,
+    /// Size of the largest spare: a larger frame needs space from the file system.
+    pub spare_size_max: u32,
+}
+
+/// The spares of one store. See the head of this file.
+#[derive(Debug)]
+pub struct SparePool {
+    storage: Arc<dyn Storage>,
+    segments: Arc<Segments>,
+    options: SpareOptions,
+    state: Mutex<State>,
+    /// The spare being written. Its lock is held during I/O; `state` never is.
+    filling: Mutex<Option<Filling>>,
+}
+
+#[derive(Debug)]
+struct State {
+    ready: VecDeque<Spare>,
+    material: Vec<Material>,
+    next_number: u32,
+    taken_number: u32,
+    size_next: u32,
+    starved: u64,
+    scarce: bool,
+    /// Bytes that the next snapshot will need, and those written ahead for it.
+    snapshot_need: u64,
+    snapshot_room: u64,
+}
+
+/// A file that may become a spare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Material {
+    /// Its name now.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u32,
+}
+
+impl SparePool {
+    /// A pool without spares. `next_number` is above the number in every file name of the store.
+    #[must_use]
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        segments: Arc<Segments>,
+        options: SpareOptions,
+        next_number: u32,
+    ) -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            material: Vec::new(),
+            next_number,
+            taken_number: 0,
+            size_next: options.size_first,
+            starved: 0,
+            scarce: false,
+            snapshot_need: 0,
+            snapshot_room: 0,
+        };
+        let pool = Self {
+            storage,
+            segments,
+            options,
+            state: Mutex::new(state),
+            filling: Mutex::new(None),
+        };
+        pool.refresh();
+        pool
+    }
+
+    /// Takes the next spare of at least `size_min` bytes (header included) into the journal; spares too small for that are passed over
+    /// and become raw material. `None` if there is none: see [`prepare_now`](Self::prepare_now).
+    #[must_use]
+    pub fn take(&self, size_min: u32) -> Option<Spare> {
+        let spare = self.state.lock().take(size_min);
+        if let Some(spare) = &spare {
+            self.segments.add(Arc::clone(&spare.segment));
+        }
+        self.refresh();
+        spare
+    }
+
+    /// Makes a segment of at least `size_min` bytes while the caller waits, and takes it into the journal.
+    ///
+    /// # Errors
+    /// [`Trouble::NoRoom`]: the disk is full, nothing was changed. [`Trouble::Journal`]: the journal must stop.
+    pub fn prepare_now(&self, size_min: u32) -> Result<Spare, Trouble> {
+        let material = self.state.lock().material_of(size_min);
+        let recycled = material.map_or(Ok(None), |material| self.recycle(&material))?;
+        let spare = match recycled {
+            Some(spare) => spare,
+            None => self.make(self.size_next().min(ON_THE_SPOT_SIZE_MAX).max(size_min))?,
+        };
+        self.state.lock().taken_number = spare.segment.number();
+        self.segments.add(Arc::clone(&spare.segment));
+        self.refresh();
+        Ok(spare)
+    }
+
+    /// One bounded step towards enough spares: recycles one file, or writes one stretch of a new one.
+    ///
+    /// # Errors
+    /// The journal must stop: a rename or sync failed. A full disk is no error but [`Prepared::DiskLow`].
+    pub fn step(&self) -> Result<Prepared, JournalError> {
+        self.refresh();
+        let prepared = self.step_towards_enough();
+        self.refresh();
+        prepared
+    }
+
+    /// Hands over files that are no longer, or not yet, part of the journal.
+    pub fn add_material(&self, material: Material) {
+        self.state.lock().material.push(material);
+    }
+
+    /// How much can be written for certain.
+    #[must_use]
+    pub fn room(&self) -> DiskRoom {
+        let state = self.state.lock();
+        let sizes = state.ready.iter().map(|spare| spare.segment.size());
+        DiskRoom {
+            free_spare_bytes: sizes.clone().map(u64::from).sum(),
+            low: state.is_low(&self.options),
+            spare_size_max: sizes.max().unwrap_or(0),
+        }
+    }
+
+    /// How often the log found no spare and one had to be made while it waited.
+    #[must_use]
+    pub fn starved(&self) -> u64 {
+        self.state.lock().starved
+    }
+
+    /// Whether space is so scarce that the room for a snapshot must be written ahead.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.state.lock().scarce
+    }
+
+    /// Says how much the next snapshot will need and how much of it is written ahead.
+    pub(crate) fn set_snapshot_room(&self, need: u64, room: u64) {
+        let mut state = self.state.lock();
+        state.snapshot_need = need;
+        state.snapshot_room = room;
+    }
+
+    fn step_towards_enough(&self) -> Result<Prepared, JournalError> {
+        if self.state.lock().has_enough(&self.options) {
+            return self.remove_surplus();
+        }
+        let stepped = match self.state.lock().material.pop() {
+            Some(material) => self.recycle_step(&material),
+            None => self.fill_step(),
+        };
+        match stepped {
+            Ok(prepared) => Ok(prepared),
+            Err(Trouble::NoRoom) => Ok(Prepared::DiskLow),
+            Err(Trouble::Journal(error)) => Err(error),
+        }
+    }
+
+    /// Removes raw material beyond what is worth keeping.
+    fn remove_surplus(&self) -> Result<Prepared, JournalError> {
+        let surplus = {
+            let material = &mut self.state.lock().material;
+            let kept = if self.options.in_place {
+                MATERIAL_LEN_MAX
+            } else {
+                0
+            };
+            material.split_off(material.len().min(kept))
+        };
+        if surplus.is_empty() {
+            return Ok(Prepared::Enough);
+        }
+        for material in &surplus {
+            self.remove(&material.name)?;
+        }
+        self.sync_directory()?;
+        Ok(Prepared::Progress)
+    }
+
+    /// Adds a finished spare, unless the log has gone past its number meanwhile.
+    fn add(&self, spare: Spare) {
+        let mut state = self.state.lock();
+        if spare.segment.number() > state.taken_number {
+            state.ready.push_back(spare);
+        } else {
+            state.material.push(Material::of(&spare));
+        }
+    }
+
+    /// The size of the next segment.
+    fn size_next(&self) -> u32 {
+        self.state.lock().size_next
+    }
+
+    /// Looks at the disk again and lets segments grow with the journal.
+    fn refresh(&self) {
+        let free = self.storage.free_bytes().ok();
+        let (_, journal) = self.segments.total();
+        let mut state = self.state.lock();
+        while u64::from(state.size_next) * SEGMENTS_PER_JOURNAL * 2 <= journal {
+            if !state.grow(self.options.size_max) {
+                break;
+            }
+        }
+        // Without an answer from the file system the reserve is all that is certain.
+        state.scarce = free.is_none_or(|free| free < state.margin(&self.options));
+    }
+}
+
+impl State {
+    fn take(&mut self, size_min: u32) -> Option<Spare> {
+        let mut fitting = self.ready.iter();
+        let Some(position) = fitting.position(|spare| spare.segment.size() >= size_min) else {
+            self.starved += 1;
+            return None;
+        };
+        for passed_over in self.ready.drain(..position) {
+            self.material.push(Material::of(&passed_over));
+        }
+        let spare = self.ready.pop_front()?;
+        self.taken_number = spare.segment.number();
+        Some(spare)
+    }
+
+    /// The first piece of raw material that is large enough.
+    fn material_of(&mut self, size_min: u32) -> Option<Material> {
+        let position = self.material.iter().position(|it| it.size >= size_min)?;
+        Some(self.material.swap_remove(position))
+    }
+
+    fn has_enough(&self, options: &SpareOptions) -> bool {
+        self.ready.len() >= options.count + usize::from(self.scarce)
+    }
+
+    /// Without surplus space, one spare more than usual must be ready, so that after the frame that takes one there are still enough to
+    /// settle everything, and the next snapshot must have its room.
+    fn is_low(&self, options: &SpareOptions) -> bool {
+        let covered = self.has_enough(options) && self.snapshot_room >= self.snapshot_need;
+        self.scarce && !(covered && options.in_place)
+    }
+
+    /// Free bytes below which space counts as scarce.
+    fn margin(&self, options: &SpareOptions) -> u64 {
+        let spares = options.count as u64 + 2;
+        u64::from(self.size_next) * spares + 2 * self.snapshot_need
+    }
+
+    /// Doubles the size of the next segment; `false` if it is at its largest.
+    fn grow(&mut self, size_max: u32) -> bool {
+        let larger = self.size_next.saturating_mul(2).min(size_max);
+        let grew = larger > self.size_next;
+        self.size_next = larger.max(self.size_next);
+        grew
+    }
+}
+
+impl Material {
+    /// A spare that was passed over, or a segment that is free.
+    fn of(spare: &Spare) -> Self {
+        Self::from(&*spare.segment)
+    }
+}
+
+impl From<&SegmentFile> for Material {
+    fn from(segment: &SegmentFile) -> Self {
+        Self {
+            name: segment.name().to_owned(),
+            size: segment.size(),
+        }
+    }
+}

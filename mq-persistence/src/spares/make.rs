@@ -1,0 +1,239 @@
+//! How a spare is made: out of a freed segment, or by writing a new file full of zeros.
+//!
+//! Invariants: 2 and 3 of [the pool](super). A new file is written and synced in stretches, so that its making never holds back the
+//! syncs of the log for long.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Material, Prepared, Spare, SparePool};
+use crate::error::{Failure, JournalError};
+use crate::pins::SegmentFile;
+use crate::segment;
+use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
+
+/// Bytes written, and synced, in one step.
+const STRETCH: usize = 1 << 20;
+
+/// Why no segment could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The disk is full. Nothing was changed; the journal goes on with what it has.
+    #[error("the disk is full")]
+    NoRoom,
+    /// A write, rename or sync failed for another reason: the journal must stop.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Trouble {
+    /// What a failed call means when a full disk is no reason to stop.
+    pub(crate) fn of(failure: Failure) -> Self {
+        if failure.is_disk_full() {
+            Self::NoRoom
+        } else {
+            Self::Journal(failure.into())
+        }
+    }
+}
+
+/// A new file that is being filled.
+#[derive(Debug)]
+pub(super) struct Filling {
+    name: String,
+    file: Arc<dyn StorageFile>,
+    size: u32,
+    filled: u32,
+}
+
+impl SparePool {
+    /// Makes a whole new segment at once.
+    pub(super) fn make(&self, size: u32) -> Result<Spare, Trouble> {
+        let mut filling = self.begin(size)?;
+        while !self.fill(&mut filling)? {}
+        self.finish(&filling.name, filling.file, filling.size)
+    }
+
+    /// Writes the next stretch of the file in work, beginning one if there is none.
+    pub(super) fn fill_step(&self) -> Result<Prepared, Trouble> {
+        let mut slot = self.filling.lock();
+        let mut filling = match slot.take() {
+            Some(filling) => filling,
+            None => self.begin(self.size_within_free()?)?,
+        };
+        if self.fill(&mut filling)? {
+            let spare = self.finish(&filling.name, filling.file, filling.size)?;
+            self.add(spare);
+        } else {
+            *slot = Some(filling);
+        }
+        Ok(Prepared::Progress)
+    }
+
+    /// Makes a spare out of `material`, if it is good for that, and removes it otherwise.
+    pub(super) fn recycle_step(&self, material: &Material) -> Result<Prepared, Trouble> {
+        // Far smaller than what the journal has grown to, it would only make the log change segments all the time.
+        let worthwhile = material.size >= self.size_next() / 4 || self.is_scarce();
+        if !worthwhile || !self.options.in_place {
+            self.remove(&material.name)?;
+            return Ok(Prepared::Progress);
+        }
+        if let Some(spare) = self.recycle(material)? {
+            self.add(spare);
+        }
+        Ok(Prepared::Progress)
+    }
+
+    /// Gives a freed segment a new number, salt and name. `None` if the file is not fit for that; it is gone then.
+    pub(super) fn recycle(&self, material: &Material) -> Result<Option<Spare>, Trouble> {
+        let aside = segment::spare_name_of(&material.name);
+        if aside != material.name {
+            self.rename(&material.name, &aside)?;
+            self.sync_directory()?;
+        }
+        let file = self
+            .storage
+            .open(&aside, OpenMode::ReadWrite)
+            .map_err(Failure::of("open", &aside))
+            .map_err(JournalError::from)?;
+        if !self.is_recyclable(&*file, material.size) {
+            drop(file);
+            self.remove(&aside)?;
+            return Ok(None);
+        }
+        Ok(Some(self.finish(&aside, file, material.size)?))
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {
+        let removed = self.storage.remove(name);
+        Ok(removed.map_err(Failure::of("remove", name))?)
+    }
+
+    pub(super) fn sync_directory(&self) -> Result<(), JournalError> {
+        let synced = self.storage.sync_directory();
+        Ok(synced.map_err(Failure::of("sync of the directory", ""))?)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), JournalError> {
+        let renamed = self.storage.rename(from, to);
+        Ok(renamed.map_err(Failure::of("rename", from))?)
+    }
+
+    /// Whole, of this store and of this version?
+    fn is_recyclable(&self, file: &dyn StorageFile, size: u32) -> bool {
+        let mut bytes = [0; segment::SEGMENT_HEADER_SIZE];
+        let read = read_exact_at(file, &mut bytes, 0).is_ok();
+        let whole = file.size().is_ok_and(|actual| actual == u64::from(size));
+        read && whole
+            && segment::Header::decode(&bytes).is_ok_and(|header| {
+                header.uuid == self.segments.identity().uuid
+                    && header.size == size
+                    && header.is_current_version()
+            })
+    }
+
+    /// The size for a new file that leaves as much space as it takes, in steps of two.
+    fn size_within_free(&self) -> Result<u32, Trouble> {
+        let wanted = self.size_next();
+        let Ok(free) = self.storage.free_bytes() else {
+            return Ok(wanted);
+        };
+        let mut size = wanted;
+        while u64::from(size) > free && size / 2 >= self.options.size_first {
+            size /= 2;
+        }
+        if u64::from(size) > free {
+            Err(Trouble::NoRoom)
+        } else {
+            Ok(size)
+        }
+    }
+
+    fn begin(&self, size: u32) -> Result<Filling, Trouble> {
+        let name = segment::spare_name(self.number());
+        let file = self
+            .storage
+            .open(&name, OpenMode::CreateNew)
+            .map_err(|error| Trouble::of(Failure::of("create", &name)(error)))?;
+        Ok(Filling {
+            name,
+            file,
+            size,
+            filled: 0,
+        })
+    }
+
+    /// Writes one stretch; `true` when the file is full. On a full disk the file is removed and its space given back.
+    fn fill(&self, filling: &mut Filling) -> Result<bool, Trouble> {
+        let written = self.write_stretch(filling);
+        let written = written
+            .map_err(Failure::of("write", &filling.name))
+            .map_err(Trouble::of);
+        if matches!(written, Err(Trouble::NoRoom)) {
+            self.remove(&filling.name)?;
+        }
+        written
+    }
+
+    fn write_stretch(&self, filling: &mut Filling) -> io::Result<bool> {
+        if !self.options.in_place {
+            filling.file.set_size(u64::from(filling.size))?;
+            return Ok(true);
+        }
+        let stretch = (filling.size - filling.filled).min(STRETCH as u32);
+        let zeros = vec![0; stretch as usize];
+        write_all_at(&*filling.file, &zeros, u64::from(filling.filled))?;
+        filling.file.sync_data()?;
+        filling.filled += stretch;
+        Ok(filling.filled == filling.size)
+    }
+
+    /// Writes the header, makes it durable, and only then gives the file its name in the journal.
+    fn finish(&self, name: &str, file: Arc<dyn StorageFile>, size: u32) -> Result<Spare, Trouble> {
+        let number = self.number();
+        let salt = self.salt(number);
+        let header = segment::Header::new(
+            self.segments.identity(),
+            number,
+            size,
+            salt,
+            self.options.opened,
+        );
+        write_all_at(&*file, &header.encode(), 0)
+            .and_then(|()| file.sync_data())
+            .map_err(Failure::of("write of the header", name))
+            .map_err(Trouble::of)?;
+        let journal_name = segment::name(number);
+        self.rename(name, &journal_name)?;
+        self.sync_directory()?;
+        let segment = SegmentFile::new(
+            Arc::clone(&self.storage),
+            journal_name,
+            number,
+            size,
+            salt,
+            Some(Arc::clone(&file)),
+        );
+        Ok(Spare {
+            segment: Arc::new(segment),
+            file,
+        })
+    }
+
+    /// A number no file has had.
+    fn number(&self) -> u32 {
+        let mut state = self.state.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        number
+    }
+
+    /// Different for every segment of every opening. Source: the finaliser of splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
+    fn salt(&self, number: u32) -> u64 {
+        let mut bits =
+            self.options.salt_seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+}
