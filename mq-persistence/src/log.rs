@@ -1,6 +1,41 @@
-//! The log.
+//! The log: frames go in, in order, and are made durable.
+//!
+//! Invariants:
+//! 1. A frame lies in one segment. When it does not fit, the old segment is sealed and synced before the first byte is written to the
+//!    new one; so everything before the segment that is written is durable.
+//! 2. A write covers whole pages, beginning with the page the last frame ended in, whose bytes are written again as they were. Frames
+//!    begin at sector boundaries: no sector holds bytes of two frames.
+//! 3. A frame is written only when the journal is synced up to [`UNSYNCED_MAX`] bytes before it, and says up to where.
+//! 4. [`Log::durable`] never passes what a sync that answered `Ok` covered, and never goes back.
+//! 5. The first failure of a write, sync or change of segment is final: every later call answers the same [`JournalError`], and nothing
+//!    is tried again.
+//!
+//! What it does not do: decide when to sync, run threads, read.
+
+mod sync;
+
+use std::sync::Arc;
+
+use mq_core::time::Now;
+
+use crate::checksum::Seed;
+use crate::error::{Failure, JournalError};
 pub use crate::frame::PlaceChange;
+use crate::frame::{Frame, FrameFlags};
+use crate::identity::Identity;
 use crate::lsn::Lsn;
+use crate::pins::SegmentFile;
+use crate::record::Previous;
+use crate::segment::{DATA_START, FRAME_ALIGN, PAGE_SIZE, UNSYNCED_MAX, align_frame, align_page};
+use crate::spares::{Spare, SparePool, Trouble};
+use crate::storage::{StorageFile, write_all_at};
+use sync::Syncer;
+pub use sync::{PendingSync, SyncAnswer};
+
+/// The largest frame, in bytes: one command's records and everything else that may share its frame stay far below.
+pub const FRAME_SIZE_MAX: u32 = 1 << 30;
+/// Bytes kept free at the end of a segment for the frame that seals it.
+const SEAL_SIZE: u32 = FRAME_ALIGN;
 
 /// A frame that was written.
 #[derive(Debug)]
@@ -9,6 +44,349 @@ pub struct Written {
     pub start: Lsn,
     /// Where the next one will begin.
     pub end: Lsn,
-    /// What it did to the places of messages, in order.
+    /// What it did to the places of messages, in order. [`Frame::reuse`] takes the list back.
     pub changes: Vec<PlaceChange>,
+}
+
+/// The log of one store. See the head of this file.
+#[derive(Debug)]
+pub struct Log {
+    identity: Identity,
+    spares: Arc<SparePool>,
+    segment: Arc<SegmentFile>,
+    file: Arc<dyn StorageFile>,
+    seed: Seed,
+    /// Where the next frame goes.
+    position: u32,
+    /// The bytes of the page that `position` is in, up to there; also those of a first frame that was not written yet.
+    tail: Vec<u8>,
+    previous_crc: u32,
+    durable: Lsn,
+    /// The end of the last frame that has to be synced: marks have not.
+    dirty_end: Lsn,
+    idle: bool,
+    syncer: Arc<Syncer>,
+    poison: Option<JournalError>,
+}
+
+impl Log {
+    /// A log that goes on in the new segment `spare`. The journal before is durable up to `durable`, and the frame there has the
+    /// checksum `previous_crc`.
+    pub(crate) fn new(
+        identity: Identity,
+        spares: Arc<SparePool>,
+        spare: Spare,
+        durable: Lsn,
+        previous_crc: u32,
+    ) -> Self {
+        Self {
+            identity,
+            spares,
+            seed: Seed::of_salt(spare.segment.salt()),
+            segment: spare.segment,
+            file: spare.file,
+            position: DATA_START,
+            tail: Vec::with_capacity(PAGE_SIZE as usize),
+            previous_crc,
+            durable,
+            dirty_end: durable,
+            idle: false,
+            syncer: Arc::default(),
+            poison: None,
+        }
+    }
+
+    /// Bytes that a segment must have so that a frame of `size` bytes can be its first.
+    pub(crate) const fn segment_size_for(size: u32) -> u32 {
+        align_page(
+            DATA_START
+                .saturating_add(FRAME_ALIGN)
+                .saturating_add(align_frame(size))
+                .saturating_add(SEAL_SIZE),
+        )
+    }
+
+    /// Writes the frame and empties it, keeping its buffers. It is not durable before a [`sync`](Self::sync). An empty frame is not
+    /// written.
+    ///
+    /// # Errors
+    /// The log has stopped, now or earlier. Whether the frame will be there at the next opening is unknown.
+    pub fn write(&mut self, frame: &mut Frame, now: &Now) -> Result<Written, JournalError> {
+        self.check()?;
+        if frame.is_empty() {
+            let (start, end) = (self.written(), self.written());
+            return Ok(Written {
+                start,
+                end,
+                changes: frame.take_changes(start),
+            });
+        }
+        let written = self.write_flagged(frame, FrameFlags::NONE, now);
+        self.stop_on_error(written)
+    }
+
+    /// Writes the first frame of the segment this log was made with, and syncs it.
+    pub(crate) fn write_first(
+        &mut self,
+        frame: &mut Frame,
+        now: &Now,
+    ) -> Result<Written, JournalError> {
+        let flags = FrameFlags::FIRST.and(FrameFlags::RECOVERY);
+        let written = self.write_flagged(frame, flags, now);
+        let written = self.stop_on_error(written)?;
+        self.sync()?;
+        Ok(written)
+    }
+
+    /// Makes everything written durable; answers up to where. Costs nothing if it is already.
+    ///
+    /// # Errors
+    /// The log has stopped. What was durable stays so; what was not may or may not survive.
+    pub fn sync(&mut self) -> Result<Lsn, JournalError> {
+        match self.begin_sync()? {
+            Some(pending) => self.end_sync(pending.run()),
+            None => Ok(self.durable),
+        }
+    }
+
+    /// Prepares a sync of everything written so far that is run without the log; `None` if nothing has to be synced. The log can be
+    /// written meanwhile.
+    ///
+    /// # Errors
+    /// The log has stopped.
+    pub fn begin_sync(&mut self) -> Result<Option<PendingSync>, JournalError> {
+        self.check()?;
+        Ok(self.is_dirty().then(|| PendingSync {
+            syncer: Arc::clone(&self.syncer),
+            file: Arc::clone(&self.file),
+            name: self.segment.name().to_owned(),
+            end: self.written(),
+        }))
+    }
+
+    /// Takes the answer of a sync; answers up to where the journal is durable now.
+    ///
+    /// # Errors
+    /// The sync failed, or the log had stopped before.
+    pub fn end_sync(&mut self, answer: SyncAnswer) -> Result<Lsn, JournalError> {
+        self.check()?;
+        let end = self.stop_on_error(answer.result)?;
+        self.durable = self.durable.max(end);
+        Ok(self.durable)
+    }
+
+    /// Everything before this is durable.
+    #[must_use]
+    pub const fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// Everything before this is written; here the next frame goes, unless it needs a new segment.
+    #[must_use]
+    pub fn written(&self) -> Lsn {
+        Lsn::new(self.segment.number(), self.position)
+    }
+
+    /// Bytes written that have to be synced.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> u64 {
+        if self.is_dirty() {
+            self.ahead().into()
+        } else {
+            0
+        }
+    }
+
+    /// Writes, without syncing, a mark that everything before it is durable. Does nothing if something is not, or if the last frame is
+    /// such a mark already.
+    ///
+    /// Without it, damage to the last synced frame could not be told from a torn write.
+    ///
+    /// # Errors
+    /// The log has stopped.
+    pub fn idle_mark(&mut self, now: &Now) -> Result<(), JournalError> {
+        self.check()?;
+        if self.idle || self.is_dirty() {
+            return Ok(());
+        }
+        let dirty_end = self.dirty_end;
+        let mut frame = Frame::new(&self.identity);
+        let written = self.write_flagged(&mut frame, FrameFlags::IDLE, now);
+        self.stop_on_error(written)?;
+        // A change of segment on the way has synced what was before; the mark itself is never waited for.
+        self.dirty_end = dirty_end;
+        self.idle = true;
+        Ok(())
+    }
+
+    /// Syncs, notes that the store was closed in order, and syncs that.
+    ///
+    /// # Errors
+    /// The log has stopped; the store will be recovered when it is opened.
+    pub fn close(mut self, now: &Now) -> Result<(), JournalError> {
+        self.sync()?;
+        let mut frame = Frame::new(&self.identity);
+        self.write_flagged(&mut frame, FrameFlags::CLEAN, now)?;
+        self.sync().map(drop)
+    }
+
+    /// Stops the log for good, because something that belongs to it failed elsewhere. The first reason is kept.
+    pub fn stop(&mut self, reason: JournalError) {
+        self.poison.get_or_insert(reason);
+    }
+
+    /// How many syncs of journal files the log has asked for.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncer.count()
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        self.poison.clone().map_or(Ok(()), Err)
+    }
+
+    fn stop_on_error<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+        if let Err(reason) = &result {
+            self.stop(reason.clone());
+        }
+        result
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.durable < self.dirty_end
+    }
+
+    /// Bytes between what is durable and the next frame. Segments before this one are durable to their end.
+    fn ahead(&self) -> u32 {
+        if self.durable.segment() == self.segment.number() {
+            self.position.saturating_sub(self.durable.offset())
+        } else {
+            self.position.saturating_sub(DATA_START)
+        }
+    }
+
+    fn write_flagged(
+        &mut self,
+        frame: &mut Frame,
+        flags: FrameFlags,
+        now: &Now,
+    ) -> Result<Written, JournalError> {
+        let size = u32::try_from(frame.size())
+            .ok()
+            .filter(|size| *size <= FRAME_SIZE_MAX)
+            .ok_or_else(|| self.failure("write", std::io::ErrorKind::FileTooLarge))?;
+        if self.ahead() > UNSYNCED_MAX {
+            self.sync_here()?;
+        }
+        if self.position.saturating_add(align_frame(size) + SEAL_SIZE) > self.segment.size() {
+            self.rotate(size, now)?;
+        }
+        self.put(frame, flags, now)
+    }
+
+    /// Goes on in a new segment, in which a frame of `size` bytes will fit.
+    fn rotate(&mut self, size: u32, now: &Now) -> Result<(), JournalError> {
+        // First, so that a full disk is met before the old segment is sealed.
+        let spare = self.spare(Self::segment_size_for(size))?;
+        let mut frame = Frame::new(&self.identity);
+        frame.append_next(spare.segment.number());
+        self.put(&mut frame, FrameFlags::SEAL, now)?;
+        self.sync_here()?;
+        let end = self.written();
+        self.seed = Seed::of_salt(spare.segment.salt());
+        self.segment = spare.segment;
+        self.file = spare.file;
+        self.position = DATA_START;
+        self.tail.clear();
+        frame.append_previous(&Previous {
+            end,
+            crc: self.previous_crc,
+            read_end: end,
+            frames: 0,
+        });
+        self.stage(&mut frame, now);
+        Ok(())
+    }
+
+    fn spare(&self, size_min: u32) -> Result<Spare, JournalError> {
+        if let Some(spare) = self.spares.take(size_min) {
+            return Ok(spare);
+        }
+        self.spares
+            .prepare_now(size_min)
+            .map_err(|trouble| match trouble {
+                Trouble::NoRoom => {
+                    self.failure("preparing a new segment", std::io::ErrorKind::StorageFull)
+                }
+                Trouble::Journal(error) => error,
+            })
+    }
+
+    /// Lays out the first frame of a segment so that it is written together with the next one, in one call.
+    fn stage(&mut self, frame: &mut Frame, now: &Now) {
+        let (header, crc) = self.header(frame, FrameFlags::FIRST, now);
+        let size = frame.size().next_multiple_of(FRAME_ALIGN as usize);
+        let laid_out = frame.lay_out(&[], &header);
+        self.tail
+            .extend_from_slice(laid_out.get(..size).unwrap_or_default());
+        self.position += FRAME_ALIGN;
+        self.previous_crc = crc;
+    }
+
+    /// Writes a frame at the present position, which has room for it.
+    fn put(
+        &mut self,
+        frame: &mut Frame,
+        flags: FrameFlags,
+        now: &Now,
+    ) -> Result<Written, JournalError> {
+        let start = self.written();
+        let size = align_frame(u32::try_from(frame.size()).unwrap_or(u32::MAX));
+        let (header, crc) = self.header(frame, flags, now);
+        let before = self.tail.len();
+        let bytes = frame.lay_out(&self.tail, &header);
+        let offset = u64::from(self.position) - before as u64;
+        write_all_at(&*self.file, bytes, offset)
+            .map_err(Failure::of("write", self.segment.name()))?;
+        self.position += size;
+        self.previous_crc = crc;
+        let kept = (self.position % PAGE_SIZE) as usize;
+        let end = before + size as usize;
+        let page = bytes.get(end.saturating_sub(kept)..end).unwrap_or_default();
+        self.tail.clear();
+        self.tail.extend_from_slice(page);
+        self.idle = false;
+        self.dirty_end = self.written();
+        Ok(Written {
+            start,
+            end: self.written(),
+            changes: frame.take_changes(start),
+        })
+    }
+
+    fn header(
+        &self,
+        frame: &Frame,
+        flags: FrameFlags,
+        now: &Now,
+    ) -> ([u8; crate::frame::FRAME_HEADER_SIZE], u32) {
+        let mut header = frame.header();
+        header.lsn = self.written();
+        header.durable = self.durable;
+        header.wall = now.wall;
+        header.store = now.store;
+        header.flags = flags;
+        header.previous_crc = self.previous_crc;
+        header.encode(self.seed)
+    }
+
+    fn sync_here(&mut self) -> Result<(), JournalError> {
+        self.syncer.sync(&*self.file, self.segment.name())?;
+        self.durable = self.durable.max(self.written());
+        Ok(())
+    }
+
+    fn failure(&self, operation: &'static str, kind: std::io::ErrorKind) -> JournalError {
+        Failure::of(operation, self.segment.name())(kind.into()).into()
+    }
 }
