@@ -215,17 +215,7 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
     /// A settlement that ends the message (ack, discard, dead, replacement by another, purge) is about to be called. From now on it need
     /// not come back.
     pub fn settle_submitted(&mut self, id: Id) {
-        let life = self.life;
-        if let Some(known) = self.messages.get_mut(&id) {
-            known.settle_submitted_in = Some(life);
-            if let (Some(key), Some((answered_at, _))) =
-                (&known.submission.ordering_key, known.answered)
-            {
-                line(&mut self.lines, key)
-                    .waiting
-                    .remove(&(answered_at, id));
-            }
-        }
+        self.settle_submitted_with(id, []);
     }
 
     /// As [`settle_submitted`](Self::settle_submitted), with messages staged in it: they come into being when it takes effect, all or none.
@@ -234,7 +224,7 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
         id: Id,
         staged: impl IntoIterator<Item = (Id, Submission)>,
     ) {
-        self.settle_submitted(id);
+        self.begin_settlement(id);
         let mut members = Vec::new();
         for (child, submission) in staged {
             self.submitted(child, submission);
@@ -243,14 +233,17 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
             }
             members.push(child);
         }
-        self.staged_in
-            .entry(id)
-            .or_default()
-            .push(self.groups.len());
-        self.groups.push(Group {
-            parent: Some(id),
-            members,
-        });
+        // An empty group says that what an earlier attempt staged is no part of this one.
+        if !members.is_empty() || self.staged_in.contains_key(&id) {
+            self.staged_in
+                .entry(id)
+                .or_default()
+                .push(self.groups.len());
+            self.groups.push(Group {
+                parent: Some(id),
+                members,
+            });
+        }
     }
 
     /// The settlement was answered: it survives what was promised, and what was staged in it is answered with it.
@@ -428,6 +421,21 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
         last.and_then(|index| self.groups.get(*index))
             .map(|group| group.members.clone())
             .unwrap_or_default()
+    }
+
+    fn begin_settlement(&mut self, id: Id) {
+        let life = self.life;
+        let Some(known) = self.messages.get_mut(&id) else {
+            return;
+        };
+        known.settle_submitted_in = Some(life);
+        if let (Some(key), Some((answered_at, _))) =
+            (&known.submission.ordering_key, known.answered)
+        {
+            line(&mut self.lines, key)
+                .waiting
+                .remove(&(answered_at, id));
+        }
     }
 
     fn was_seen(&self, id: Id) -> bool {
