@@ -4,15 +4,18 @@
 //! every byte: docs/journal-format.md.
 
 pub mod checksum;
+pub mod compaction;
 pub mod envelope;
 pub mod error;
 mod fields;
 pub mod frame;
 pub mod identity;
+pub mod keeper;
 pub mod log;
 pub mod lsn;
 pub mod pins;
 pub mod places;
+pub mod reclaim;
 pub mod record;
 pub mod segment;
 pub mod snapshot;

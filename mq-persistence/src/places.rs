@@ -172,15 +172,20 @@ impl Places {
             .find(|segment| self.segments.get(*segment).is_none())
     }
 
+    /// Whether any segment below `below` holds nothing that lives, durably.
+    #[must_use]
+    pub fn has_empty(&self, durable: Lsn, below: u32) -> bool {
+        let segments = self.segments.list();
+        let mut older = segments.iter().filter(|it| it.number() < below);
+        older.any(|segment| is_empty(&self.usage, segment.number(), durable))
+    }
+
     /// The segments below `below` in which nothing lives, durably: what took the last message out ends at or before `durable`.
     /// They are gone from the segments of the store when this returns; whoever asked recycles or removes their files.
     pub fn take_empty(&mut self, durable: Lsn, below: u32) -> Vec<Arc<SegmentFile>> {
         let usage = &self.usage;
-        let taken = self.segments.take_where(below, |segment| {
-            usage
-                .get(&segment)
-                .is_none_or(|usage| usage.live == 0 && usage.emptied <= durable)
-        });
+        let segments = &self.segments;
+        let taken = segments.take_where(below, |segment| is_empty(usage, segment, durable));
         for segment in &taken {
             self.usage.remove(&segment.number());
         }
@@ -228,6 +233,13 @@ impl Places {
             usage.emptied = end;
         }
     }
+}
+
+/// Whether nothing lives in a segment, and a crash could not bring anything in it back to life.
+fn is_empty(usage: &BTreeMap<u32, Usage>, segment: u32, durable: Lsn) -> bool {
+    usage
+        .get(&segment)
+        .is_none_or(|usage| usage.live == 0 && usage.emptied <= durable)
 }
 
 /// The places at one moment, unmoved by what happens to the table afterwards.

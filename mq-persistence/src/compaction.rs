@@ -1,0 +1,154 @@
+//! Compaction: copies what still lives in old segments to the end of the journal, so that one old message does not keep the millions
+//! around it on disk.
+//!
+//! There is no event and no second file: live records are read a bounded number of bytes at a time, appended to ordinary frames as
+//! relocations, and the old segment is freed by the ordinary rule. Envelopes keep their bytes and their part of the checksum.
+//!
+//! Invariants:
+//! 1. What is read may be over by the time it is appended: the owner checks, under the manager token, that the message's place is still
+//!    the one it was read from ([`still_lives`]), and replay checks the same.
+//! 2. Nothing is copied out of the newest segment or when space is so scarce that only what frees it may be written.
+//! 3. A record that cannot be read stays where it is, and its segment is not tried again: damage is reported, never spread.
+//!
+//! Source of the limit: ActiveMQ Artemis compacts below 30 % (`JournalConstants.JOURNAL_COMPACT_PERCENTAGE`).
+
+use std::collections::{BTreeSet, VecDeque};
+
+use mq_core::id::Seq;
+
+use crate::frame::Relocation;
+use crate::keeper::Keeper;
+use crate::lsn::Lsn;
+use crate::pins::{Pinned, ReadFailure};
+use crate::places::{Place, Places, PlacesImage};
+
+/// Segments emptied in one round, oldest first.
+const SEGMENTS_PER_ROUND: usize = 8;
+/// Places looked up in one round: bounds the memory of a round.
+const PLACES_PER_ROUND: usize = 1 << 16;
+/// Disk that a store may take before compaction becomes eager, in per cent of what lives.
+const STORE_SIZE_PERCENT_MAX: u64 = 250;
+/// Segments beyond that.
+const STORE_SEGMENTS_FREE: u64 = 4;
+
+/// What is being copied.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// Segments to be emptied, and all places when they were chosen; looked through outside the token.
+    planned: Option<(Vec<u32>, PlacesImage)>,
+    /// Records to be copied, by position.
+    queue: VecDeque<(Seq, Place)>,
+    /// Segments with a record that could not be read.
+    unreadable: BTreeSet<u32>,
+}
+
+impl Compaction {
+    pub(crate) fn has_work(&self) -> bool {
+        self.planned.is_some() || !self.queue.is_empty()
+    }
+
+    /// Turns the plan into a list of records.
+    fn look_up(&mut self) {
+        let Some((segments, image)) = self.planned.take() else {
+            return;
+        };
+        let mut found: Vec<_> = image
+            .into_places()
+            .filter(|(_, place)| segments.contains(&place.at.segment()))
+            .take(PLACES_PER_ROUND)
+            .collect();
+        found.sort_unstable_by_key(|(_, place)| place.at);
+        self.queue = found.into();
+    }
+
+    /// A segment could not be read: nothing more is tried in it.
+    fn give_up(&mut self, segment: u32) {
+        self.unreadable.insert(segment);
+        self.queue
+            .retain(|(_, place)| place.at.segment() != segment);
+    }
+}
+
+/// Whether a relocation still copies the message's newest envelope. To be asked under the manager token, right before it is appended.
+#[must_use]
+pub fn still_lives(places: &Places, relocation: &Relocation) -> bool {
+    let place = places.find(relocation.seq);
+    place.is_some_and(|place| place.at == relocation.from)
+}
+
+impl Keeper {
+    /// Reads records that must move, up to about `size_max` bytes of them (one at least, if there is any). The owner appends those that
+    /// [`still_lives`] to its next frame. Empty when there is nothing to do.
+    ///
+    /// # Errors
+    /// A record could not be read; the journal goes on, its segment stays. Call again for the others.
+    pub fn read_live(&mut self, size_max: usize) -> Result<Vec<Relocation>, ReadFailure> {
+        self.compaction.look_up();
+        let mut relocations = Vec::new();
+        let mut size = 0;
+        while size < size_max {
+            let Some((seq, place)) = self.compaction.queue.pop_front() else {
+                break;
+            };
+            let Some(segment) = self.segments.get(place.at.segment()) else {
+                continue; // freed meanwhile: nothing lived there any more
+            };
+            let pinned = Pinned::new(segment, self.segments.identity().clone(), seq, place);
+            let sealed = match pinned.read() {
+                Ok(sealed) => sealed,
+                Err(failure) => {
+                    self.compaction.give_up(place.at.segment());
+                    return Err(failure);
+                }
+            };
+            size += sealed.bytes.len();
+            let from = place.at;
+            relocations.push(Relocation { seq, from, sealed });
+        }
+        Ok(relocations)
+    }
+
+    /// Chooses the oldest segments of which little lives, unless the last choice is still being worked on.
+    pub(crate) fn plan_compaction(&mut self, places: &Places, written: Lsn) {
+        if self.compaction.has_work() || self.pool.room().low {
+            return;
+        }
+        let percent = self.live_percent(places);
+        let segments = self.segments.list();
+        let sparse = segments.iter().filter(|segment| {
+            let usage = places.usage(segment.number());
+            let limit = u64::from(segment.size()).saturating_mul(percent) / 100;
+            usage.live > 0
+                && usage.bytes < limit
+                && segment.number() < written.segment()
+                && !self.compaction.unreadable.contains(&segment.number())
+        });
+        let chosen: Vec<u32> = sparse
+            .map(|segment| segment.number())
+            .take(SEGMENTS_PER_ROUND)
+            .collect();
+        if !chosen.is_empty() {
+            self.compaction.planned = Some((chosen, places.image()));
+        }
+    }
+
+    /// The part of a segment that must live for it to be left alone: twice the usual while the store takes too much disk.
+    fn live_percent(&self, places: &Places) -> u64 {
+        let segments = self.segments.list();
+        let lived_in = segments
+            .iter()
+            .filter(|segment| places.usage(segment.number()).live > 0);
+        let sizes = lived_in.map(|segment| u64::from(segment.size()));
+        let (total, largest) = sizes.fold((0, 0), |(total, largest): (u64, u64), size| {
+            (total + size, largest.max(size))
+        });
+        let bound = places.live_bytes().saturating_mul(STORE_SIZE_PERCENT_MAX) / 100
+            + STORE_SEGMENTS_FREE * largest;
+        let usual = self.options.compaction_live_percent;
+        if total > bound {
+            usual.saturating_mul(2)
+        } else {
+            usual
+        }
+    }
+}
