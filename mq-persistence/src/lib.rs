@@ -17,6 +17,7 @@ pub mod pins;
 pub mod places;
 pub mod reclaim;
 pub mod record;
+pub mod scan;
 pub mod segment;
 pub mod snapshot;
 pub mod spares;

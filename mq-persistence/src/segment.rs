@@ -90,6 +90,10 @@ pub struct Header {
     pub salt: u64,
     /// See [`UNSYNCED_MAX`], which it was written under.
     pub unsynced_max: u32,
+    /// The first segment of the opening of the store in which the header was written: its own number for that one.
+    ///
+    /// Only that one is made before the opening is noted in the journal. So if it is missing, it was removed.
+    pub opening: u32,
     /// When the header was written.
     pub created: Timestamp,
 }
@@ -111,8 +115,16 @@ impl Header {
             size,
             salt,
             unsynced_max: UNSYNCED_MAX,
+            opening: number,
             created,
         }
+    }
+
+    /// The same header, for a segment made later in the opening of the store that began with the segment `opening`.
+    #[must_use]
+    pub const fn in_opening(mut self, opening: u32) -> Self {
+        self.opening = opening;
+        self
     }
 
     /// Whether this version of the program would write the same format.
@@ -140,7 +152,7 @@ impl Header {
         put_u32(&mut copy, self.size);
         put_u64(&mut copy, self.salt);
         put_u32(&mut copy, self.unsynced_max);
-        put_u32(&mut copy, 0);
+        put_u32(&mut copy, self.opening);
         put_u64(&mut copy, self.created.as_ms());
         copy.extend_from_slice(&[0; KEY_ROOM]);
         let crc = self.seed().checksum(&copy);
@@ -170,10 +182,8 @@ impl Header {
             size: fields.u32("a segment's size")?,
             salt: fields.u64("a segment's salt")?,
             unsynced_max: fields.u32("the length of a torn tail")?,
-            created: {
-                fields.u32("a reserved field")?;
-                Timestamp::from_ms(fields.u64("the time of creation")?)
-            },
+            opening: fields.u32("the first segment of an opening")?,
+            created: Timestamp::from_ms(fields.u64("the time of creation")?),
         };
         fields.bytes(KEY_ROOM, "a segment's key")?;
         let crc = fields.u32("the checksum")?;

@@ -103,6 +103,8 @@ struct State {
     material: Vec<Material>,
     next_number: u32,
     taken_number: u32,
+    /// The first segment made: recovery makes it, and notes in it that the store was opened.
+    opening: Option<u32>,
     size_next: u32,
     starved: u64,
     scarce: bool,
@@ -134,6 +136,7 @@ impl SparePool {
             material: Vec::new(),
             next_number,
             taken_number: 0,
+            opening: None,
             size_next: options.size_first,
             starved: 0,
             scarce: false,

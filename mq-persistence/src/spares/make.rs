@@ -199,6 +199,7 @@ impl SparePool {
             salt,
             self.options.opened,
         );
+        let header = header.in_opening(self.opening(number));
         write_all_at(&*file, &header.encode(), 0)
             .and_then(|()| file.sync_data())
             .map_err(Failure::of("write of the header", name))
@@ -218,6 +219,11 @@ impl SparePool {
             segment: Arc::new(segment),
             file,
         })
+    }
+
+    /// The first number given in this opening of the store.
+    fn opening(&self, number: u32) -> u32 {
+        *self.state.lock().opening.get_or_insert(number)
     }
 
     /// A number no file has had.

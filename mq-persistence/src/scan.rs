@@ -1,0 +1,248 @@
+//! Reading segments: header, frames, records, as they lie there. For recovery, compaction and the offline tools.
+//!
+//! Invariants:
+//! 1. A frame is handed out only whole: its header validates in this segment at this position, its records fill it exactly and are as
+//!    many as it says, `body_crc` covers their headers, and each record's checksum matches.
+//! 2. Nothing here panics or allocates by a length that was read, whatever the bytes are.
+//!
+//! What it does not do: judge what a frame that is missing means (recovery does), follow the journal from segment to segment.
+
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::checksum::{Seed, go_on};
+use crate::error::DecodeError;
+use crate::frame::{FRAME_HEADER_SIZE, FrameFlags, FrameHeader};
+use crate::lsn::Lsn;
+use crate::record::{Previous, RawRecord, Record};
+use crate::segment::{DATA_START, FRAME_ALIGN, Header, PAGE_SIZE, align_frame};
+use crate::storage::{SealedMap, StorageFile, read_up_to_at};
+
+/// [`FRAME_HEADER_SIZE`], for positions.
+const FRAME_HEADER_LEN: u32 = 64;
+const _: () = assert!(FRAME_HEADER_SIZE == FRAME_HEADER_LEN as usize);
+
+/// The bytes of one segment, and what its header says.
+pub struct SegmentBytes {
+    header: Header,
+    seed: Seed,
+    store: Seed,
+    content: Content,
+}
+
+enum Content {
+    Map(SealedMap),
+    Read(Vec<u8>),
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl SegmentBytes {
+    /// Reads a segment that may still be written.
+    ///
+    /// # Errors
+    /// What the file answered.
+    pub fn read(file: &Arc<dyn StorageFile>, header: Header, store: Seed) -> io::Result<Self> {
+        let size = usize::try_from(u64::from(header.size).min(file.size()?));
+        let mut bytes = vec![0; size.map_err(io::Error::other)?];
+        let read = read_up_to_at(&**file, &mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(Self::of(header, store, Content::Read(bytes)))
+    }
+
+    /// Maps a segment that nobody writes, cuts or recycles while the answer lives; reads it where maps are not supported.
+    ///
+    /// # Errors
+    /// What the file answered.
+    pub fn map(file: &Arc<dyn StorageFile>, header: Header, store: Seed) -> io::Result<Self> {
+        match file.map()? {
+            Some(map) => Ok(Self::of(header, store, Content::Map(map))),
+            None => Self::read(file, header, store),
+        }
+    }
+
+    /// Takes bytes that were read already.
+    #[must_use]
+    pub fn of_bytes(bytes: Vec<u8>, header: Header, store: Seed) -> Self {
+        Self::of(header, store, Content::Read(bytes))
+    }
+
+    fn of(header: Header, store: Seed, content: Content) -> Self {
+        Self {
+            seed: header.seed(),
+            header,
+            store,
+            content,
+        }
+    }
+
+    /// What its header says.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// The position of its first frame.
+    #[must_use]
+    pub const fn start(&self) -> Lsn {
+        Lsn::new(self.header.number, DATA_START)
+    }
+
+    /// The header of a frame at `at`, which is a position in this segment, with its checksum. The frame itself may be torn.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: no frame of this segment begins there.
+    pub fn frame_header(&self, at: Lsn) -> Result<(FrameHeader, u32), DecodeError> {
+        FrameHeader::decode(self.from(at), self.seed, at)
+    }
+
+    /// The frame at `at`, which is a position in this segment.
+    ///
+    /// # Errors
+    /// [`DecodeError`] says what is wrong with it.
+    pub fn frame(&self, at: Lsn) -> Result<FrameView<'_>, DecodeError> {
+        let (header, crc) = self.frame_header(at)?;
+        let size = usize::try_from(header.size).unwrap_or(usize::MAX);
+        let body = self.from(at).get(FRAME_HEADER_SIZE..size);
+        let frame = FrameView {
+            header,
+            crc,
+            body: body.ok_or(DecodeError::Value {
+                what: "the size of a frame",
+                found: header.size.into(),
+            })?,
+        };
+        frame.verify(self.store)?;
+        Ok(frame)
+    }
+
+    /// How the segment follows on the one before, if the first record of its first frame says so. The rest of that frame may be torn.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: no segment that was used begins like that.
+    pub fn previous(&self) -> Result<Previous, DecodeError> {
+        let what = "the first record of a segment";
+        let (header, _) = self.frame_header(self.start())?;
+        let bytes = self.from(self.start()).get(FRAME_HEADER_SIZE..);
+        let (raw, _) = RawRecord::split(bytes.unwrap_or_default())?;
+        raw.verify(self.store)?;
+        match raw.decode()? {
+            Record::Previous(previous) if header.flags.has(FrameFlags::FIRST) => Ok(previous),
+            Record::Previous(_)
+            | Record::Event(_)
+            | Record::Image(_)
+            | Record::Relocated { .. }
+            | Record::Next { .. }
+            | Record::Ignored { .. } => Err(DecodeError::Text { what }),
+        }
+    }
+
+    /// The headers of all frames that begin after `after`, torn or not, wherever one could begin. For what lies behind the end.
+    pub fn headers_after(&self, after: Lsn) -> impl Iterator<Item = FrameHeader> {
+        let first = align_frame(after.offset().saturating_add(1)).max(DATA_START);
+        let end = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
+        (first..end)
+            .step_by(FRAME_ALIGN as usize)
+            .filter_map(|offset| self.frame_header(Lsn::new(self.header.number, offset)).ok())
+            .map(|(header, _)| header)
+    }
+
+    /// Whether nothing was ever written where the first frame goes.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        let page = DATA_START as usize..(DATA_START + PAGE_SIZE) as usize;
+        let bytes = self.content.get(page);
+        bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+    }
+
+    fn from(&self, at: Lsn) -> &[u8] {
+        let offset = usize::try_from(at.offset()).unwrap_or(usize::MAX);
+        self.content.get(offset..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SegmentBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentBytes")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A whole frame.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameView<'a> {
+    header: FrameHeader,
+    crc: u32,
+    body: &'a [u8],
+}
+
+impl<'a> FrameView<'a> {
+    /// Its header.
+    #[must_use]
+    pub const fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// The checksum of its header.
+    #[must_use]
+    pub const fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    /// Where the next frame begins.
+    #[must_use]
+    pub const fn end(&self) -> Lsn {
+        self.header.lsn.plus(align_frame(self.header.size))
+    }
+
+    /// Its records in order, each with its position.
+    pub fn records(&self) -> impl Iterator<Item = (Lsn, RawRecord<'a>)> + use<'a> {
+        let mut rest = self.body;
+        let mut at = self.header.lsn.plus(FRAME_HEADER_LEN);
+        (0..self.header.records).map_while(move |_| {
+            let (raw, after) = RawRecord::split(rest).ok()?;
+            let here = at;
+            at = at.plus(u32::try_from(raw.size()).unwrap_or(u32::MAX));
+            rest = after;
+            Some((here, raw))
+        })
+    }
+
+    fn verify(&self, store: Seed) -> Result<(), DecodeError> {
+        let mut rest = self.body;
+        let mut crc = store.begin();
+        for _ in 0..self.header.records {
+            let (raw, after) = RawRecord::split(rest)?;
+            crc = go_on(crc, raw.header());
+            raw.verify(store)?;
+            rest = after;
+        }
+        if !rest.is_empty() {
+            let count = rest.len() as u64;
+            return Err(DecodeError::Trailing { count });
+        }
+        if crc != self.header.body_crc {
+            let what = "the sequence of a frame's records";
+            return Err(DecodeError::Checksum { what });
+        }
+        Ok(())
+    }
+}
