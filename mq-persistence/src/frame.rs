@@ -4,8 +4,8 @@
 //! says where the frame lies, and up to where the journal was synced before it was written: that is what tells a torn tail from damage.
 //!
 //! Invariants:
-//! 1. The buffer has room in front for the header and for the rest of a page, so that the log writes whole pages with one call and
-//!    without copying the records again.
+//! 1. The buffer has room in front for the header and for the first frame of a segment, so that the log writes a frame with one call
+//!    and without copying the records again.
 //! 2. `body_crc` runs over the headers of all records in order, `header_crc` over the header from the length on. Every record covers
 //!    itself. So a frame is whole if its header, the sequence of its records, and each of them are.
 //! 3. Appending allocates nothing once the buffers have grown to the size of usual frames.
@@ -23,12 +23,14 @@ use crate::fields::{Fields, put_u16, put_u32, put_u48, put_u64};
 use crate::identity::Identity;
 use crate::lsn::Lsn;
 use crate::record::{self, Previous, RECORD_HEADER_SIZE, RawRecord};
-use crate::segment::PAGE_SIZE;
+use crate::segment::{FRAME_ALIGN, PAGE_SIZE};
 
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_SIZE: usize = 64;
-/// Room in front of the records: the rest of a page, and the header.
-const FRONT_SIZE: usize = PAGE_SIZE as usize + FRAME_HEADER_SIZE;
+/// Where the header goes in the buffer: behind room for the first frame of a segment.
+const HEADER_AT: usize = FRAME_ALIGN as usize;
+/// Where the records begin in the buffer.
+const FRONT_SIZE: usize = HEADER_AT + FRAME_HEADER_SIZE;
 /// A buffer that a rare large frame has blown up beyond this is given back.
 const BUFFER_SIZE_KEPT: usize = 4 << 20;
 
@@ -298,7 +300,7 @@ impl Frame {
     /// Bytes it takes, header included.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.buffer.len() - PAGE_SIZE as usize
+        self.buffer.len() - HEADER_AT
     }
 
     /// Takes a list back whose content has been read, so that the next frame need not allocate one.
@@ -362,20 +364,26 @@ impl Frame {
         }
     }
 
-    /// Puts the header in front of the records, `before` in front of that, and zeros behind up to the end of a page. What is answered
-    /// begins with `before`.
-    pub(crate) fn lay_out(&mut self, before: &[u8], header: &[u8; FRAME_HEADER_SIZE]) -> &[u8] {
-        let front = PAGE_SIZE as usize;
-        let begin = front.saturating_sub(before.len());
-        if let Some(room) = self.buffer.get_mut(begin..front) {
+    /// Puts the header in front of the records, `before` in front of that, and zeros behind, up to the end of the page when what is
+    /// answered is written at `offset`. It begins with `before`.
+    pub(crate) fn lay_out(
+        &mut self,
+        before: &[u8],
+        header: &[u8; FRAME_HEADER_SIZE],
+        offset: u32,
+    ) -> &[u8] {
+        let begin = HEADER_AT.saturating_sub(before.len());
+        if let Some(room) = self.buffer.get_mut(begin..HEADER_AT) {
             room.copy_from_slice(before);
         }
-        if let Some(room) = self.buffer.get_mut(front..FRONT_SIZE) {
+        if let Some(room) = self.buffer.get_mut(HEADER_AT..FRONT_SIZE) {
             room.copy_from_slice(header);
         }
-        let written = self.buffer.len() - begin;
-        let whole = written.next_multiple_of(PAGE_SIZE as usize);
-        self.buffer.resize(begin + whole, 0);
+        let page = PAGE_SIZE as usize;
+        let into_page = (offset % PAGE_SIZE) as usize;
+        let end = into_page + self.buffer.len() - begin;
+        let padding = end.next_multiple_of(page) - end;
+        self.buffer.resize(self.buffer.len() + padding, 0);
         self.buffer.get(begin..).unwrap_or_default()
     }
 
@@ -434,7 +442,7 @@ impl Frame {
 
     /// The position of a byte of the buffer, counted from the beginning of the frame.
     fn position(&self, start: usize) -> Lsn {
-        Lsn::from_bits((start - PAGE_SIZE as usize) as u64)
+        Lsn::from_bits((start - HEADER_AT) as u64)
     }
 
     fn len_from(&self, start: usize) -> u32 {

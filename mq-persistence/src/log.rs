@@ -3,8 +3,9 @@
 //! Invariants:
 //! 1. A frame lies in one segment. When it does not fit, the old segment is sealed and synced before the first byte is written to the
 //!    new one; so everything before the segment that is written is durable.
-//! 2. A write covers whole pages, beginning with the page the last frame ended in, whose bytes are written again as they were. Frames
-//!    begin at sector boundaries: no sector holds bytes of two frames.
+//! 2. Frames begin at sector boundaries, and no sector that holds part of a frame is ever written again: what a torn write can spoil
+//!    was never promised. A write goes on with zeros to the end of its page, so that every page is first written whole and the system
+//!    never has to read one to complete it.
 //! 3. A frame is written only when the journal is synced up to [`UNSYNCED_MAX`] bytes before it, and says up to where.
 //! 4. [`Log::durable`] never passes what a sync that answered `Ok` covered, and never goes back.
 //! 5. The first failure of a write, sync or change of segment is final: every later call answers the same [`JournalError`], and nothing
@@ -58,8 +59,8 @@ pub struct Log {
     seed: Seed,
     /// Where the next frame goes.
     position: u32,
-    /// The bytes of the page that `position` is in, up to there; also those of a first frame that was not written yet.
-    tail: Vec<u8>,
+    /// The first frame of the segment, while it waits to be written together with the next one. It lies right before `position`.
+    staged: Vec<u8>,
     previous_crc: u32,
     durable: Lsn,
     /// The end of the last frame that has to be synced: marks have not.
@@ -86,7 +87,7 @@ impl Log {
             segment: spare.segment,
             file: spare.file,
             position: DATA_START,
-            tail: Vec::with_capacity(PAGE_SIZE as usize),
+            staged: Vec::new(),
             previous_crc,
             durable,
             dirty_end: durable,
@@ -297,7 +298,6 @@ impl Log {
         self.segment = spare.segment;
         self.file = spare.file;
         self.position = DATA_START;
-        self.tail.clear();
         frame.append_previous(&Previous {
             end,
             crc: self.previous_crc,
@@ -326,8 +326,8 @@ impl Log {
     fn stage(&mut self, frame: &mut Frame, now: &Now) {
         let (header, crc) = self.header(frame, FrameFlags::FIRST, now);
         let size = frame.size().next_multiple_of(FRAME_ALIGN as usize);
-        let laid_out = frame.lay_out(&[], &header);
-        self.tail
+        let laid_out = frame.lay_out(&[], &header, self.position);
+        self.staged
             .extend_from_slice(laid_out.get(..size).unwrap_or_default());
         self.position += FRAME_ALIGN;
         self.previous_crc = crc;
@@ -343,18 +343,14 @@ impl Log {
         let start = self.written();
         let size = align_frame(u32::try_from(frame.size()).unwrap_or(u32::MAX));
         let (header, crc) = self.header(frame, flags, now);
-        let before = self.tail.len();
-        let bytes = frame.lay_out(&self.tail, &header);
-        let offset = u64::from(self.position) - before as u64;
-        write_all_at(&*self.file, bytes, offset)
+        let staged = u32::try_from(self.staged.len()).unwrap_or(FRAME_ALIGN);
+        let offset = self.position - staged;
+        let bytes = frame.lay_out(&self.staged, &header, offset);
+        write_all_at(&*self.file, bytes, offset.into())
             .map_err(Failure::of("write", self.segment.name()))?;
         self.position += size;
         self.previous_crc = crc;
-        let kept = (self.position % PAGE_SIZE) as usize;
-        let end = before + size as usize;
-        let page = bytes.get(end.saturating_sub(kept)..end).unwrap_or_default();
-        self.tail.clear();
-        self.tail.extend_from_slice(page);
+        self.staged.clear();
         self.idle = false;
         self.dirty_end = self.written();
         Ok(Written {

@@ -121,6 +121,7 @@ pub struct RawRecord<'a> {
     header: &'a [u8; RECORD_HEADER_SIZE],
     fields: &'a [u8],
     envelope: &'a [u8],
+    bytes: &'a [u8],
 }
 
 impl<'a> RawRecord<'a> {
@@ -144,19 +145,28 @@ impl<'a> RawRecord<'a> {
         let to_size = |len: u32| usize::try_from(len).unwrap_or(usize::MAX);
         let body = fields.bytes(to_size(fields_len), "a record's fields")?;
         let envelope = fields.bytes(to_size(envelope_len), "a record's envelope")?;
+        let rest = fields.rest();
+        let (whole, _) = bytes.split_at(bytes.len() - rest.len());
         let record = Self {
             kind,
             header,
             fields: body,
             envelope,
+            bytes: whole,
         };
-        Ok((record, fields.rest()))
+        Ok((record, rest))
     }
 
     /// Its header's bytes.
     #[must_use]
     pub const fn header(&self) -> &'a [u8; RECORD_HEADER_SIZE] {
         self.header
+    }
+
+    /// All its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Its envelope's bytes; empty if it has none.
@@ -168,7 +178,7 @@ impl<'a> RawRecord<'a> {
     /// Bytes of the whole record.
     #[must_use]
     pub const fn size(&self) -> usize {
-        RECORD_HEADER_SIZE + self.fields.len() + self.envelope.len()
+        self.bytes.len()
     }
 
     /// Checks the whole record against its checksum, and answers the part of it that covers the envelope.
