@@ -1,1 +1,54 @@
-//! Being built.
+//! From a granted lease to a settled message: handlers, worker pools, lease renewal, time limits, stop.
+//!
+//! The path of a message: the store grants it to a [`Pool`](WorkersBuilder) that has a free worker, its payload is
+//! decoded, the handler runs with what it asks for, its answer becomes a settlement, and the worker is free again. Of a
+//! store only [`mq_core::backend::Backend`] is known. Read in this order: [`handler`](Handler), `builder`, `pool`,
+//! `attempt`, `settle`, `timers`, `workers`.
+
+mod attempt;
+mod builder;
+mod cancel;
+mod ctx;
+mod extract;
+mod fail;
+mod failure;
+mod handler;
+mod histogram;
+mod lease;
+mod message;
+mod options;
+mod outgoing;
+mod permits;
+mod pool;
+mod problem;
+mod reply;
+mod retry;
+mod runner;
+mod settle;
+mod slots;
+mod stage;
+mod states;
+mod stats;
+mod threads;
+mod timers;
+mod workers;
+
+pub use builder::WorkersBuilder;
+pub use cancel::{CancelReason, Cancelled};
+pub use ctx::{Ctx, CtxError};
+pub use extract::{Attempt, FromContext, Headers, State};
+pub use fail::{Fail, OptionExt, Outcome, ResultExt};
+pub use handler::{AsyncHandler, BlockingHandler, Handler, HandlerResult};
+pub use histogram::Percentiles;
+pub use lease::Progress;
+pub use message::{DecodeError, EncodeError, Message, decode, encode};
+pub use options::{HandlerOptions, PARALLELISM_BY_CORES};
+pub use outgoing::Outgoing;
+pub use problem::{ControlError, Fault, Illness, Problem, StartError, Unhealthy};
+pub use reply::Reply;
+pub use retry::Retry;
+pub use stage::Stage;
+pub use states::{Needs, States};
+pub use stats::{PoolStats, Running, Totals};
+pub use timers::Timers;
+pub use workers::{Control, StopReport, Workers};

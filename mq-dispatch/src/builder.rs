@@ -1,0 +1,474 @@
+//! From handlers to running workers: everything is checked before anything starts.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use mq_core::backend::{Backend, Grant, Wake};
+use mq_core::command::{PoolSpec, Selector};
+use mq_core::id::PoolId;
+use mq_core::name::{KindName, QueueName};
+use mq_core::time::Clock;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Notify;
+
+use crate::ctx::Ctx;
+use crate::fail::Fail;
+use crate::handler::{AsyncHandler, BlockingHandler, ByFunction, ByTrait, Handler};
+use crate::message::Message;
+use crate::options::{HandlerOptions, Settings};
+use crate::pool::{NewPool, Pool, Shared};
+use crate::problem::{Fault, Problem, StartError};
+use crate::runner::{Async, Blocking, RawAsync, RawBlocking, Runner};
+use crate::settle::Settler;
+use crate::states::{Needs, States};
+use crate::timers::{self, Timers};
+use crate::workers::{Crew, Workers};
+
+/// A handler before its start.
+struct Entry {
+    /// The kind, then its aliases; none for a raw handler of all kinds.
+    kinds: Vec<String>,
+    is_raw: bool,
+    options: HandlerOptions,
+    faults: Vec<Fault>,
+    needs: fn(&mut Needs<'_>),
+    runner: Arc<dyn Runner>,
+}
+
+/// A handler that passed every check.
+struct Checked {
+    names: Vec<String>,
+    selectors: Vec<Selector>,
+    settings: Settings,
+    runner: Arc<dyn Runner>,
+}
+
+/// Collects handlers; [`WorkersBuilder::start`] starts them.
+#[must_use = "nothing runs before `start`"]
+pub struct WorkersBuilder {
+    backend: Arc<dyn Backend>,
+    clock: Option<Arc<dyn Clock>>,
+    timers: Timers,
+    states: States,
+    problems: Vec<Problem>,
+    entries: Vec<Entry>,
+}
+
+impl WorkersBuilder {
+    /// Workers for this store, without handlers yet.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            clock: None,
+            timers: Timers::default(),
+            states: States::default(),
+            problems: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// The engine's clock, by which waiting times are measured.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Whose threads renewal and time limits run on.
+    pub fn timers(mut self, timers: Timers) -> Self {
+        self.timers = timers;
+        self
+    }
+
+    /// Shares a value with the handlers, which ask for `State<T>`. One per type.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        if !self.states.insert(value) {
+            self.problems.push(Problem {
+                handler: "state".to_owned(),
+                fault: Fault::DuplicateState {
+                    type_name: type_name::<T>(),
+                },
+            });
+        }
+        self
+    }
+
+    /// Handles messages with an async function: the message first, then any extractors.
+    pub fn handle<F, Arguments>(self, function: F) -> Self
+    where
+        F: AsyncHandler<Arguments>,
+        Arguments: 'static,
+    {
+        self.handle_with(function, |options| options)
+    }
+
+    /// As [`WorkersBuilder::handle`], with settings.
+    pub fn handle_with<F, Arguments>(
+        self,
+        function: F,
+        options: impl FnOnce(HandlerOptions) -> HandlerOptions,
+    ) -> Self
+    where
+        F: AsyncHandler<Arguments>,
+        Arguments: 'static,
+    {
+        let runner = Async::<F::Message, _>::new(ByFunction::new(function));
+        let options = options(HandlerOptions::default());
+        self.typed::<F::Message>(options, F::needs, Arc::new(runner))
+    }
+
+    /// Handles messages with a value that implements [`Handler`].
+    pub fn handler<M, H>(self, handler: H) -> Self
+    where
+        M: Message,
+        H: Handler<M>,
+    {
+        let options = HandlerOptions::default()
+            .parallelism(H::PARALLELISM)
+            .timeout(H::TIMEOUT)
+            .retry(handler.retry());
+        let runner = Async::<M, _>::new(ByTrait(handler));
+        self.typed::<M>(options, no_needs, Arc::new(runner))
+    }
+
+    /// Handles messages with a function that blocks, on threads of its own.
+    pub fn handle_blocking<F, Arguments>(self, function: F) -> Self
+    where
+        F: BlockingHandler<Arguments>,
+        Arguments: 'static,
+    {
+        self.handle_blocking_with(function, |options| options)
+    }
+
+    /// As [`WorkersBuilder::handle_blocking`], with settings.
+    pub fn handle_blocking_with<F, Arguments>(
+        self,
+        function: F,
+        options: impl FnOnce(HandlerOptions) -> HandlerOptions,
+    ) -> Self
+    where
+        F: BlockingHandler<Arguments>,
+        Arguments: 'static,
+    {
+        let runner = Blocking::new(function, F::Message::KIND);
+        let options = options(HandlerOptions::default());
+        self.typed::<F::Message>(options, F::needs, Arc::new(runner))
+    }
+
+    /// Handles whatever `selector` selects, undecoded, with an async function.
+    pub fn handle_raw<F, Fut, E>(
+        self,
+        selector: Selector,
+        options: HandlerOptions,
+        function: F,
+    ) -> Self
+    where
+        F: Fn(Grant, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Fail> + 'static,
+    {
+        self.raw(&selector, options, Arc::new(RawAsync(function)))
+    }
+
+    /// Handles whatever `selector` selects, undecoded, with a function that blocks, on threads of its own.
+    pub fn handle_raw_blocking<F, E>(
+        self,
+        selector: Selector,
+        options: HandlerOptions,
+        function: F,
+    ) -> Self
+    where
+        F: Fn(Grant, &Ctx) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<Fail> + 'static,
+    {
+        let name = raw_name(&selector);
+        self.raw(
+            &selector,
+            options,
+            Arc::new(RawBlocking::new(function, &name)),
+        )
+    }
+
+    fn raw(
+        mut self,
+        selector: &Selector,
+        mut options: HandlerOptions,
+        runner: Arc<dyn Runner>,
+    ) -> Self {
+        if let Some(queue) = &selector.queue {
+            options = options.queue(queue.as_str());
+        }
+        self.entries.push(Entry {
+            kinds: selector.kind.iter().map(KindName::to_string).collect(),
+            is_raw: true,
+            options,
+            faults: Vec::new(),
+            needs: no_needs,
+            runner,
+        });
+        self
+    }
+
+    fn typed<M: Message>(
+        mut self,
+        options: HandlerOptions,
+        needs: fn(&mut Needs<'_>),
+        runner: Arc<dyn Runner>,
+    ) -> Self {
+        let mut faults = Vec::new();
+        if mq_core::message::Priority::new(M::PRIORITY).is_none() {
+            faults.push(Fault::Priority { given: M::PRIORITY });
+        }
+        if M::VERSION == 0 {
+            faults.push(Fault::Version);
+        }
+        faults.extend(QueueName::new(M::QUEUE).err().map(Fault::Name));
+        let kinds = std::iter::once(M::KIND).chain(M::ALIASES.iter().copied());
+        self.entries.push(Entry {
+            kinds: kinds.map(str::to_owned).collect(),
+            is_raw: false,
+            options,
+            faults,
+            needs,
+            runner,
+        });
+        self
+    }
+
+    /// Checks all handlers and starts them: on the async runtime of the caller, or else on one of their own.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(self) -> Result<Workers, StartError> {
+        let Self {
+            backend,
+            clock,
+            timers,
+            states,
+            problems,
+            entries,
+        } = self;
+        let pools = check(entries, &states, problems)?;
+        let (runtime, own) = runtime()?;
+        let shared = Arc::new(Shared {
+            settler: Settler::new(Arc::clone(&backend)),
+            backend,
+            runtime,
+            states: Arc::new(states),
+            clock,
+            timers: Notify::new(),
+        });
+        let pools = attach_all(pools, &shared)?;
+        let crew = Crew::new(pools, shared);
+        if let Err(error) = start_timers(&crew, timers) {
+            crew.pools.iter().for_each(|pool| pool.detach());
+            return Err(error);
+        }
+        let settling = Arc::clone(&crew.shared);
+        drop(
+            crew.shared
+                .runtime
+                .spawn(async move { settling.settler.run().await }),
+        );
+        for pool in &crew.pools {
+            drop(crew.shared.runtime.spawn(Arc::clone(pool).receive()));
+            pool.balance();
+        }
+        Ok(Workers::new(crew, own))
+    }
+}
+
+impl fmt::Debug for WorkersBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<_> = self.entries.iter().map(|entry| &entry.kinds).collect();
+        f.debug_struct("WorkersBuilder")
+            .field("kinds", &kinds)
+            .finish_non_exhaustive()
+    }
+}
+
+fn no_needs(_needs: &mut Needs<'_>) {}
+
+/// What a raw pool is called: its kind, else its queue, else `*`.
+fn raw_name(selector: &Selector) -> String {
+    let kind = selector.kind.as_ref().map(KindName::to_string);
+    let queue = || selector.queue.as_ref().map(QueueName::to_string);
+    kind.or_else(queue).unwrap_or_else(|| "*".to_owned())
+}
+
+/// All handlers, or all problems.
+fn check(
+    entries: Vec<Entry>,
+    states: &States,
+    mut problems: Vec<Problem>,
+) -> Result<Vec<Checked>, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut checked: Vec<Checked> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (pool, faults) = check_one(entry, states, cores, &checked);
+        let handler = pool.names.first().cloned().unwrap_or_default();
+        problems.extend(faults.into_iter().map(|fault| Problem {
+            handler: handler.clone(),
+            fault,
+        }));
+        checked.push(pool);
+    }
+    if problems.is_empty() {
+        Ok(checked)
+    } else {
+        Err(StartError::Handlers { problems })
+    }
+}
+
+fn check_one(
+    entry: Entry,
+    states: &States,
+    cores: usize,
+    earlier: &[Checked],
+) -> (Checked, Vec<Fault>) {
+    let mut faults = entry.faults;
+    let queue = entry.options.queue.as_deref().map(QueueName::new);
+    let queue = queue.and_then(|name| name.map_err(|error| faults.push(error.into())).ok());
+    let mut selectors = Vec::with_capacity(entry.kinds.len());
+    for name in &entry.kinds {
+        match KindName::new(name) {
+            Ok(kind) => selectors.push(Selector {
+                queue: queue.clone(),
+                kind: Some(kind),
+            }),
+            Err(error) => faults.push(error.into()),
+        }
+    }
+    if entry.kinds.is_empty() {
+        selectors.push(Selector { queue, kind: None });
+    }
+    duplicates(&selectors, earlier, &mut faults);
+    let mut needs = Needs::new(states);
+    (entry.needs)(&mut needs);
+    let missing = needs.into_missing().into_iter();
+    faults.extend(missing.map(|type_name| Fault::MissingState { type_name }));
+    let settings = entry.options.settings(cores, &mut faults);
+    let names = if entry.is_raw {
+        selectors.first().map(raw_name).into_iter().collect()
+    } else {
+        entry.kinds
+    };
+    let checked = Checked {
+        names,
+        selectors,
+        settings,
+        runner: entry.runner,
+    };
+    (checked, faults)
+}
+
+/// Notes each selector that another handler, or the same one, has already.
+fn duplicates(selectors: &[Selector], earlier: &[Checked], faults: &mut Vec<Fault>) {
+    for (index, selector) in selectors.iter().enumerate() {
+        let others = earlier.iter().flat_map(|checked| &checked.selectors);
+        let own = selectors.iter().take(index);
+        if others.chain(own).any(|other| is_same_line(selector, other)) {
+            let name = raw_name(selector);
+            faults.push(Fault::DuplicateKind { name });
+        }
+    }
+}
+
+/// Whether two selectors with the same kind (or both without one) share a queue.
+fn is_same_line(one: &Selector, other: &Selector) -> bool {
+    let shares_queue = match (&one.queue, &other.queue) {
+        (Some(one), Some(other)) => one == other,
+        (None, _) | (_, None) => true,
+    };
+    one.kind == other.kind && shares_queue
+}
+
+/// The caller's runtime, or a new one.
+fn runtime() -> Result<(Handle, Option<Runtime>), StartError> {
+    if let Ok(handle) = Handle::try_current() {
+        return Ok((handle, None));
+    }
+    let own = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("mq worker")
+        .enable_time()
+        .build()
+        .map_err(|error| no_threads(&error))?;
+    Ok((own.handle().clone(), Some(own)))
+}
+
+fn no_threads(error: &std::io::Error) -> StartError {
+    StartError::Threads {
+        reason: error.to_string(),
+    }
+}
+
+fn attach_all(pools: Vec<Checked>, shared: &Arc<Shared>) -> Result<Vec<Arc<Pool>>, StartError> {
+    let mut attached: Vec<Arc<Pool>> = Vec::with_capacity(pools.len());
+    for pool in pools {
+        match attach(pool, shared) {
+            Ok(pool) => attached.push(pool),
+            Err(error) => {
+                attached.iter().for_each(|pool| pool.detach());
+                return Err(error);
+            }
+        }
+    }
+    Ok(attached)
+}
+
+fn attach(pool: Checked, shared: &Arc<Shared>) -> Result<Arc<Pool>, StartError> {
+    let Checked {
+        names,
+        selectors,
+        settings,
+        runner,
+    } = pool;
+    let delivered = Arc::new(Notify::new());
+    let mut lines: Vec<PoolId> = Vec::with_capacity(selectors.len());
+    for selector in selectors {
+        let spec = PoolSpec {
+            selector,
+            lease: settings.lease,
+            retry: settings.retry,
+        };
+        let told = Arc::clone(&delivered);
+        let wake: Wake = Arc::new(move || told.notify_one());
+        match shared.backend.attach(spec, wake) {
+            Ok(line) => lines.push(line),
+            Err(stopped) => {
+                lines.iter().for_each(|line| shared.backend.detach(*line));
+                return Err(stopped.into());
+            }
+        }
+    }
+    let new = NewPool {
+        names,
+        settings,
+        lines,
+        runner,
+        delivered,
+    };
+    Ok(Pool::new(new, Arc::clone(shared)))
+}
+
+fn start_timers(crew: &Arc<Crew>, timers: Timers) -> Result<(), StartError> {
+    let watched = Arc::clone(crew);
+    let work = timers::run(crew.pools.clone(), Arc::clone(&crew.shared), move || {
+        watched.has_ended()
+    });
+    match timers {
+        Timers::Runtime => drop(crew.shared.runtime.spawn(work)),
+        Timers::OwnThread => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .map_err(|error| no_threads(&error))?;
+            std::thread::Builder::new()
+                .name("mq timers".to_owned())
+                .spawn(move || runtime.block_on(work))
+                .map_err(|error| no_threads(&error))?;
+        }
+    }
+    Ok(())
+}

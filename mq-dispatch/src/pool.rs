@@ -1,0 +1,549 @@
+//! One worker pool: from free workers to permits, from grants to started attempts, from ended attempts to free workers.
+//!
+//! Invariants: the store is called without the pool's lock held; no more attempts run than the limit says, except those
+//! that were running when it was lowered; a granted message that is not started is given back.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq_core::backend::{Backend, Delivery, Grant};
+use mq_core::id::{LeaseToken, PoolId};
+use mq_core::pending::{Pending, Promise};
+use mq_core::time::Clock;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::attempt::{Conclusion, End, Job};
+use crate::cancel::CancelReason;
+use crate::lease::Lease;
+use crate::message::DecodeError;
+use crate::options::Settings;
+use crate::permits::{Change, Correction, Permits, Placement};
+use crate::runner::Runner;
+use crate::settle::{Entry, Settler};
+use crate::slots::Slots;
+use crate::states::States;
+use crate::stats::{Counters, PoolStats, Running, add};
+
+/// So many undecodable messages in a row pause a pool: it looks like the wrong program, not like bad messages.
+const UNDECODABLE_ROW_MAX: u32 = 10;
+
+/// What all pools of one set of workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) runtime: Handle,
+    pub(crate) states: Arc<States>,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) settler: Settler,
+    /// Wakes the timers, which may have to look earlier than they meant to.
+    pub(crate) timers: Notify,
+}
+
+/// Why a pool takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// A user said so.
+    ByUser,
+    /// Too many undecodable messages in a row.
+    Undecodable,
+}
+
+struct State {
+    permits: Permits,
+    slots: Slots,
+    waiting: VecDeque<Grant>,
+    scaled: Vec<Promise<()>>,
+    pause: Option<Pause>,
+    closed: bool,
+    undecodable_row: u32,
+}
+
+pub(crate) struct Pool {
+    /// The kind, or what the pool is called.
+    pub(crate) name: String,
+    /// Every name it answers to.
+    pub(crate) names: Vec<String>,
+    pub(crate) settings: Settings,
+    pub(crate) counters: Counters,
+    /// Pools of the store, the kind's first, then the aliases'.
+    lines: Vec<PoolId>,
+    runner: Arc<dyn Runner>,
+    shared: Arc<Shared>,
+    /// Something arrived in an inbox.
+    pub(crate) delivered: Arc<Notify>,
+    /// A handler ended.
+    left: Notify,
+    state: Mutex<State>,
+}
+
+/// The parts of a new pool.
+pub(crate) struct NewPool {
+    pub(crate) names: Vec<String>,
+    pub(crate) settings: Settings,
+    pub(crate) lines: Vec<PoolId>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) delivered: Arc<Notify>,
+}
+
+impl Pool {
+    pub(crate) fn new(new: NewPool, shared: Arc<Shared>) -> Arc<Self> {
+        let NewPool {
+            names,
+            settings,
+            lines,
+            runner,
+            delivered,
+        } = new;
+        runner.scale(settings.limit);
+        let state = State {
+            permits: Permits::new(settings.limit, lines.len()),
+            slots: Slots::default(),
+            waiting: VecDeque::new(),
+            scaled: Vec::new(),
+            pause: None,
+            closed: false,
+            undecodable_row: 0,
+        };
+        Arc::new(Self {
+            name: names.first().cloned().unwrap_or_default(),
+            names,
+            settings,
+            counters: Counters::default(),
+            lines,
+            runner,
+            shared,
+            delivered,
+            left: Notify::new(),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    /// Takes in what arrives until the pool is closed and empty.
+    pub(crate) async fn receive(self: Arc<Self>) {
+        let mut inbox = Vec::new();
+        loop {
+            self.delivered.notified().await;
+            self.take_in(&mut inbox);
+            if self.state.lock().closed {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what has arrived.
+    pub(crate) fn take_in(self: &Arc<Self>, inbox: &mut Vec<Delivery>) {
+        for (index, line) in self.lines.iter().enumerate() {
+            self.shared.backend.take(*line, inbox);
+            if !inbox.is_empty() {
+                self.sort(index, inbox);
+            }
+        }
+    }
+
+    fn sort(self: &Arc<Self>, line: usize, inbox: &mut Vec<Delivery>) {
+        let mut jobs = Vec::with_capacity(inbox.len());
+        let mut back = Vec::new();
+        let mut notices = Vec::new();
+        let mut state = self.state.lock();
+        let was_idle = state.slots.len() + state.waiting.len() == 0;
+        for delivery in inbox.drain(..) {
+            match delivery {
+                Delivery::Grant(grant) => match state.permits.granted(line) {
+                    Placement::Start => jobs.push(self.prepare(&mut state, grant)),
+                    Placement::Wait => state.waiting.push_back(grant),
+                    Placement::GiveBack => back.push(grant.token),
+                },
+                Delivery::CancelRequested(token) => notices.push((token, CancelReason::Requested)),
+                Delivery::LeaseLost(token) => notices.push((token, CancelReason::LeaseLost)),
+            }
+        }
+        drop(state);
+        if was_idle {
+            self.shared.timers.notify_one();
+        }
+        for job in jobs {
+            self.start(job);
+        }
+        for (token, reason) in notices {
+            self.notice(token, reason);
+        }
+        let gave_back = !back.is_empty();
+        self.give_back(back);
+        if gave_back || self.lines.len() > 1 {
+            self.balance();
+        }
+    }
+
+    fn prepare(self: &Arc<Self>, state: &mut State, grant: Grant) -> Job {
+        let lease = Arc::new(Lease::new(
+            grant,
+            Arc::clone(&self.shared.states),
+            Arc::clone(&self.shared.backend),
+            self.settings.timeout,
+        ));
+        let slot = state.slots.insert(Arc::clone(&lease));
+        Job::new(lease, Arc::clone(self), slot)
+    }
+
+    fn start(&self, job: Job) {
+        add(&self.counters.started, 1);
+        if let Some(clock) = &self.shared.clock {
+            let due = job.lease.grant.due.max(job.lease.grant.enqueued);
+            self.counters.wait.record(clock.wall().since(due));
+        }
+        Arc::clone(&self.runner).start(job);
+    }
+
+    fn give_back(&self, tokens: Vec<LeaseToken>) {
+        if !tokens.is_empty() {
+            add(
+                &self.counters.given_back,
+                u64::try_from(tokens.len()).unwrap_or(0),
+            );
+            self.shared.backend.give_back(tokens);
+        }
+    }
+
+    /// The store says something about a lease that this pool holds.
+    pub(crate) fn notice(self: &Arc<Self>, token: LeaseToken, reason: CancelReason) {
+        let mut state = self.state.lock();
+        if let Some(lease) = state.slots.find(token).cloned() {
+            drop(state);
+            match reason {
+                CancelReason::LeaseLost => {
+                    lease.stop_soon(reason, Instant::now());
+                    self.shared.timers.notify_one();
+                }
+                CancelReason::Requested | CancelReason::Shutdown | CancelReason::Timeout => {
+                    lease.cancel.request(reason);
+                }
+            }
+            return;
+        }
+        let waiting = state.waiting.iter().position(|grant| grant.token == token);
+        if waiting.and_then(|at| state.waiting.remove(at)).is_some() {
+            state.permits.left_waiting();
+            drop(state);
+            if reason == CancelReason::Requested {
+                let conclusion = Conclusion::cancelled();
+                self.shared
+                    .settler
+                    .push(Entry::new(Arc::clone(self), token, conclusion, false));
+            }
+            self.balance();
+        }
+    }
+
+    /// An attempt ended by itself.
+    pub(crate) fn ended(self: &Arc<Self>, slot: usize, lease: &Lease, end: End) {
+        self.counters.run.record(lease.started.elapsed());
+        self.watch_decoding(&end);
+        let claimed = lease.claim();
+        self.leave(slot);
+        if !claimed {
+            self.free(1);
+            return;
+        }
+        let conclusion = Conclusion::of(lease, end, self.settings.retry);
+        log(lease, &conclusion);
+        let token = lease.grant.token;
+        self.shared
+            .settler
+            .push(Entry::new(Arc::clone(self), token, conclusion, true));
+    }
+
+    /// An attempt was dropped: aborted by the timers or a stop, or its runtime went away.
+    pub(crate) fn abandoned(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        let claimed = lease.claim();
+        self.leave(slot);
+        if claimed {
+            let token = lease.grant.token;
+            let entry = Entry::new(Arc::clone(self), token, Conclusion::interrupted(), true);
+            self.shared.settler.settle_blindly(entry);
+        }
+        self.free(1);
+    }
+
+    fn leave(&self, slot: usize) {
+        self.state.lock().slots.remove(slot);
+        self.left.notify_waiters();
+    }
+
+    /// Settles in the handler's stead; this side has claimed the lease.
+    pub(crate) async fn settle_for(self: Arc<Self>, lease: Arc<Lease>) {
+        let reason = lease.cancel.reason().unwrap_or(CancelReason::Timeout);
+        tracing::warn!(token = %lease.grant.token, kind = %self.name, reason = reason.as_str(), "a handler did not stop when it was asked to; its lease is taken away");
+        if reason == CancelReason::LeaseLost {
+            add(&self.counters.refused, 1);
+            return;
+        }
+        let conclusion = Conclusion::forced(reason, lease.started.elapsed(), self.settings.retry);
+        let entry = Entry::new(Arc::clone(&self), lease.grant.token, conclusion, false);
+        self.shared.settler.settle_apart(entry).await;
+    }
+
+    fn watch_decoding(self: &Arc<Self>, end: &End) {
+        let is_malformed = matches!(end, End::Undecodable(DecodeError::Malformed { .. }));
+        let mut state = self.state.lock();
+        if !is_malformed {
+            state.undecodable_row = 0;
+            return;
+        }
+        state.undecodable_row += 1;
+        let too_many = state.undecodable_row > UNDECODABLE_ROW_MAX && state.pause.is_none();
+        drop(state);
+        if too_many {
+            tracing::error!(kind = %self.name, "message after message cannot be decoded; the pool is paused");
+            self.pause(Pause::Undecodable);
+        }
+    }
+
+    /// Workers became free: for a message that waits here, else for the store.
+    pub(crate) fn free(self: &Arc<Self>, workers: u32) {
+        let mut jobs = Vec::new();
+        let mut state = self.state.lock();
+        state.permits.freed(workers);
+        while !state.waiting.is_empty() && state.permits.start_waiting() {
+            if let Some(grant) = state.waiting.pop_front() {
+                jobs.push(self.prepare(&mut state, grant));
+            }
+        }
+        drop(state);
+        for job in jobs {
+            self.start(job);
+        }
+        self.balance();
+    }
+
+    /// Tells the store how many workers are free.
+    pub(crate) fn balance(self: &Arc<Self>) {
+        let mut corrections = Vec::new();
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.permits.correct(&mut corrections);
+        }
+        let scaled = state.take_scaled();
+        drop(state);
+        for Correction { line, change } in corrections {
+            let Some(pool) = self.lines.get(line) else {
+                continue;
+            };
+            match change {
+                Change::Add(permits) => self.shared.backend.checkout(*pool, permits),
+                Change::TakeBack(permits) => {
+                    let answer = self.shared.backend.withdraw(*pool, permits);
+                    self.take_back(line, permits, answer);
+                }
+            }
+        }
+        keep_all(scaled);
+    }
+
+    fn take_back(self: &Arc<Self>, line: usize, asked: u32, answer: Pending<u32>) {
+        let pool = Arc::clone(self);
+        drop(self.shared.runtime.spawn(async move {
+            let answered = answer.await.unwrap_or(asked);
+            let mut state = pool.state.lock();
+            state.permits.taken_back(line, asked, answered);
+            let scaled = state.take_scaled();
+            drop(state);
+            keep_all(scaled);
+        }));
+    }
+
+    /// Lets `limit` run at once from now on; answered when it is in force.
+    pub(crate) fn scale(self: &Arc<Self>, limit: u32) -> Pending<()> {
+        let (promise, pending) = Pending::new();
+        {
+            let mut state = self.state.lock();
+            state.permits.set_limit(limit);
+            state.scaled.push(promise);
+        }
+        self.runner.scale(limit);
+        self.free(0);
+        pending
+    }
+
+    /// Takes nothing new for now.
+    pub(crate) fn pause(self: &Arc<Self>, why: Pause) {
+        let mut state = self.state.lock();
+        state.pause = Some(why);
+        let back = state.shut();
+        drop(state);
+        self.give_back(back);
+        self.balance();
+    }
+
+    /// Takes new messages again.
+    pub(crate) fn resume(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.pause = None;
+        state.undecodable_row = 0;
+        let open = !state.closed;
+        state.permits.set_open(open);
+        drop(state);
+        self.balance();
+    }
+
+    /// Takes nothing new for good; answers how many granted messages went back.
+    pub(crate) fn stop_accepting(self: &Arc<Self>) -> usize {
+        let mut state = self.state.lock();
+        let back = state.shut();
+        state.pause = Some(Pause::ByUser);
+        drop(state);
+        let len = back.len();
+        self.give_back(back);
+        self.balance();
+        len
+    }
+
+    /// Leaves the store. What arrives from now on goes back by itself.
+    pub(crate) fn detach(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let scaled = std::mem::take(&mut state.scaled);
+        drop(state);
+        for line in &self.lines {
+            self.shared.backend.detach(*line);
+        }
+        keep_all(scaled);
+        self.runner.close();
+        self.delivered.notify_one();
+    }
+
+    /// Waits until at most `left` handlers run.
+    pub(crate) async fn wait_until_left(&self, left: usize) {
+        loop {
+            let changed = self.left.notified();
+            if self.state.lock().slots.len() <= left {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The leases that have started.
+    pub(crate) fn leases(&self) -> Vec<Arc<Lease>> {
+        self.state.lock().slots.iter().cloned().collect()
+    }
+
+    /// Tokens of granted messages that wait for a worker.
+    pub(crate) fn waiting_tokens(&self) -> Vec<LeaseToken> {
+        let state = self.state.lock();
+        state.waiting.iter().map(|grant| grant.token).collect()
+    }
+
+    pub(crate) fn pause_reason(&self) -> Option<Pause> {
+        self.state.lock().pause
+    }
+
+    /// What readers see.
+    pub(crate) fn stats(&self) -> PoolStats {
+        let state = self.state.lock();
+        PoolStats {
+            kind: self.name.clone(),
+            limit: state.permits.limit(),
+            running: state.slots.len(),
+            stuck: state.slots.iter().filter(|lease| lease.is_stuck()).count(),
+            waiting: state.waiting.len(),
+            paused: state.pause.is_some(),
+            totals: self.counters.totals(),
+            wait: self.counters.wait.percentiles(),
+            run: self.counters.run.percentiles(),
+        }
+    }
+
+    /// What runs now.
+    pub(crate) fn running(&self, now: Instant) -> Vec<Running> {
+        let leases = self.leases();
+        leases
+            .iter()
+            .map(|lease| Running {
+                token: lease.grant.token,
+                queue: lease.grant.queue.clone(),
+                kind: lease.grant.kind.clone(),
+                attempt: lease.grant.attempt,
+                since: now.saturating_duration_since(lease.started),
+                progress: lease.work.lock().progress.clone(),
+                cancel: lease.cancel.reason(),
+                stuck: lease.is_stuck(),
+            })
+            .collect()
+    }
+
+    /// Makes leases last; those that are lost are told so.
+    pub(crate) async fn renew(self: Arc<Self>, tokens: Vec<LeaseToken>, lease: Duration) {
+        let asked = self.shared.backend.extend(tokens.clone(), lease);
+        let Ok(answers) = asked.await else {
+            return;
+        };
+        for (token, answer) in tokens.into_iter().zip(answers) {
+            if answer.is_err() {
+                self.notice(token, CancelReason::LeaseLost);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Closes intake; answers what goes back.
+    fn shut(&mut self) -> Vec<LeaseToken> {
+        self.permits.set_open(false);
+        let back: Vec<LeaseToken> = self.waiting.drain(..).map(|grant| grant.token).collect();
+        for _ in &back {
+            self.permits.left_waiting();
+        }
+        back
+    }
+
+    /// Whoever waits for the limit, if it is in force.
+    fn take_scaled(&mut self) -> Vec<Promise<()>> {
+        if self.permits.is_in_force() {
+            std::mem::take(&mut self.scaled)
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+fn keep_all(promises: Vec<Promise<()>>) {
+    for promise in promises {
+        promise.keep(());
+    }
+}
+
+fn log(lease: &Lease, conclusion: &Conclusion) {
+    use mq_core::command::Settlement;
+    let token = lease.grant.token;
+    match &conclusion.settlement {
+        Settlement::Fail { failure, .. } => {
+            tracing::warn!(%token, kind = %lease.grant.kind, attempt = lease.grant.attempt, error_type = failure.error_type, error = failure.text, "an attempt failed");
+        }
+        Settlement::DeadLetter { failure, .. } => {
+            tracing::warn!(%token, kind = %lease.grant.kind, attempt = lease.grant.attempt, error_type = failure.error_type, error = failure.text, "a message goes dead");
+        }
+        Settlement::Succeed { .. }
+        | Settlement::Snooze { .. }
+        | Settlement::Interrupt
+        | Settlement::Discard { .. }
+        | Settlement::Cancel => {}
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! Settlements on their way to the store, from all pools together.
+//!
+//! One task hands over whatever has come up since the last time as one batch and waits for its answer, so that batches
+//! grow with the load. The workers of a batch are free (their permits are sent) once the store has it: before that,
+//! handlers could outrun the store without bound. A settlement that the store refuses for what it carries is settled
+//! again as a failed attempt without it.
+
+use std::sync::Arc;
+
+use mq_core::backend::{Backend, SettleError, SettleReceipt, SettleRequest, Stopped};
+use mq_core::command::SettleRefused;
+use mq_core::id::LeaseToken;
+use mq_core::retry::RetryPolicy;
+use mq_core::state::Outcome;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::attempt::Conclusion;
+use crate::failure;
+use crate::pool::Pool;
+use crate::stats::{Class, add};
+
+/// Settlements per batch; bounds the frame that holds them.
+const BATCH_LEN_MAX: usize = 1024;
+
+/// A settlement, and what its answer means.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    request: SettleRequest,
+    follow_up: FollowUp,
+}
+
+#[derive(Debug)]
+struct FollowUp {
+    pool: Arc<Pool>,
+    outcome: Outcome,
+    class: Class,
+    /// Its worker becomes free with it.
+    frees: bool,
+    /// To fail it with, if the store refuses it; none the second time.
+    retry: Option<RetryPolicy>,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        token: LeaseToken,
+        conclusion: Conclusion,
+        frees: bool,
+    ) -> Self {
+        let Conclusion {
+            settlement,
+            staged,
+            outcome,
+            class,
+        } = conclusion;
+        let retry = Some(pool.settings.retry);
+        Self {
+            request: SettleRequest {
+                token,
+                settlement,
+                staged,
+            },
+            follow_up: FollowUp {
+                pool,
+                outcome,
+                class,
+                frees,
+                retry,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: Vec<Entry>,
+    /// Handed over and not answered.
+    asked: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Settler {
+    backend: Arc<dyn Backend>,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    emptied: Notify,
+    stopped: Mutex<Option<Stopped>>,
+}
+
+impl Settler {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            emptied: Notify::new(),
+            stopped: Mutex::new(None),
+        }
+    }
+
+    /// Settles with the next batch.
+    pub(crate) fn push(&self, entry: Entry) {
+        self.queue.lock().entries.push(entry);
+        self.filled.notify_one();
+    }
+
+    /// Why the store does not take settlements any more, if it does not.
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        self.stopped.lock().clone()
+    }
+
+    /// Waits until everything pushed was answered.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            {
+                let queue = self.queue.lock();
+                if queue.entries.is_empty() && queue.asked == 0 {
+                    return;
+                }
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends [`Settler::run`] once everything is settled.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Settles batch after batch.
+    pub(crate) async fn run(&self) {
+        let mut batch = Vec::new();
+        loop {
+            self.filled.notified().await;
+            // Lets the workers that are about to finish come into the same batch.
+            tokio::task::yield_now().await;
+            while self.next_batch(&mut batch) {
+                self.settle(&mut batch).await;
+            }
+            if self.queue.lock().closed {
+                return;
+            }
+        }
+    }
+
+    fn next_batch(&self, batch: &mut Vec<Entry>) -> bool {
+        let mut queue = self.queue.lock();
+        let len = queue.entries.len().min(BATCH_LEN_MAX);
+        batch.extend(queue.entries.drain(..len));
+        queue.asked += len;
+        len > 0
+    }
+
+    async fn settle(&self, batch: &mut Vec<Entry>) {
+        let len = batch.len();
+        let (requests, follow_ups): (Vec<_>, Vec<_>) = batch
+            .drain(..)
+            .map(|entry| (entry.request, entry.follow_up))
+            .unzip();
+        let tokens: Vec<LeaseToken> = requests.iter().map(|request| request.token).collect();
+        let asked = self.backend.settle(requests);
+        free_workers(&follow_ups);
+        match asked.await {
+            Ok(answers) => {
+                for ((token, follow_up), answer) in tokens.into_iter().zip(follow_ups).zip(answers)
+                {
+                    self.follow(token, follow_up, answer);
+                }
+            }
+            Err(_) => self.stop(Stopped::Closed),
+        }
+        self.answered(len);
+    }
+
+    /// Settles apart from the queue, for attempts that the timers end; its worker is not free by it.
+    pub(crate) async fn settle_apart(&self, entry: Entry) {
+        self.queue.lock().asked += 1;
+        let Entry { request, follow_up } = entry;
+        let token = request.token;
+        let asked = self.backend.settle(vec![request]);
+        match asked.await {
+            Ok(answers) => {
+                for answer in answers {
+                    self.follow(token, follow_up.again(), answer);
+                }
+            }
+            Err(_) => self.stop(Stopped::Closed),
+        }
+        self.answered(1);
+    }
+
+    /// Settles without anybody who waits for the answer: the runtime may be gone.
+    pub(crate) fn settle_blindly(&self, entry: Entry) {
+        drop(self.backend.settle(vec![entry.request]));
+    }
+
+    fn answered(&self, len: usize) {
+        let mut queue = self.queue.lock();
+        queue.asked = queue.asked.saturating_sub(len);
+        let is_empty = queue.entries.is_empty() && queue.asked == 0;
+        drop(queue);
+        if is_empty {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn follow(
+        &self,
+        token: LeaseToken,
+        follow_up: FollowUp,
+        answer: Result<SettleReceipt, SettleError>,
+    ) {
+        let counters = &follow_up.pool.counters;
+        match answer {
+            Ok(_) => counters.settled(follow_up.outcome, follow_up.class),
+            Err(SettleError::Refused(SettleRefused::Stale(stale))) => {
+                tracing::debug!(token = %stale.token, "a lost lease's answer was not taken");
+                add(&counters.refused, 1);
+            }
+            Err(SettleError::Stopped(stopped)) => self.stop(stopped),
+            Err(error @ (SettleError::Invalid { .. } | SettleError::Refused(_))) => {
+                self.fail_instead(token, follow_up, &error);
+            }
+        }
+    }
+
+    fn fail_instead(&self, token: LeaseToken, mut follow_up: FollowUp, error: &SettleError) {
+        add(&follow_up.pool.counters.unsettleable, 1);
+        let text = failure::chain(error);
+        tracing::warn!(%token, error = %text, "the store refused how an attempt ended; it failed instead");
+        let Some(retry) = follow_up.retry.take() else {
+            return;
+        };
+        let failure = failure::new("settle_refused", &text);
+        let conclusion = Conclusion::failed(failure, retry, Class::Plain);
+        follow_up.outcome = conclusion.outcome;
+        follow_up.class = conclusion.class;
+        follow_up.frees = false;
+        self.push(Entry {
+            request: SettleRequest {
+                token,
+                settlement: conclusion.settlement,
+                staged: conclusion.staged,
+            },
+            follow_up,
+        });
+    }
+
+    fn stop(&self, why: Stopped) {
+        let mut stopped = self.stopped.lock();
+        if stopped.is_none() {
+            tracing::error!(error = %why, "the store takes no settlements any more");
+            *stopped = Some(why);
+        }
+    }
+}
+
+impl FollowUp {
+    fn again(&self) -> Self {
+        Self {
+            pool: Arc::clone(&self.pool),
+            ..*self
+        }
+    }
+}
+
+/// Sends the permits of a batch, pool by pool.
+fn free_workers(follow_ups: &[FollowUp]) {
+    let mut rest = follow_ups;
+    while let Some((first, _)) = rest.split_first() {
+        let same = rest
+            .iter()
+            .take_while(|next| Arc::ptr_eq(&next.pool, &first.pool));
+        let (len, freed) = same.fold((0, 0), |(len, freed), next| {
+            (len + 1, freed + u32::from(next.frees))
+        });
+        if freed > 0 {
+            first.pool.free(freed);
+        }
+        rest = rest.get(len..).unwrap_or_default();
+    }
+}
