@@ -1,20 +1,26 @@
-//! Crashes a store after each of its I/Os, in many ways, and then its recovery as well.
+//! Crashes a store after each of its I/Os, or makes each fail, in many ways; then crashes its recovery as well.
 //!
 //! A *scenario* is two closures. The workload opens a store on the disk it is given, uses it, and notes in its knowledge (an
 //! [`Oracle`](crate::oracle::Oracle), say) what it was promised; it returns at the first error. The check opens a store on what a crash
 //! left, runs it until it is empty, and says whether every promise was kept.
 //!
-//! Invariants:
-//! 1. Equal plans on a deterministic store try equal crashes, on however many threads; the failure reported is the earliest.
-//! 2. An error counts as the store's own fault unless the disk crashed: a store that gives up for another reason fails the test.
+//! Every trial is two lives and a verdict: the workload, disturbed and ended in some way; a recovery, undisturbed, or disturbed and
+//! ended in turn; and then a recovery that nothing disturbs, after which every promise must be found kept.
 //!
-//! What it does not do: damage to durable bytes, and errors of single calls ([`fault_points`](crate::fault_points)).
+//! Invariants:
+//! 1. Equal plans on a deterministic store make equal trials, on however many threads; the failure reported is the earliest.
+//! 2. An error counts as the store's own fault unless its disk was disturbed: a store that gives up for another reason fails the test.
+//! 3. A panic of either closure is a broken promise like any other, reported with its crash point.
+//!
+//! What it does not do: damage durable bytes, or notice a store that hangs.
+
+mod scenario;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oracle::Ending;
-use crate::sim_disk::{CrashMode, SimDisk};
+use crate::sim_disk::{CrashMode, Fault, IoKind, SimDisk};
+use scenario::{Scenario, Second};
 
 /// A way for one life of a store to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +60,53 @@ impl Crash {
     }
 }
 
+/// What befalls a life before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    /// The disk answers no call after so many I/Os.
+    CrashAfter(u64),
+    /// One call fails.
+    Fault {
+        /// The kind of call.
+        kind: IoKind,
+        /// Which of its kind, counted from 1.
+        nth: u64,
+        /// How.
+        fault: Fault,
+    },
+}
+
+impl Disturbance {
+    /// Arms it on a disk.
+    pub fn arm(self, disk: &SimDisk) {
+        match self {
+            Self::CrashAfter(count) => disk.crash_after(count),
+            Self::Fault { kind, nth, fault } => disk.fail_nth(kind, nth, fault),
+        }
+    }
+}
+
 /// How much to try.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The ways to crash at each crash point of the workload; seeds are varied with the point.
+    /// The disk that each run gets a copy of: an empty one, or one with a limit, or with a store on it.
+    pub start: SimDisk,
+    /// The ways to end the workload's life, each tried; their seeds are varied from point to point.
     pub crashes: Vec<Crash>,
-    /// The workload crashes after every so many I/Os; 1 is every one.
+    /// The workload is disturbed at every so many of its I/Os; 1 is every one.
     pub every: u64,
-    /// The ways to crash the recovery.
+    /// The ways to end the life of a disturbed recovery, each tried. When empty, no recovery is disturbed.
     pub nested: Vec<Crash>,
-    /// The recovery crashes after every so many of its I/Os, starting elsewhere for each crash before it.
+    /// A recovery is disturbed at every so many of its I/Os, beginning elsewhere for each crash before it.
     pub nested_every: u64,
+    /// The faults to try, where faults are tried.
+    pub faults: Vec<(IoKind, Fault)>,
     /// How many threads share the work.
     pub threads: usize,
 }
 
 impl Plan {
-    /// Every I/O of the workload in each way (some of them twice), and every `nested_every`-th of the recovery in three.
+    /// Every I/O of the workload in eight ways, and every `nested_every`-th of each recovery in three.
     #[must_use]
     pub fn new(seed: u64, nested_every: u64) -> Self {
         let power = [
@@ -84,6 +120,7 @@ impl Plan {
         ];
         let nested = [CrashMode::LoseAll, CrashMode::Subset(seed.rotate_left(32))];
         Self {
+            start: SimDisk::new(),
             crashes: std::iter::once(Crash::Kill)
                 .chain(power.map(Crash::Power))
                 .collect(),
@@ -91,10 +128,25 @@ impl Plan {
             nested: std::iter::once(Crash::Kill)
                 .chain(nested.map(Crash::Power))
                 .collect(),
-            nested_every: nested_every.max(1),
+            nested_every,
+            faults: every_fault(),
             threads: 2,
         }
     }
+}
+
+/// Errors of every kind of call, short and interrupted transfers, and syncs that lose what they should have written.
+fn every_fault() -> Vec<(IoKind, Fault)> {
+    let errors = IoKind::ALL
+        .iter()
+        .flat_map(|kind| [(*kind, Fault::IoError), (*kind, Fault::NoSpace)]);
+    let transfers = [IoKind::Read, IoKind::Write]
+        .into_iter()
+        .flat_map(|kind| [(kind, Fault::Short), (kind, Fault::Interrupted)]);
+    let syncs = [IoKind::SyncData, IoKind::SyncDirectory]
+        .into_iter()
+        .flat_map(|kind| [(kind, Fault::SyncLostKept), (kind, Fault::SyncLostReverted)]);
+    errors.chain(transfers).chain(syncs).collect()
 }
 
 /// A store to be opened after a crash.
@@ -108,43 +160,54 @@ pub struct Reopened<'a, K> {
     pub ending: Ending,
 }
 
-/// What a check can say apart from an error.
+/// How a life went that broke no promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
     /// The store was run until it was empty, and every promise was kept.
     Complete,
-    /// The disk crashed again before that; nothing seen until then broke a promise.
+    /// The disk crashed or failed a call, and the store gave up ([`SimDisk::was_disturbed`]); nothing seen until then broke a promise.
     Interrupted,
 }
 
 /// How much was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CrashReport {
-    /// I/Os of the workload when nothing goes wrong.
+    /// I/Os of the workload when nothing disturbs it.
     pub workload_ios: u64,
-    /// Runs of the workload that were cut short.
-    pub crashes: u64,
-    /// Recoveries run to their end, those after a second crash included.
+    /// Runs of the workload that were disturbed.
+    pub disturbed: u64,
+    /// Of these, the ones that ended early.
+    pub gave_up: u64,
+    /// Recoveries run to their end with every promise found kept, those after a second crash included.
     pub recoveries: u64,
-    /// Recoveries that were themselves cut short.
-    pub interrupted_recoveries: u64,
+    /// Recoveries that were disturbed themselves.
+    pub disturbed_recoveries: u64,
 }
 
-/// One crash, and perhaps one of the recovery after it.
+impl CrashReport {
+    const fn add(&mut self, other: Self) {
+        self.disturbed += other.disturbed;
+        self.gave_up += other.gave_up;
+        self.recoveries += other.recoveries;
+        self.disturbed_recoveries += other.disturbed_recoveries;
+    }
+}
+
+/// One trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashPoint {
-    /// I/Os of the workload before it.
-    pub after: u64,
-    /// The way it crashed.
+    /// What befell the workload.
+    pub workload: Disturbance,
+    /// How that life ended.
     pub crash: Crash,
-    /// I/Os of the recovery before the second crash, and the way of that.
-    pub then: Option<(u64, Crash)>,
+    /// What befell the recovery, and how that life ended.
+    pub then: Option<(Disturbance, Crash)>,
 }
 
 /// A promise that was broken.
 #[derive(Clone, Debug)]
 pub struct CrashFailure {
-    /// Where; [`crash_at`] goes there again. `None` when the workload failed without any crash.
+    /// Where; [`crash_at`] goes there again. `None` when the workload failed undisturbed, or panicked.
     pub point: Option<CrashPoint>,
     /// What was wrong.
     pub reason: String,
@@ -156,7 +219,7 @@ impl fmt::Display for CrashFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.point {
             Some(point) => writeln!(formatter, "at {point:?}: {}", self.reason)?,
-            None => writeln!(formatter, "without any crash: {}", self.reason)?,
+            None => writeln!(formatter, "in the workload: {}", self.reason)?,
         }
         write!(formatter, "the last I/Os were\n{}", self.trace)
     }
@@ -179,78 +242,80 @@ where
     W: Fn(&SimDisk, &mut K) -> Result<(), String> + Sync,
     C: Fn(Reopened<'_, K>) -> Result<Checked, String> + Sync,
 {
-    let scenario = Scenario {
-        plan,
-        workload,
-        check,
-        marker: std::marker::PhantomData,
-    };
-    let workload_ios = scenario.count()?;
-    let threads = plan.threads.max(1) as u64;
-    let earliest = AtomicU64::new(u64::MAX);
-    let results = std::thread::scope(|scope| {
-        let run = |first| scenario.share(first, threads, workload_ios, &earliest);
-        let started: Vec<_> = (0..threads)
-            .map(|first| scope.spawn(move || run(first)))
-            .collect();
-        started
-            .into_iter()
-            .map(std::thread::ScopedJoinHandle::join)
-            .collect::<Vec<_>>()
-    });
-    let mut report = CrashReport {
-        workload_ios,
-        ..CrashReport::default()
-    };
-    let mut failures = Vec::new();
-    for result in results {
-        match result {
-            Ok(Ok(part)) => report.add(part),
-            Ok(Err(failure)) => failures.push(failure),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-    match failures
-        .into_iter()
-        .min_by_key(|failure| failure.point.map(|point| point.after))
-    {
-        Some(failure) => Err(failure),
-        None => Ok(report),
-    }
+    let scenario = Scenario::new(plan, workload, check);
+    let healthy = scenario.run_undisturbed()?;
+    scenario.try_all(&healthy, &scenario.crashes_of(&healthy), Second::Crashes)
 }
 
-/// Goes to one crash point again, to look at it closely.
+/// Runs `workload` once to count its calls of each kind, then again with each of them failing in each of the plan's ways; ends that life,
+/// opens the store, and crashes that recovery too.
+///
+/// # Errors
+/// The earliest fault after which a promise was broken.
+pub fn fail_everywhere<K, W, C>(
+    plan: &Plan,
+    workload: W,
+    check: C,
+) -> Result<CrashReport, CrashFailure>
+where
+    K: Default + Clone,
+    W: Fn(&SimDisk, &mut K) -> Result<(), String> + Sync,
+    C: Fn(Reopened<'_, K>) -> Result<Checked, String> + Sync,
+{
+    let scenario = Scenario::new(plan, workload, check);
+    let healthy = scenario.run_undisturbed()?;
+    scenario.try_all(&healthy, &scenario.faults_of(&healthy), Second::Crashes)
+}
+
+/// As [`crash_everywhere`], but the recoveries do not crash: their calls fail.
+///
+/// # Errors
+/// The earliest fault of a recovery after which a promise was broken.
+pub fn fail_recovery_everywhere<K, W, C>(
+    plan: &Plan,
+    workload: W,
+    check: C,
+) -> Result<CrashReport, CrashFailure>
+where
+    K: Default + Clone,
+    W: Fn(&SimDisk, &mut K) -> Result<(), String> + Sync,
+    C: Fn(Reopened<'_, K>) -> Result<Checked, String> + Sync,
+{
+    let scenario = Scenario::new(plan, workload, check);
+    let healthy = scenario.run_undisturbed()?;
+    scenario.try_all(&healthy, &scenario.crashes_of(&healthy), Second::Faults)
+}
+
+/// Makes one trial again, to look at it closely; `start` is that of the plan.
 ///
 /// # Errors
 /// The broken promise.
-pub fn crash_at<K, W, C>(point: CrashPoint, workload: W, check: C) -> Result<(), CrashFailure>
+pub fn crash_at<K, W, C>(
+    start: &SimDisk,
+    point: CrashPoint,
+    workload: W,
+    check: C,
+) -> Result<(), CrashFailure>
 where
     K: Default + Clone,
     W: Fn(&SimDisk, &mut K) -> Result<(), String>,
     C: Fn(Reopened<'_, K>) -> Result<Checked, String>,
 {
-    let (disk, mut knowledge) = (SimDisk::new(), K::default());
-    disk.crash_after(point.after);
-    run_workload(&workload, &disk, &mut knowledge).map_err(|failure| failure.at(point))?;
+    let (disk, mut knowledge) = (start.fork(), K::default());
+    point.workload.arm(&disk);
+    scenario::run_workload(&workload, &disk, &mut knowledge)?;
     let mut left = point.crash.strike(&disk);
     let mut ending = point.crash.ending();
-    if let Some((after, crash)) = point.then {
-        left.crash_after(after);
-        run_check(&check, &left, &mut knowledge, ending).map_err(|failure| failure.at(point))?;
+    if let Some((disturbance, crash)) = point.then {
+        disturbance.arm(&left);
+        scenario::run_check(&check, &left, &mut knowledge, ending)
+            .map_err(|failure| failure.at(point))?;
         left = crash.strike(&left);
         ending = crash.ending();
     }
-    run_check(&check, &left, &mut knowledge, ending)
-        .map(drop)
+    scenario::run_check(&check, &left, &mut knowledge, ending)
+        .and_then(|checked| scenario::expect_complete(checked, &left))
         .map_err(|failure| failure.at(point))
-}
-
-impl CrashReport {
-    const fn add(&mut self, other: Self) {
-        self.crashes += other.crashes;
-        self.recoveries += other.recoveries;
-        self.interrupted_recoveries += other.interrupted_recoveries;
-    }
 }
 
 impl CrashFailure {
@@ -265,163 +330,5 @@ impl CrashFailure {
     const fn at(mut self, point: CrashPoint) -> Self {
         self.point = Some(point);
         self
-    }
-}
-
-/// A plan and what it is for.
-struct Scenario<'a, K, W, C> {
-    plan: &'a Plan,
-    workload: W,
-    check: C,
-    marker: std::marker::PhantomData<fn() -> K>,
-}
-
-impl<K, W, C> Scenario<'_, K, W, C>
-where
-    K: Default + Clone,
-    W: Fn(&SimDisk, &mut K) -> Result<(), String>,
-    C: Fn(Reopened<'_, K>) -> Result<Checked, String>,
-{
-    /// How many I/Os the workload has.
-    fn count(&self) -> Result<u64, CrashFailure> {
-        let disk = SimDisk::new();
-        run_workload(&self.workload, &disk, &mut K::default())?;
-        Ok(disk.io_count())
-    }
-
-    /// Tries every `threads`-th crash point, unless an earlier one failed elsewhere.
-    fn share(
-        &self,
-        first: u64,
-        threads: u64,
-        workload_ios: u64,
-        earliest: &AtomicU64,
-    ) -> Result<CrashReport, CrashFailure> {
-        let mut report = CrashReport::default();
-        let every = self.plan.every.max(1);
-        for round in (first..).step_by(usize::try_from(threads).unwrap_or(1)) {
-            let after = round * every;
-            // Relaxed: a thread that sees it late only works in vain.
-            if after > workload_ios || after > earliest.load(Ordering::Relaxed) {
-                break;
-            }
-            if let Err(failure) = self.crash_workload(after, &mut report) {
-                earliest.fetch_min(after, Ordering::Relaxed);
-                return Err(failure);
-            }
-        }
-        Ok(report)
-    }
-
-    /// All that can follow a crash of the workload after `after` I/Os.
-    fn crash_workload(&self, after: u64, report: &mut CrashReport) -> Result<(), CrashFailure> {
-        let (disk, mut knowledge) = (SimDisk::new(), K::default());
-        disk.crash_after(after);
-        run_workload(&self.workload, &disk, &mut knowledge)?;
-        report.crashes += 1;
-        for (index, crash) in (0..).zip(&self.plan.crashes) {
-            let point = CrashPoint {
-                after,
-                crash: crash.reseeded(after),
-                then: None,
-            };
-            let left = point.crash.strike(&disk);
-            run_check(
-                &self.check,
-                &left,
-                &mut knowledge.clone(),
-                point.crash.ending(),
-            )
-            .and_then(|checked| expect_complete(checked, &left))
-            .map_err(|failure| failure.at(point))?;
-            report.recoveries += 1;
-            let start = after.wrapping_mul(7).wrapping_add(index);
-            self.crash_recovery(point, &disk, &knowledge, (start, left.io_count()), report)?;
-        }
-        Ok(())
-    }
-
-    /// All that can follow a second crash: the recovery after `point` has `ios` I/Os.
-    fn crash_recovery(
-        &self,
-        point: CrashPoint,
-        disk: &SimDisk,
-        knowledge: &K,
-        (start, ios): (u64, u64),
-        report: &mut CrashReport,
-    ) -> Result<(), CrashFailure> {
-        if self.plan.nested.is_empty() {
-            return Ok(());
-        }
-        let every = self.plan.nested_every.max(1);
-        let step = usize::try_from(every).unwrap_or(usize::MAX);
-        for after in (start % every..=ios).step_by(step) {
-            let left = point.crash.strike(disk);
-            left.crash_after(after);
-            let mut knowledge = knowledge.clone();
-            run_check(&self.check, &left, &mut knowledge, point.crash.ending())
-                .map_err(|failure| failure.at(point))?;
-            report.interrupted_recoveries += 1;
-            for crash in &self.plan.nested {
-                let crash = crash.reseeded(after);
-                let point = CrashPoint {
-                    then: Some((after, crash)),
-                    ..point
-                };
-                let left = crash.strike(&left);
-                run_check(&self.check, &left, &mut knowledge.clone(), crash.ending())
-                    .and_then(|checked| expect_complete(checked, &left))
-                    .map_err(|failure| failure.at(point))?;
-                report.recoveries += 1;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Runs the workload; an error is one only when the disk did not crash.
-fn run_workload<K>(
-    workload: impl Fn(&SimDisk, &mut K) -> Result<(), String>,
-    disk: &SimDisk,
-    knowledge: &mut K,
-) -> Result<(), CrashFailure> {
-    match workload(disk, knowledge) {
-        Ok(()) => Ok(()),
-        Err(_) if disk.has_crashed() => Ok(()),
-        Err(reason) => Err(CrashFailure::at_no_point(
-            format!("the workload failed: {reason}"),
-            disk.trace(),
-        )),
-    }
-}
-
-fn run_check<K>(
-    check: impl Fn(Reopened<'_, K>) -> Result<Checked, String>,
-    disk: &SimDisk,
-    knowledge: &mut K,
-    ending: Ending,
-) -> Result<Checked, CrashFailure> {
-    let checked = check(Reopened {
-        disk,
-        knowledge,
-        ending,
-    })
-    .map_err(|reason| CrashFailure::at_no_point(reason, disk.trace()))?;
-    match checked {
-        Checked::Interrupted if !disk.has_crashed() => {
-            let reason = "the check was interrupted, but the disk had not crashed".to_owned();
-            Err(CrashFailure::at_no_point(reason, disk.trace()))
-        }
-        Checked::Interrupted | Checked::Complete => Ok(checked),
-    }
-}
-
-fn expect_complete(checked: Checked, disk: &SimDisk) -> Result<(), CrashFailure> {
-    match checked {
-        Checked::Complete => Ok(()),
-        Checked::Interrupted => Err(CrashFailure::at_no_point(
-            "the check did not come to an end".to_owned(),
-            disk.trace(),
-        )),
     }
 }

@@ -13,57 +13,14 @@
 //!
 //! Source: the set and total-queue checkers of Jepsen, with durability: an unanswered enqueue may come back or not.
 
+mod terms;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
+pub use terms::{Ending, Submission, Survives};
 pub use verdict::Verdict;
-
-/// What an answer promises to survive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Survives {
-    /// The end of the process: written, not synced.
-    Kill,
-    /// A loss of power: synced.
-    #[default]
-    PowerLoss,
-}
-
-/// How one life of the store ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Closed, with everything synced.
-    Closed,
-    /// The process was killed; what was written is still there.
-    Killed,
-    /// The power was lost; only what was synced is still there.
-    PowerLost,
-}
-
-/// A message as it was submitted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Submission {
-    /// Its bytes.
-    pub payload: Vec<u8>,
-    /// Messages with equal ordering keys are handed out in order, one at a time.
-    pub ordering_key: Option<Vec<u8>>,
-    /// Of messages with equal dedup keys at most one is live. Leave it out for a policy that allows more.
-    pub dedup_key: Option<Vec<u8>>,
-    /// What it must survive before anyone may see it. Whatever is handed out has reached that, answered or not.
-    pub durability: Survives,
-}
-
-impl Submission {
-    /// A message without keys.
-    #[must_use]
-    pub fn plain(payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            payload: payload.into(),
-            ..Self::default()
-        }
-    }
-}
 
 /// What the oracle knows of one message.
 #[derive(Clone, Debug)]
@@ -75,6 +32,9 @@ struct Known<Id> {
     refused: bool,
     settle_submitted_in: Option<u64>,
     settled: Option<Survives>,
+    /// The life in which it was last about to become a dead letter.
+    burial_submitted_in: Option<u64>,
+    dead: Option<Survives>,
     /// The last life in which it was seen.
     seen_in: Option<u64>,
     /// The message whose settlement brought it into being.
@@ -84,7 +44,7 @@ struct Known<Id> {
 /// Messages of one ordering key.
 #[derive(Clone, Debug)]
 struct Line<Id> {
-    /// Answered and no settlement begun: when each was answered.
+    /// Answered, and neither settlement nor burial begun: when each was answered.
     waiting: BTreeSet<(u64, Id)>,
     /// The latest submission that was ever handed out.
     latest_handed_out: Option<(u64, Id)>,
@@ -146,6 +106,8 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
                 refused: false,
                 settle_submitted_in: None,
                 settled: None,
+                burial_submitted_in: None,
+                dead: None,
                 seen_in: None,
                 staged_by: None,
             },
@@ -179,10 +141,8 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
             None => now,
         };
         known.answered = Some((first_at, survives));
-        if known.settle_submitted_in.is_none()
-            && let Some(key) = &known.submission.ordering_key
-        {
-            line(&mut self.lines, key).waiting.insert((first_at, id));
+        if known.settle_submitted_in.is_none() && known.burial_submitted_in.is_none() {
+            self.join_line(id);
         }
     }
 
@@ -196,6 +156,7 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
     /// The message was handed to a handler with these bytes.
     pub fn delivered(&mut self, id: Id, payload: &[u8]) {
         self.check_sight(id, payload);
+        self.check_burial(id);
         self.check_order(id);
         self.check_dedup(id);
         self.saw(id);
@@ -212,8 +173,8 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
         self.verdict.unknown_payloads.push(payload.to_vec());
     }
 
-    /// A settlement that ends the message (ack, discard, dead, replacement by another, purge) is about to be called. From now on it need
-    /// not come back.
+    /// A settlement that ends the message (ack, discard, replacement by another, purge of a dead letter) is about to be called. From now on
+    /// it need not come back. A dead letter has not ended: see [`burial_submitted`](Self::burial_submitted).
     pub fn settle_submitted(&mut self, id: Id) {
         self.settle_submitted_with(id, []);
     }
@@ -261,15 +222,37 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
         for child in self.staged_last(id) {
             self.refused(child);
         }
-        let Some(known) = self.messages.get_mut(&id) else {
-            return;
-        };
-        known.settle_submitted_in = None;
-        if let (Some(key), Some((answered_at, _))) =
-            (&known.submission.ordering_key, known.answered)
-        {
-            line(&mut self.lines, key).waiting.insert((answered_at, id));
+        if let Some(known) = self.messages.get_mut(&id) {
+            known.settle_submitted_in = None;
         }
+        self.join_line(id);
+    }
+
+    /// The message is about to become a dead letter: its successors may be handed out, its dedup key is free, and it must still be there.
+    pub fn burial_submitted(&mut self, id: Id) {
+        let life = self.life;
+        if let Some(known) = self.messages.get_mut(&id) {
+            known.burial_submitted_in = Some(life);
+        }
+        self.leave_line(id);
+    }
+
+    /// It is a dead letter, and must not be handed out any more.
+    pub fn buried(&mut self, id: Id, survives: Survives) {
+        if let Some(known) = self.messages.get_mut(&id) {
+            known.dead = known.dead.max(Some(survives));
+        }
+    }
+
+    /// The dead letter is about to be replayed: it may be handed out, behind all that were submitted before this call.
+    pub fn replay_submitted(&mut self, id: Id) {
+        let now = self.tick();
+        if let Some(known) = self.messages.get_mut(&id) {
+            (known.burial_submitted_in, known.dead) = (None, None);
+            known.submitted_at = now;
+            known.answered = known.answered.map(|(_, survives)| (now, survives));
+        }
+        self.join_line(id);
     }
 
     /// The store's life ended; the next call is about its next life.
@@ -288,9 +271,12 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
                         .remove(&(answered_at, *id));
                 }
             }
-            if known.settled == Some(Survives::Kill) {
-                known.settled = None;
-            }
+            known.settled = known
+                .settled
+                .filter(|survives| *survives == Survives::PowerLoss);
+            known.dead = known
+                .dead
+                .filter(|survives| *survives == Survives::PowerLoss);
         }
     }
 
@@ -364,7 +350,32 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
         };
         known.seen_in = Some(life);
         let durability = known.submission.durability;
+        // A settlement of an earlier life did not take effect: the message is owed again.
+        if known
+            .settle_submitted_in
+            .is_some_and(|submitted_in| submitted_in < life)
+        {
+            known.settle_submitted_in = None;
+            if known.burial_submitted_in.is_none() {
+                self.join_line(id);
+            }
+        }
         self.answered(id, durability);
+    }
+
+    /// A dead letter is not handed out. If an earlier life was about to make it one, that did not take effect.
+    fn check_burial(&mut self, id: Id) {
+        let life = self.life;
+        let Some(known) = self.messages.get_mut(&id) else {
+            return;
+        };
+        if known.dead.is_some() {
+            self.verdict.resurrected.push(id);
+        } else if known.burial_submitted_in == Some(life) {
+            self.verdict.repeated.push(id);
+        } else if known.burial_submitted_in.take().is_some() {
+            self.join_line(id);
+        }
     }
 
     /// The checks that any sight of a message allows.
@@ -429,6 +440,25 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
             return;
         };
         known.settle_submitted_in = Some(life);
+        self.leave_line(id);
+    }
+
+    /// The message waits in the line of its ordering key, at the place its answer gave it.
+    fn join_line(&mut self, id: Id) {
+        let Some(known) = self.messages.get(&id) else {
+            return;
+        };
+        if let (Some(key), Some((answered_at, _))) =
+            (&known.submission.ordering_key, known.answered)
+        {
+            line(&mut self.lines, key).waiting.insert((answered_at, id));
+        }
+    }
+
+    fn leave_line(&mut self, id: Id) {
+        let Some(known) = self.messages.get(&id) else {
+            return;
+        };
         if let (Some(key), Some((answered_at, _))) =
             (&known.submission.ordering_key, known.answered)
         {
@@ -490,9 +520,10 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
             .filter(|other| *other != id)
             .find(|other| {
                 self.messages.get(other).is_some_and(|other| {
+                    let buried = other.dead.is_some() || other.burial_submitted_in.is_some();
                     let live = other.settle_submitted_in.is_none();
                     let together = id_restored && restored(other);
-                    other.seen_in == Some(self.life) && (live || together)
+                    other.seen_in == Some(self.life) && !buried && (live || together)
                 })
             });
         if let Some(rival) = rival {

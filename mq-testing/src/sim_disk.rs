@@ -107,6 +107,13 @@ impl SimDisk {
         self.lock_state().faults.clear();
     }
 
+    /// Whether something other than a plain success happened to any call: it was refused by a crash, or hit by a fault.
+    #[must_use]
+    pub fn was_disturbed(&self) -> bool {
+        let state = self.lock_state();
+        state.death.is_some() || state.faulted
+    }
+
     /// Whether nothing is pending: every byte, size and name is durable.
     #[must_use]
     pub fn is_synced(&self) -> bool {
@@ -312,6 +319,7 @@ impl Storage for SimDisk {
             return Err(LockRefusal::Held { owner });
         }
         state.replace_content(begun.moment, file, owner.as_bytes())?;
+        state.content_mut(file)?.sync();
         Ok(Box::new(SimLock {
             disk: self.clone(),
             file,

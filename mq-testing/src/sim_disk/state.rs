@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) crash_after: Option<u64>,
     pub(super) death: Option<Death>,
     pub(super) faults: FaultPlan,
+    /// Whether any fault has hit a call.
+    pub(super) faulted: bool,
     pub(super) capacity: Option<u64>,
     pub(super) trace: Trace,
 }
@@ -103,6 +105,7 @@ impl State {
         }
         *self.counts.entry(kind).or_default() += 1;
         let fault = self.faults.next(kind);
+        self.faulted |= fault.is_some();
         if kind.changes_disk() {
             self.io_count += 1;
             self.moment += 1;

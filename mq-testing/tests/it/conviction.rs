@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use mq_testing::crash_points::{
-    Checked, Crash, CrashFailure, CrashReport, Plan, Reopened, crash_at, crash_everywhere,
+    Checked, CrashFailure, CrashReport, Disturbance, Plan, Reopened, crash_at, crash_everywhere,
+    fail_everywhere, fail_recovery_everywhere,
 };
-use mq_testing::fault_points::{FaultPlan, FaultReport, fail_everywhere};
 use mq_testing::oracle::{Oracle, Submission, Survives};
-use mq_testing::sim_disk::{CrashMode, Fault, IoKind, SimDisk, is_crash};
+use mq_testing::sim_disk::{Fault, IoKind, SimDisk};
 
 use crate::toy_store::{Flaw, ToyStore};
 
@@ -74,7 +74,7 @@ fn check(mut reopened: Reopened<'_, Knowledge>, flaw: Flaw) -> Result<Checked, S
             .when_empty()
             .into_result()
             .map(|()| Checked::Complete),
-        Err(error) if is_crash(&error) => reopened
+        Err(_) if reopened.disk.was_disturbed() => reopened
             .knowledge
             .so_far()
             .into_result()
@@ -95,33 +95,12 @@ fn crash(plan: &Plan, flaw: Flaw) -> Result<CrashReport, CrashFailure> {
     )
 }
 
-fn fail(plan: &FaultPlan, flaw: Flaw) -> Result<FaultReport, CrashFailure> {
+fn fail(plan: &Plan, flaw: Flaw) -> Result<CrashReport, CrashFailure> {
     fail_everywhere(
         plan,
         |disk, knowledge| workload(disk, knowledge, flaw),
         |reopened| check(reopened, flaw),
     )
-}
-
-fn every_fault() -> FaultPlan {
-    let errors = [Fault::IoError, Fault::NoSpace];
-    let mut faults: Vec<_> = IoKind::ALL
-        .iter()
-        .flat_map(|kind| errors.map(|fault| (*kind, fault)))
-        .collect();
-    faults.extend([(IoKind::Write, Fault::Short), (IoKind::Read, Fault::Short)]);
-    faults.extend([
-        (IoKind::Write, Fault::Interrupted),
-        (IoKind::Read, Fault::Interrupted),
-    ]);
-    for kind in [IoKind::SyncData, IoKind::SyncDirectory] {
-        faults.extend([(kind, Fault::SyncLostKept), (kind, Fault::SyncLostReverted)]);
-    }
-    let power = [CrashMode::LoseAll, CrashMode::Subset(SEED)].map(Crash::Power);
-    FaultPlan {
-        faults,
-        crashes: std::iter::once(Crash::Kill).chain(power).collect(),
-    }
 }
 
 /// Convicted, and again when the driver goes to the same point once more.
@@ -132,11 +111,10 @@ fn assert_convicted(flaw: Flaw, of: &str) {
         "convicted of something else: {failure}"
     );
     let point = failure.point.expect("no crash point");
-    let again = crash_at(
-        point,
-        |disk, knowledge| workload(disk, knowledge, flaw),
-        |reopened| check(reopened, flaw),
-    );
+    let workload = |disk: &SimDisk, knowledge: &mut Knowledge| workload(disk, knowledge, flaw);
+    let again = crash_at(&SimDisk::new(), point, workload, |reopened| {
+        check(reopened, flaw)
+    });
     assert_eq!(
         again.expect_err("not convicted again").reason,
         failure.reason
@@ -153,7 +131,7 @@ fn a_correct_store_is_acquitted_after_25_000_recoveries() {
         "too little was tried: {report:?}"
     );
     assert_eq!(
-        report.crashes,
+        report.disturbed,
         report.workload_ios + 1,
         "a crash point was left out"
     );
@@ -191,35 +169,70 @@ fn a_store_that_trusts_the_cache_after_a_kill_is_convicted() {
 
 #[test]
 fn a_correct_store_is_acquitted_of_every_single_fault() {
-    let report = fail(&every_fault(), Flaw::None).unwrap_or_else(|failure| panic!("{failure}"));
+    let report =
+        fail(&Plan::new(SEED, 20), Flaw::None).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{report:?}");
     assert!(
-        report.noticed > 100 && report.recoveries == 3 * report.faults,
+        report.gave_up > 100 && report.gave_up < report.disturbed,
+        "too little was tried: {report:?}"
+    );
+}
+
+#[test]
+fn a_correct_store_is_acquitted_when_its_recovery_fails() {
+    let plan = Plan {
+        every: 10,
+        ..Plan::new(SEED, 7)
+    };
+    let workload =
+        |disk: &SimDisk, knowledge: &mut Knowledge| workload(disk, knowledge, Flaw::None);
+    let report = fail_recovery_everywhere(&plan, workload, |reopened| check(reopened, Flaw::None))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{report:?}");
+    assert!(
+        report.disturbed_recoveries > 1000,
         "too little was tried: {report:?}"
     );
 }
 
 #[test]
 fn a_store_that_retries_a_failed_sync_is_convicted() {
-    let failure =
-        fail(&every_fault(), Flaw::RetriesFailedSync).expect_err("the broken store was acquitted");
+    let failure = fail(&Plan::new(SEED, 20), Flaw::RetriesFailedSync)
+        .expect_err("the broken store was acquitted");
+    let workload = failure.point.map(|point| point.workload);
+    let lost = |fault| matches!(fault, Fault::SyncLostKept | Fault::SyncLostReverted);
     assert!(
-        failure.reason.contains("SyncLostKept at SyncData"),
+        matches!(workload, Some(Disturbance::Fault { kind: IoKind::SyncData, fault, .. }) if lost(fault)),
         "{failure}"
     );
 }
 
 #[test]
-fn a_check_that_gives_up_without_a_crash_fails_the_test() {
-    let plan = Plan::new(SEED, 1);
-    let failure = crash_everywhere(
-        &plan,
-        |disk, knowledge| workload(disk, knowledge, Flaw::None),
-        |_| Ok(Checked::Interrupted),
-    );
+fn a_check_that_gives_up_undisturbed_fails_the_test() {
+    let workload =
+        |disk: &SimDisk, knowledge: &mut Knowledge| workload(disk, knowledge, Flaw::None);
+    let failure = crash_everywhere(&Plan::new(SEED, 1), workload, |_| Ok(Checked::Interrupted));
     assert!(
         failure
             .expect_err("nothing was checked")
             .reason
-            .contains("had not crashed")
+            .contains("gave up undisturbed")
     );
+}
+
+#[test]
+fn a_panic_is_reported_with_its_crash_point() {
+    let workload =
+        |disk: &SimDisk, knowledge: &mut Knowledge| workload(disk, knowledge, Flaw::None);
+    let failure = crash_everywhere(&Plan::new(SEED, 1), workload, |reopened| {
+        let files = reopened.disk.file_names();
+        assert!(!files.contains(&"log".to_owned()), "found a log");
+        Ok(Checked::Complete)
+    });
+    let failure = failure.expect_err("the panic was swallowed");
+    assert!(failure.reason.contains("found a log"), "{failure}");
+    assert!(matches!(
+        failure.point.expect("no crash point").workload,
+        Disturbance::CrashAfter(1..)
+    ));
 }

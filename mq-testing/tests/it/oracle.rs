@@ -285,3 +285,69 @@ fn staged_messages_come_with_the_settlement_or_not_at_all() {
         verdict.split.push((Some(1), vec![2]))
     });
 }
+
+#[test]
+fn a_settlement_that_did_not_take_effect_leaves_the_message_owed() {
+    let mut oracle = with([(1, ordered(1)), (2, ordered(2))]);
+    deliver(&mut oracle, 1);
+    oracle.settle_submitted(1);
+    oracle.ended(Ending::PowerLost);
+    deliver(&mut oracle, 1);
+    assert_eq!(oracle.owed(), [1, 2]);
+    let mut overtaken = oracle.clone();
+    deliver(&mut overtaken, 2);
+    assert_only(&overtaken.so_far(), |verdict| {
+        verdict.out_of_order.push((1, 2))
+    });
+    oracle.ended(Ending::PowerLost);
+    work(&mut oracle, 2);
+    assert!(oracle.when_empty().lost.contains(&1));
+}
+
+#[test]
+fn a_dead_letter_is_owed_and_never_handed_out() {
+    let mut oracle = with([(1, plain(1))]);
+    deliver(&mut oracle, 1);
+    oracle.burial_submitted(1);
+    oracle.buried(1, Survives::PowerLoss);
+    oracle.ended(Ending::PowerLost);
+    assert_only(&oracle.when_empty(), |verdict| verdict.lost.push(1));
+    let mut kept = oracle.clone();
+    kept.present(1, b"1");
+    assert!(kept.when_empty().is_clean());
+    deliver(&mut oracle, 1);
+    assert_only(&oracle.when_empty(), |verdict| verdict.resurrected.push(1));
+}
+
+#[test]
+fn a_dead_letter_frees_its_keys_and_a_replay_joins_the_tail() {
+    let keys = |id| Submission {
+        dedup_key: Some(b"key".to_vec()),
+        ..ordered(id)
+    };
+    let mut oracle = with([(1, keys(1)), (2, ordered(2))]);
+    deliver(&mut oracle, 1);
+    oracle.burial_submitted(1);
+    oracle.buried(1, Survives::PowerLoss);
+    work(&mut oracle, 2);
+    oracle.submitted(3, keys(3));
+    oracle.answered(3, Survives::PowerLoss);
+    work(&mut oracle, 3);
+    oracle.replay_submitted(1);
+    work(&mut oracle, 1);
+    assert!(oracle.when_empty().is_clean(), "{}", oracle.when_empty());
+}
+
+#[test]
+fn a_burial_that_a_crash_undid_may_be_tried_again() {
+    let mut oracle = with([(1, ordered(1)), (2, ordered(2))]);
+    deliver(&mut oracle, 1);
+    oracle.burial_submitted(1);
+    oracle.ended(Ending::PowerLost);
+    deliver(&mut oracle, 1);
+    assert!(oracle.so_far().is_clean());
+    deliver(&mut oracle, 2);
+    assert_only(&oracle.so_far(), |verdict| {
+        verdict.out_of_order.push((1, 2))
+    });
+}

@@ -1,0 +1,257 @@
+//! Enqueueing: keys first, then budgets, then a new message at the end of the list.
+
+use mq_core::command::{Accepted, Enqueue, EnqueueRefused};
+use mq_core::id::MessageId;
+use mq_core::key::{DedupPolicy, KeyHash};
+use mq_core::limits::{COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX};
+use mq_core::message::Draft;
+use mq_core::state::{StoredState, Tail};
+use mq_core::time::{Now, Timestamp};
+
+use super::message::Message;
+use super::model::{Model, Remembered, due_at};
+
+impl Model {
+    /// Stores a batch, all or none.
+    ///
+    /// # Errors
+    /// [`EnqueueRefused`]; nothing was stored.
+    pub fn enqueue(&mut self, now: &Now, drafts: &[Draft]) -> Result<Vec<Accepted>, EnqueueRefused> {
+        let mut next = self.clone();
+        match next.add_all(now, drafts) {
+            Ok(accepted) => {
+                next.check_budgets(self)?;
+                *self = next;
+                Ok(accepted)
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Adds messages without asking the budgets.
+    pub(super) fn add_all(
+        &mut self,
+        now: &Now,
+        drafts: &[Draft],
+    ) -> Result<Vec<Accepted>, EnqueueRefused> {
+        let bytes = drafts.iter().map(|draft| draft.sealed.bytes.len() as u64).sum();
+        if drafts.len() > COMMAND_EVENTS_MAX
+            || bytes > COMMAND_SIZE_MAX as u64
+            || drafts.len() as u64 > self.limits.capacity_messages
+            || bytes > self.limits.capacity_bytes
+        {
+            return Err(EnqueueRefused::TooLarge {
+                messages: drafts.len(),
+                bytes,
+            });
+        }
+        check_twice(drafts)?;
+        drafts.iter().map(|draft| self.add(now, draft)).collect()
+    }
+
+    fn add(&mut self, now: &Now, draft: &Draft) -> Result<Accepted, EnqueueRefused> {
+        if let Some(existing) = self.same_request(now, draft)? {
+            return Ok(existing);
+        }
+        let holder = draft
+            .dedup
+            .and_then(|(key, policy)| Some((self.key_holder(key)?.clone(), policy)));
+        let Some((old, policy)) = holder else {
+            return self.insert(now, draft, None);
+        };
+        let existing = Accepted {
+            id: old.id,
+            enqueue: Enqueue::Existing,
+        };
+        match policy {
+            DedupPolicy::Replace => self.replace(now, draft, &old),
+            DedupPolicy::Keep => Ok(existing),
+            DedupPolicy::Reject => Err(EnqueueRefused::KeyHeld { id: old.id }),
+            DedupPolicy::DiscardIdentical if old.payload == draft.payload => Ok(Accepted {
+                id: old.id,
+                enqueue: Enqueue::Discarded,
+            }),
+            DedupPolicy::DiscardIdentical => self.replace(now, draft, &old),
+            DedupPolicy::RunOnceMore if old.lease.is_none() => Ok(existing),
+            DedupPolicy::RunOnceMore => self.insert_behind(now, draft, &old),
+        }
+    }
+
+    /// The answer of the idempotency key, if it is remembered.
+    fn same_request(&self, now: &Now, draft: &Draft) -> Result<Option<Accepted>, EnqueueRefused> {
+        let known = self
+            .window
+            .iter()
+            .find(|known| Some(known.key) == draft.idempotency && known.until > now.store);
+        let Some(known) = known else {
+            return Ok(None);
+        };
+        if known.payload != draft.payload {
+            return Err(EnqueueRefused::KeyReused { id: known.id });
+        }
+        Ok(Some(Accepted {
+            id: known.id,
+            enqueue: Enqueue::Existing,
+        }))
+    }
+
+    fn insert_behind(
+        &mut self,
+        now: &Now,
+        draft: &Draft,
+        old: &Message,
+    ) -> Result<Accepted, EnqueueRefused> {
+        let accepted = self.insert(now, draft, None)?;
+        if let Some(message) = self.find_mut(accepted.id.seq()) {
+            message.behind = Some(old.seq());
+        }
+        Ok(accepted)
+    }
+
+    fn replace(
+        &mut self,
+        now: &Now,
+        draft: &Draft,
+        old: &Message,
+    ) -> Result<Accepted, EnqueueRefused> {
+        if old.lease.is_none() {
+            self.remove(old.seq());
+        }
+        let accepted = self.insert(now, draft, Some(old))?;
+        if let Some(running) = self.find_mut(old.seq()) {
+            running.stored = StoredState::Superseded {
+                by: accepted.id.seq(),
+            };
+            running.superseded_by = Some(accepted.id);
+        }
+        self.follow_up();
+        Ok(accepted)
+    }
+
+    fn insert(
+        &mut self,
+        now: &Now,
+        draft: &Draft,
+        old: Option<&Message>,
+    ) -> Result<Accepted, EnqueueRefused> {
+        let queue_died = |message: &Message| message.is_dead() && message.queue == draft.queue;
+        if self.dead_bytes() >= self.limits.dead_bytes && self.messages.iter().any(queue_died) {
+            return Err(EnqueueRefused::DeadLettersFull {
+                queue: draft.queue.clone(),
+                used: self.dead_bytes(),
+                limit: self.limits.dead_bytes,
+            });
+        }
+        let seq = self.last_seq.next();
+        self.last_seq = seq;
+        let id = MessageId::new(now.wall.as_ms(), seq, self.limits.tag);
+        if let Some(key) = draft.idempotency {
+            self.remember_key(now, key, id, draft.payload);
+        }
+        let message = self.fresh(now, draft, id, old);
+        self.messages.push(message);
+        self.queues.insert(draft.queue.clone());
+        self.tally.enqueued += 1;
+        let enqueue = old.map_or(Enqueue::New, |old| Enqueue::Replaced { old: old.id });
+        Ok(Accepted { id, enqueue })
+    }
+
+    fn remember_key(&mut self, now: &Now, key: KeyHash, id: MessageId, payload: KeyHash) {
+        self.window.retain(|known| known.key != key);
+        self.window.push(Remembered {
+            key,
+            id,
+            payload,
+            until: now.store.after(self.limits.idempotency_window),
+        });
+    }
+
+    fn fresh(&mut self, now: &Now, draft: &Draft, id: MessageId, old: Option<&Message>) -> Message {
+        let due = due_at(now, draft.due);
+        let own_order = self.next_order();
+        let own_joined = now.wall.max(due);
+        let mut message = Message {
+            id,
+            enqueued: now.wall,
+            queue: draft.queue.clone(),
+            kind: draft.kind.clone(),
+            priority: draft.priority,
+            order: old.map_or(own_order, |old| old.order),
+            joined: old.map_or(own_joined, |old| old.joined),
+            stored: StoredState::Pending { due },
+            superseded_by: None,
+            is_due: due <= now.wall,
+            lease: None,
+            suspect: false,
+            started: false,
+            deliveries: 0,
+            expires: draft.expires_in.map(|expires| now.store.after(expires)),
+            dedup: draft.dedup.map(|(key, _)| key),
+            behind: old.and_then(|old| old.behind),
+            ordering: draft.ordering,
+            halt_on_dead: draft.halt_on_dead,
+            payload: draft.payload,
+            failures_max: draft.failures_max,
+            retain: draft.retain,
+            size: u32::try_from(draft.sealed.bytes.len()).unwrap_or(u32::MAX),
+            tail: Tail::default(),
+        };
+        if let Some(label) = &draft.hold {
+            message.stored = StoredState::Held {
+                label: label.clone(),
+                due,
+            };
+        }
+        message
+    }
+
+    /// Refuses what `before` did not use and does not fit.
+    pub(super) fn check_budgets(&self, before: &Self) -> Result<(), EnqueueRefused> {
+        let limits = &self.limits;
+        if self.keys() > limits.keys && self.keys() > before.keys() {
+            return Err(EnqueueRefused::KeysFull { limit: limits.keys });
+        }
+        let (messages, bytes) = self.used();
+        let (old_messages, old_bytes) = before.used();
+        if messages > limits.capacity_messages && messages > old_messages {
+            return Err(EnqueueRefused::Full {
+                used: old_messages,
+                limit: limits.capacity_messages,
+                unit: "messages",
+            });
+        }
+        if bytes > limits.capacity_bytes && bytes > old_bytes {
+            return Err(EnqueueRefused::Full {
+                used: old_bytes,
+                limit: limits.capacity_bytes,
+                unit: "bytes",
+            });
+        }
+        Ok(())
+    }
+
+    /// Forgets idempotency keys whose window is over, and notices what fell due.
+    pub fn advance(&mut self, now: &Now) {
+        self.window.retain(|known| known.until > now.store);
+        for message in &mut self.messages {
+            if let StoredState::Pending { due } = message.stored {
+                message.is_due |= due <= now.wall;
+            }
+        }
+    }
+}
+
+/// One batch, one message for each dedup key.
+fn check_twice(drafts: &[Draft]) -> Result<(), EnqueueRefused> {
+    for (second, draft) in drafts.iter().enumerate() {
+        let key = draft.dedup.map(|(key, _)| key);
+        let same = |other: &Draft| key.is_some() && other.dedup.map(|(key, _)| key) == key;
+        if let Some(first) = drafts.iter().take(second).position(same) {
+            return Err(EnqueueRefused::KeyTwiceInBatch { first, second });
+        }
+    }
+    Ok(())
+}
+
+/// A moment as due times write it down: zero for at once.
+pub(super) const AT_ONCE: Timestamp = Timestamp::from_ms(0);
