@@ -10,6 +10,7 @@ pub mod id;
 pub mod image;
 pub mod key;
 pub mod limits;
+pub mod manager;
 pub mod message;
 pub mod name;
 pub mod pending;

@@ -1,0 +1,281 @@
+//! The queue manager: the one deterministic state machine behind the store.
+//!
+//! A *command* is checked against the state ([`QueueManager::decide`]) and becomes *events*; the engine journals them,
+//! and [`QueueManager::apply`] makes them true, live and in recovery alike. What follows for others (a message may be
+//! handed out) becomes effective in [`QueueManager::durable`].
+//!
+//! Invariants
+//! 1. `apply` is the only thing that changes durable state; deciding and reading change nothing but counters.
+//! 2. No clock, randomness, thread or I/O: time and a seed are inputs, choices are recorded in events.
+//! 3. Every operation costs a bounded number of steps, or one for each message it was told to look at. Nothing scans.
+//! 4. Room and keys are free when the event that frees them is applied: later frames become durable after earlier
+//!    ones, so nothing can stand on the freed room and survive the loss of what freed it.
+//! 5. A message is handed out only when everything that made it ready is durable.
+//!
+//! What it does not do: payloads (it never looks inside an envelope), waiting, journalling, handlers.
+
+mod apply;
+mod chains;
+mod checkout;
+mod enqueue;
+mod entry;
+mod explain;
+mod image;
+mod keys;
+mod lanes;
+mod leases;
+mod limbo;
+mod names;
+mod operate;
+mod place;
+mod pools;
+mod read;
+mod room;
+mod settle;
+mod table;
+mod tally;
+mod tick;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::command::Notice;
+use crate::event::Event;
+use crate::id::{Incarnation, Seq, StoreTag};
+use crate::limits;
+use crate::time::{Monotonic, Now, StoreTime, Timestamp};
+
+pub use apply::ApplyError;
+pub use explain::Explanation;
+pub use image::{Image, RestoreError};
+pub use read::GrantFacts;
+
+/// What the rules are configured with; the same for a store's whole life, except that budgets may change at an open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The store's tag in its ids.
+    pub tag: StoreTag,
+    /// Seed of the recorded jitter.
+    pub seed: u64,
+    /// Live messages at most.
+    pub capacity_messages: u64,
+    /// Bytes of live messages at most.
+    pub capacity_bytes: u64,
+    /// Bytes of dead letters from which on queues that have some take no more messages.
+    pub dead_bytes: u64,
+    /// Bytes of completed messages kept at most.
+    pub completed_bytes: u64,
+    /// Keys at most: idempotency keys in their window, dedup keys and ordering keys.
+    pub keys: u64,
+    /// How long an idempotency key answers with its message.
+    pub idempotency_window: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tag: StoreTag::new(0),
+            seed: 0,
+            capacity_messages: limits::CAPACITY_MESSAGES_DEFAULT,
+            capacity_bytes: limits::CAPACITY_BYTES_DEFAULT,
+            dead_bytes: limits::DEAD_BYTES_DEFAULT,
+            completed_bytes: limits::COMPLETED_BYTES_DEFAULT,
+            keys: limits::KEYS_DEFAULT,
+            idempotency_window: limits::IDEMPOTENCY_WINDOW_DEFAULT,
+        }
+    }
+}
+
+/// When the manager wants to be asked again: the earliest moment on each clock at which something happens by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadline {
+    /// On the wall clock, by [`QueueManager::advance`].
+    pub wall: Option<Timestamp>,
+    /// On the monotonic clock, by [`QueueManager::tick`].
+    pub monotonic: Option<Monotonic>,
+    /// In store time, by both.
+    pub store: Option<StoreTime>,
+}
+
+/// Only the commands of this crate are commands.
+pub(crate) trait Sealed {}
+
+/// A command that becomes events.
+#[expect(
+    private_bounds,
+    reason = "sealed: the journal knows the events of these commands only"
+)]
+pub trait Command: Sealed {
+    /// What it answers.
+    type Answer;
+    /// Why it is refused.
+    type Refused;
+
+    /// Checks the command against the state and appends the events it becomes; nothing is appended if it is refused.
+    ///
+    /// # Errors
+    /// The refusal says what is true now; nothing was changed.
+    fn decide(
+        &self,
+        manager: &QueueManager,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<Self::Answer, Self::Refused>;
+}
+
+/// Open the store: the next incarnation; what was handed out becomes suspect.
+#[derive(Clone, Copy, Debug)]
+pub struct Open;
+
+/// Close the store in order: nothing that is handed out becomes suspect.
+#[derive(Clone, Copy, Debug)]
+pub struct Close;
+
+/// The rules and their state.
+#[derive(Debug)]
+pub struct QueueManager {
+    config: Config,
+    incarnation: Incarnation,
+    last_seq: Seq,
+    last_order: u64,
+    names: names::Names,
+    /// By index, as in `names`.
+    lines: Vec<lanes::Line>,
+    table: table::Table,
+    timers: timers::Timers,
+    window: keys::Window,
+    /// The live message that holds each dedup key.
+    dedup: keys::KeyMap<Seq>,
+    chains: chains::Chains,
+    /// By leader: who waits until it is over.
+    followers: keys::NumberMap<u64, Seq>,
+    /// Messages that wait and are to be cancelled by the next tick.
+    cancelling: BTreeSet<Seq>,
+    limbo: limbo::Limbo,
+    leases: leases::Leases,
+    pools: pools::Pools,
+    granting: Option<checkout::Granting>,
+    room: room::Room,
+    notices: Vec<Notice>,
+    tally: tally::Tally,
+}
+
+impl QueueManager {
+    /// A manager without messages.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            incarnation: Incarnation::default(),
+            last_seq: Seq::NONE,
+            last_order: 0,
+            names: names::Names::default(),
+            lines: Vec::new(),
+            table: table::Table::default(),
+            timers: timers::Timers::default(),
+            window: keys::Window::default(),
+            dedup: keys::KeyMap::<Seq>::default(),
+            chains: chains::Chains::default(),
+            followers: keys::NumberMap::default(),
+            cancelling: BTreeSet::new(),
+            limbo: limbo::Limbo::default(),
+            leases: leases::Leases::default(),
+            pools: pools::Pools::default(),
+            granting: None,
+            room: room::Room::default(),
+            notices: Vec::new(),
+            tally: tally::Tally::default(),
+        }
+    }
+
+    /// Checks a command and appends the events it becomes, to be journalled and applied in this order before the next
+    /// command is decided.
+    ///
+    /// # Errors
+    /// The command's refusal; nothing was appended.
+    pub fn decide<C: Command>(
+        &self,
+        now: &Now,
+        command: &C,
+        events: &mut Vec<Event>,
+    ) -> Result<C::Answer, C::Refused> {
+        command.decide(self, now, events)
+    }
+
+    /// Makes an event true. `mark` numbers the frame it stands in and never decreases; that messages may be handed out
+    /// because of it waits for [`QueueManager::durable`] with that mark.
+    ///
+    /// # Errors
+    /// [`ApplyError`] if the event contradicts the state; nothing was changed.
+    pub fn apply(&mut self, event: &Event, mark: u64) -> Result<(), ApplyError> {
+        self.apply_event(event, mark)
+    }
+
+    /// Everything applied with this mark or a smaller one is durable: what follows from it becomes effective. Recovery
+    /// says `durable(u64::MAX)`, at the end or after any frame; that lifts no mark of later events.
+    pub fn durable(&mut self, mark: u64) {
+        self.release_limbo(mark);
+    }
+
+    /// Makes ready what has fallen due on the wall clock and forgets keys whose window is over. A large number of
+    /// messages due at once takes several calls: [`QueueManager::next_deadline`] stays in the past until they are ready.
+    pub fn advance(&mut self, now: &Now) {
+        self.fall_due_until(now.wall);
+        self.drop_void_expiries(now.store);
+        self.window.forget(now.store);
+    }
+
+    /// Appends the events of what time has done: leases that ran out, messages that expired, retentions that ended. At
+    /// most `limit` of them; to be journalled and applied like those of a command.
+    pub fn tick(&self, now: &Now, limit: usize, events: &mut Vec<Event>) {
+        self.tick_events(now, limit, events);
+    }
+
+    /// When something happens by itself next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Deadline {
+        self.deadline()
+    }
+
+    /// Moves what pools must be told about their leases into `into`.
+    pub fn take_notices(&mut self, into: &mut Vec<Notice>) {
+        into.append(&mut self.notices);
+    }
+
+    /// Whether a message is in the store.
+    #[must_use]
+    pub fn contains(&self, seq: Seq) -> bool {
+        self.table.get(seq).is_some()
+    }
+
+    /// The number of this opening.
+    #[must_use]
+    pub const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The last sequence number issued.
+    #[must_use]
+    pub const fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// Steps of work since the manager was made: look-ups of messages and operations on the trees that order them. For
+    /// tests that hold each operation to a bound whatever the number of messages.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.table.steps()
+    }
+
+    fn keys_len(&self) -> u64 {
+        self.window.len() + self.dedup.len() + self.chains.len()
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

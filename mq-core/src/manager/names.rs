@@ -1,0 +1,209 @@
+//! Queues, kinds and the lines between them: names to numbers and back, and what is counted per queue.
+//!
+//! Invariants: numbers are given in order of first use and never change. A line is a (queue, kind) pair that has been
+//! used; a [`Place`] is a line and a priority in four bytes.
+
+use hashbrown::HashMap;
+
+use crate::id::{KindId, QueueId};
+use crate::message::Priority;
+use crate::name::{KindName, QueueName};
+use crate::view::StateKind;
+
+const PRIORITIES: u32 = 10;
+
+/// A line and a priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u32);
+
+impl Place {
+    /// Nobody's.
+    pub(super) const NONE: Place = Place(0);
+
+    /// The place of `priority` in `line`; `None` if lines are used up.
+    pub(super) fn new(line: usize, priority: Priority) -> Option<Self> {
+        let line = u32::try_from(line).ok()?;
+        let base = line.checked_mul(PRIORITIES)?;
+        Some(Self(base.checked_add(u32::from(priority.get()))?))
+    }
+
+    /// Index of its line.
+    pub(super) const fn line(self) -> usize {
+        (self.0 / PRIORITIES) as usize
+    }
+
+    /// Its lane within the line.
+    pub(super) const fn level(self) -> usize {
+        (self.0 % PRIORITIES) as usize
+    }
+
+    /// Its priority.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a remainder of 10 fits into a byte"
+    )]
+    pub(super) const fn priority(self) -> Priority {
+        match Priority::new((self.0 % PRIORITIES) as u8) {
+            Some(priority) => priority,
+            None => Priority::DEFAULT,
+        }
+    }
+}
+
+/// A queue.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    /// Its name.
+    pub(super) name: QueueName,
+    /// Paused by a user.
+    pub(super) paused: bool,
+    /// Messages by state, in the order of [`StateKind::ALL`].
+    pub(super) by_state: [u64; 8],
+    /// Its lines.
+    pub(super) lines: Vec<usize>,
+}
+
+/// A number that was defined twice, out of order or under a name that has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadDefinition;
+
+/// Names and numbers.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    queues: Vec<Queue>,
+    queue_ids: HashMap<QueueName, QueueId>,
+    kinds: Vec<KindName>,
+    kind_ids: HashMap<KindName, KindId>,
+    lines: Vec<(QueueId, KindId)>,
+    line_ids: HashMap<(QueueId, KindId), usize>,
+}
+
+fn next_number(len: usize) -> Option<u32> {
+    u32::try_from(len).ok().filter(|number| *number < u32::MAX)
+}
+
+impl Names {
+    /// The number of a queue.
+    pub(super) fn queue_id(&self, name: &QueueName) -> Option<QueueId> {
+        self.queue_ids.get(name).copied()
+    }
+
+    /// The number of a kind.
+    pub(super) fn kind_id(&self, name: &KindName) -> Option<KindId> {
+        self.kind_ids.get(name).copied()
+    }
+
+    /// The number the `nth` next new queue gets; `None` if they are used up.
+    pub(super) fn next_queue(&self, nth: usize) -> Option<QueueId> {
+        next_number(self.queues.len() + nth).map(QueueId)
+    }
+
+    /// The number the `nth` next new kind gets; `None` if they are used up.
+    pub(super) fn next_kind(&self, nth: usize) -> Option<KindId> {
+        next_number(self.kinds.len() + nth).map(KindId)
+    }
+
+    /// Defines a queue under the next number.
+    pub(super) fn define_queue(
+        &mut self,
+        id: QueueId,
+        name: &QueueName,
+        paused: bool,
+    ) -> Result<(), BadDefinition> {
+        if self.next_queue(0) != Some(id) || self.queue_ids.contains_key(name) {
+            return Err(BadDefinition);
+        }
+        self.queue_ids.insert(name.clone(), id);
+        self.queues.push(Queue {
+            name: name.clone(),
+            paused,
+            by_state: [0; 8],
+            lines: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Defines a kind under the next number.
+    pub(super) fn define_kind(&mut self, id: KindId, name: &KindName) -> Result<(), BadDefinition> {
+        if self.next_kind(0) != Some(id) || self.kind_ids.contains_key(name) {
+            return Err(BadDefinition);
+        }
+        self.kind_ids.insert(name.clone(), id);
+        self.kinds.push(name.clone());
+        Ok(())
+    }
+
+    /// The queue with this number.
+    pub(super) fn queue(&self, id: QueueId) -> Option<&Queue> {
+        self.queues.get(id.0 as usize)
+    }
+
+    /// The queue with this number.
+    pub(super) fn queue_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
+        self.queues.get_mut(id.0 as usize)
+    }
+
+    /// All queues, by number.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (QueueId, &Queue)> {
+        self.queues
+            .iter()
+            .zip(0..)
+            .map(|(queue, id)| (QueueId(id), queue))
+    }
+
+    /// The kind with this number.
+    pub(super) fn kind(&self, id: KindId) -> Option<&KindName> {
+        self.kinds.get(id.0 as usize)
+    }
+
+    /// All kinds, by number.
+    pub(super) fn kinds(&self) -> &[KindName] {
+        &self.kinds
+    }
+
+    /// All lines, by index.
+    pub(super) fn lines(&self) -> &[(QueueId, KindId)] {
+        &self.lines
+    }
+
+    /// The line of a queue and a kind, if it was used.
+    pub(super) fn find_line(&self, queue: QueueId, kind: KindId) -> Option<usize> {
+        self.line_ids.get(&(queue, kind)).copied()
+    }
+
+    /// Adds a line for a queue and a kind that have none; answers its index.
+    pub(super) fn add_line(&mut self, queue: QueueId, kind: KindId) -> Option<usize> {
+        let line = self.lines.len();
+        self.kind(kind)?;
+        self.queue_mut(queue)?.lines.push(line);
+        self.lines.push((queue, kind));
+        self.line_ids.insert((queue, kind), line);
+        Some(line)
+    }
+
+    /// Queue and kind of a line.
+    pub(super) fn of_line(&self, line: usize) -> Option<(QueueId, KindId)> {
+        self.lines.get(line).copied()
+    }
+
+    /// The names at a place.
+    pub(super) fn at(&self, place: Place) -> Option<(&Queue, &KindName)> {
+        let (queue, kind) = self.of_line(place.line())?;
+        Some((self.queue(queue)?, self.kind(kind)?))
+    }
+
+    /// Counts one message more or less in a state.
+    pub(super) fn count(&mut self, place: Place, state: StateKind, more: bool) {
+        let queue = self.of_line(place.line()).map(|(queue, _)| queue);
+        let Some(queue) = queue.and_then(|queue| self.queue_mut(queue)) else {
+            return;
+        };
+        if let Some(count) = queue.by_state.get_mut(state as usize) {
+            *count = if more {
+                count.saturating_add(1)
+            } else {
+                count.saturating_sub(1)
+            };
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Deciding what users and operators ask for: one message, a queue, the opening and closing of the store.
+//!
+//! Invariant: each operation names the states it is for; in any other it is refused with the word of the state.
+
+use std::convert::Infallible;
+
+use crate::command::{EnqueueRefused, Operate, OperateRefused, Operated, Operation, PauseQueue};
+use crate::event::{Changed, Event, LeaseAfter};
+use crate::id::{Incarnation, MessageId, QueueId, Seq};
+use crate::message::Sealed as SealedEnvelope;
+use crate::name::QueueName;
+use crate::state::StoredState;
+use crate::time::{Now, Timestamp};
+
+use super::enqueue::due_at;
+use super::entry::{Entry, Tag, flag};
+use super::room::Need;
+use super::{Close, Command, Open, QueueManager, Sealed};
+
+impl Sealed for Operate {}
+impl Sealed for PauseQueue {}
+impl Sealed for Open {}
+impl Sealed for Close {}
+
+/// A message to be operated on.
+struct Target<'a> {
+    manager: &'a QueueManager,
+    seq: Seq,
+    id: MessageId,
+    entry: &'a Entry,
+}
+
+impl Command for Operate {
+    type Answer = Operated;
+    type Refused = OperateRefused;
+
+    fn decide(
+        &self,
+        manager: &QueueManager,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<Operated, OperateRefused> {
+        let target = Target::find(manager, self.id)?;
+        if !target.allows(&self.operation) {
+            return Err(OperateRefused::WrongState {
+                id: self.id,
+                operation: self.operation.as_str(),
+                state: target.word(),
+            });
+        }
+        match &self.operation {
+            Operation::Cancel => return Ok(target.cancel(now, events)),
+            Operation::Hold(label) => {
+                let due = Timestamp::from_ms(target.entry.due());
+                let label = label.clone();
+                target.set_state(StoredState::Held { label, due }, None, events);
+            }
+            Operation::Release => {
+                let due = target.due();
+                target.set_state(StoredState::Pending { due }, None, events);
+            }
+            Operation::RunNow => target.reschedule(Timestamp::from_ms(0), now, events),
+            Operation::Reschedule(due) => target.reschedule(due_at(*due, now), now, events),
+            Operation::SetPriority(priority) => {
+                target.change(events, |changed| changed.priority = *priority);
+            }
+            Operation::MoveTo(queue) => {
+                let queue = define(manager, queue, events)?;
+                target.change(events, |changed| changed.queue = queue);
+            }
+            Operation::Replay { edit } => target.replay(edit.as_ref(), now, events)?,
+            Operation::Purge => events.push(Event::Finished { seq: target.seq }),
+        }
+        Ok(Operated::Done)
+    }
+}
+
+impl<'a> Target<'a> {
+    fn find(manager: &'a QueueManager, id: MessageId) -> Result<Self, OperateRefused> {
+        let seq = id.seq();
+        if id.tag() != manager.config.tag || seq > manager.last_seq || seq == Seq::NONE {
+            return Err(OperateRefused::NeverIssued { id });
+        }
+        let entry = manager
+            .table
+            .get(seq)
+            .ok_or(OperateRefused::NotKept { id })?;
+        if entry.id(seq, manager.config.tag) != id {
+            return Err(OperateRefused::NeverIssued { id });
+        }
+        Ok(Self {
+            manager,
+            seq,
+            id,
+            entry,
+        })
+    }
+
+    fn allows(&self, operation: &Operation) -> bool {
+        let tag = self.entry.tag;
+        match operation {
+            Operation::Cancel => tag.is_live(),
+            Operation::Hold(_) => tag.is_waiting(),
+            Operation::Release => tag == Tag::Held,
+            Operation::RunNow => {
+                tag == Tag::Scheduled || (tag == Tag::Limbo && self.entry.due() != 0)
+            }
+            Operation::Reschedule(_) | Operation::SetPriority(_) | Operation::MoveTo(_) => {
+                tag.is_waiting() || tag == Tag::Held
+            }
+            Operation::Replay { .. } => tag == Tag::Dead,
+            Operation::Purge => matches!(tag, Tag::Dead | Tag::Completed | Tag::Held),
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        self.entry.tag.kind().as_str()
+    }
+
+    /// Its due time, also while it is held.
+    fn due(&self) -> Timestamp {
+        match self.entry.stored_state() {
+            StoredState::Pending { due } | StoredState::Held { due, .. } => due,
+            StoredState::Completed { .. }
+            | StoredState::Dead { .. }
+            | StoredState::Superseded { .. } => Timestamp::from_ms(0),
+        }
+    }
+
+    /// Appends its facts with a change.
+    fn change(&self, events: &mut Vec<Event>, change: impl FnOnce(&mut Changed)) {
+        let (entry, state) = (self.entry, self.entry.stored_state());
+        let tail = entry.tail().cloned().unwrap_or_default();
+        let changed = self
+            .manager
+            .changed(self.seq, entry, state, LeaseAfter::Kept, tail);
+        events.extend(changed.map(|mut changed| {
+            change(&mut changed);
+            Event::Changed(changed)
+        }));
+    }
+
+    fn set_state(&self, state: StoredState, joined: Option<Timestamp>, events: &mut Vec<Event>) {
+        self.change(events, |changed| {
+            changed.state = state;
+            changed.joined = joined.unwrap_or(changed.joined);
+        });
+    }
+
+    fn cancel(&self, now: &Now, events: &mut Vec<Event>) -> Operated {
+        if self.entry.tag != Tag::Leased {
+            self.manager.cancel_waiting(self.seq, now, events);
+            return Operated::Done;
+        }
+        if !self.entry.has(flag::CANCEL) {
+            self.change(events, |changed| changed.tail.cancel_requested = true);
+        }
+        Operated::Requested
+    }
+
+    /// Another due time. A message that becomes due earlier than it would have joined joins now.
+    fn reschedule(&self, due: Timestamp, now: &Now, events: &mut Vec<Event>) {
+        let joined = if due == Timestamp::from_ms(0) {
+            Timestamp::from_ms(self.entry.joined).min(now.wall)
+        } else {
+            due
+        };
+        let state = match self.entry.stored_state() {
+            StoredState::Held { label, .. } => StoredState::Held { label, due },
+            StoredState::Pending { .. }
+            | StoredState::Completed { .. }
+            | StoredState::Dead { .. }
+            | StoredState::Superseded { .. } => StoredState::Pending { due },
+        };
+        self.set_state(state, Some(joined), events);
+    }
+
+    fn replay(
+        &self,
+        edit: Option<&SealedEnvelope>,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<(), OperateRefused> {
+        let manager = self.manager;
+        if let Some(key) = self.entry.dedup().map(|dedup| dedup.key)
+            && let Some(holder) = manager.dedup.get(key).copied()
+            && let Some(entry) = manager.table.get(holder)
+        {
+            return Err(OperateRefused::KeyHeld {
+                id: self.id,
+                holder: entry.id(holder, manager.config.tag),
+            });
+        }
+        let edited = edit.map(|edit| u32::try_from(edit.bytes.len()).unwrap_or(u32::MAX));
+        let size = edited.unwrap_or(self.entry.size);
+        let need = Need {
+            messages: 1,
+            bytes: u64::from(size),
+            ..Need::default()
+        };
+        let config = &manager.config;
+        manager
+            .room
+            .check(&need, config.capacity_messages, config.capacity_bytes)?;
+        self.change(events, |changed| {
+            changed.state = StoredState::Pending {
+                due: Timestamp::from_ms(0),
+            };
+            changed.order = manager.last_order + 1;
+            changed.joined = now.wall;
+            changed.size = size;
+            changed.sealed = edit.cloned();
+            let tail = &mut changed.tail;
+            tail.failures = 0;
+            tail.crashes = 0;
+            tail.replays = tail.replays.saturating_add(1);
+            tail.cancel_requested = false;
+        });
+        Ok(())
+    }
+}
+
+/// The number of a queue; a new one is defined.
+fn define(
+    manager: &QueueManager,
+    name: &QueueName,
+    events: &mut Vec<Event>,
+) -> Result<QueueId, EnqueueRefused> {
+    if let Some(id) = manager.names.queue_id(name) {
+        return Ok(id);
+    }
+    let id = manager
+        .names
+        .next_queue(0)
+        .ok_or(EnqueueRefused::NumbersUsedUp { what: "queue" })?;
+    let name = name.clone();
+    events.push(Event::QueueDefined { id, name });
+    Ok(id)
+}
+
+impl Command for PauseQueue {
+    type Answer = ();
+    type Refused = EnqueueRefused;
+
+    fn decide(
+        &self,
+        manager: &QueueManager,
+        _now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<(), EnqueueRefused> {
+        let queue = define(manager, &self.queue, events)?;
+        let paused = self.paused;
+        let is_so = manager.names.queue(queue).map(|queue| queue.paused) == Some(paused);
+        if !is_so {
+            events.push(Event::QueuePaused { queue, paused });
+        }
+        Ok(())
+    }
+}
+
+impl Command for Open {
+    type Answer = Incarnation;
+    type Refused = Infallible;
+
+    fn decide(
+        &self,
+        manager: &QueueManager,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<Incarnation, Infallible> {
+        let incarnation = Incarnation(manager.incarnation.0.saturating_add(1));
+        events.push(Event::Opened {
+            incarnation,
+            at: now.wall,
+        });
+        Ok(incarnation)
+    }
+}
+
+impl Command for Close {
+    type Answer = ();
+    type Refused = Infallible;
+
+    fn decide(
+        &self,
+        _manager: &QueueManager,
+        _now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Infallible> {
+        events.push(Event::Closed);
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading: one message, pages of messages, counts. Nothing changes.
+
+use bytes::Bytes;
+
+use crate::id::{MessageId, Seq};
+use crate::name::{KindName, QueueName};
+use crate::state::{Attempt, State, StoredState};
+use crate::time::{Now, Timestamp};
+use crate::view::{Filter, Lookup, MessageView, Page, QueueStats, Stats};
+
+use super::QueueManager;
+use super::entry::{Entry, Tag, flag};
+
+/// Messages that one page looks at.
+const PAGE_LOOK_MAX: usize = 4_096;
+
+/// What a grant says beside the envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantFacts {
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its kind.
+    pub kind: KindName,
+    /// Failures so far plus one.
+    pub attempt: u32,
+    /// When it was enqueued.
+    pub enqueued: Timestamp,
+    /// When it was due.
+    pub due: Timestamp,
+    /// It runs as the one suspect.
+    pub suspect: bool,
+    /// What the last attempt saved.
+    pub checkpoint: Option<Bytes>,
+    /// How the last attempt ended.
+    pub last: Option<Attempt>,
+}
+
+impl QueueManager {
+    /// What is known of an id.
+    #[must_use]
+    pub fn lookup(&self, now: &Now, id: MessageId) -> Lookup {
+        let seq = id.seq();
+        if id.tag() != self.config.tag || seq > self.last_seq || seq == Seq::NONE {
+            return Lookup::NeverIssued;
+        }
+        let Some(entry) = self.table.get(seq) else {
+            return Lookup::SettledNotKept;
+        };
+        if entry.id(seq, self.config.tag) != id {
+            return Lookup::NeverIssued;
+        }
+        self.view(now, seq, entry)
+            .map_or(Lookup::SettledNotKept, |view| Lookup::Found(Box::new(view)))
+    }
+
+    fn view(&self, now: &Now, seq: Seq, entry: &Entry) -> Option<MessageView> {
+        let (queue, kind) = self.names.at(entry.place)?;
+        Some(MessageView {
+            id: entry.id(seq, self.config.tag),
+            queue: queue.name.clone(),
+            kind: kind.clone(),
+            priority: entry.priority(),
+            state: self.state_of(now, seq, entry),
+            enqueued: Timestamp::from_ms(entry.at),
+            deliveries: entry.deliveries,
+            suspect: entry.has(flag::SUSPECT),
+            size: entry.size,
+            tail: entry.tail().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// The state as people see it.
+    fn state_of(&self, now: &Now, seq: Seq, entry: &Entry) -> State {
+        match (entry.tag, entry.stored_state()) {
+            (Tag::Leased, _) => self
+                .token_of(seq)
+                .map_or(State::Ready, |token| State::Leased { token }),
+            (_, StoredState::Held { label, .. }) => State::Held { label },
+            (_, StoredState::Completed { how, .. }) => State::Completed { how },
+            (_, StoredState::Dead { reason, .. }) => State::Dead { reason },
+            (_, StoredState::Superseded { by }) => {
+                // The message that took its place may be over already; then its number has to do.
+                let at = self.table.get(by).map_or(0, |entry| entry.at);
+                State::Superseded {
+                    by: MessageId::new(at, by, self.config.tag),
+                }
+            }
+            (tag, StoredState::Pending { due }) => {
+                if tag == Tag::Scheduled || (tag == Tag::Limbo && due > now.wall) {
+                    State::Scheduled { due }
+                } else {
+                    self.blocker(seq, entry)
+                        .map_or(State::Ready, |by| State::Blocked { by })
+                }
+            }
+        }
+    }
+
+    /// The message that comes before a pending one.
+    pub(super) fn blocker(&self, seq: Seq, entry: &Entry) -> Option<MessageId> {
+        let chain = entry
+            .ordering()
+            .and_then(|key| self.chains.first(key))
+            .filter(|first| *first != seq);
+        let behind = || {
+            let behind = entry.dedup()?.behind?;
+            (self.followers.get(&behind.get()) == Some(&seq)).then_some(behind)
+        };
+        let by = chain.or_else(behind)?;
+        Some(self.table.get(by)?.id(by, self.config.tag))
+    }
+
+    /// Messages after `after` that match, by ascending sequence, at most `limit` and after looking at a bounded number.
+    #[must_use]
+    pub fn list(&self, now: &Now, filter: &Filter, after: Seq, limit: usize) -> Page {
+        let mut page = Page::default();
+        for (looked, (seq, entry)) in self.table.after(after).enumerate() {
+            if page.messages.len() >= limit || looked >= PAGE_LOOK_MAX {
+                return page;
+            }
+            page.next = Some(seq);
+            if self.matches(filter, entry) {
+                page.messages.extend(self.view(now, seq, entry));
+            }
+        }
+        page.next = None;
+        page
+    }
+
+    fn matches(&self, filter: &Filter, entry: &Entry) -> bool {
+        let Some((queue, kind)) = self.names.at(entry.place) else {
+            return false;
+        };
+        filter.queue.as_ref().is_none_or(|name| *name == queue.name)
+            && filter.kind.as_ref().is_none_or(|name| name == kind)
+            && filter.state.is_none_or(|state| state == entry.tag.kind())
+            && filter.reason.is_none_or(|wanted| {
+                matches!(entry.stored_state(), StoredState::Dead { reason, .. } if reason == wanted)
+            })
+    }
+
+    /// Counts. The cost grows with the number of queues and of the kinds used in them, not with messages.
+    #[must_use]
+    pub fn stats(&self, now: &Now) -> Stats {
+        let mut stats = Stats {
+            live_messages: self.room.used_messages(),
+            live_bytes: self.room.used_bytes(),
+            dead_bytes: self.room.dead_bytes,
+            completed_bytes: self.room.completed_bytes,
+            keys: self.keys_len(),
+            ..Stats::default()
+        };
+        self.tally.write(&mut stats);
+        for (_, queue) in self.names.queues() {
+            let lines = queue.lines.iter().filter_map(|line| self.lines.get(*line));
+            let oldest = lines
+                .filter_map(|line| line.oldest_joined(&self.table))
+                .min();
+            let shown = QueueStats {
+                by_state: queue.by_state,
+                paused: queue.paused,
+                oldest_ready: oldest.map(|at| now.wall.since(Timestamp::from_ms(at))),
+            };
+            stats.queues.push((queue.name.clone(), shown));
+        }
+        stats
+            .queues
+            .sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (line, (queue, kind)) in self.lines.iter().zip(self.names.lines()) {
+            stats.suspects += u64::try_from(line.suspects.len()).unwrap_or(u64::MAX);
+            let ready = line.ready_len();
+            if ready > 0
+                && !self.pools.is_served(&line.groups)
+                && let Some(queue) = self.names.queue(*queue)
+                && let Some(kind) = self.names.kind(*kind)
+            {
+                let unserved = (queue.name.clone(), kind.clone(), ready);
+                stats.unserved.push(unserved);
+            }
+        }
+        stats.unserved.sort_unstable();
+        stats
+    }
+
+    /// What a grant of `seq` says beside the envelope; `None` if it is not in the store.
+    #[must_use]
+    pub fn grant_facts(&self, seq: Seq) -> Option<GrantFacts> {
+        let entry = self.table.get(seq)?;
+        let (queue, kind) = self.names.at(entry.place)?;
+        let tail = entry.tail();
+        let due = match entry.due() {
+            0 => entry.at,
+            due => due,
+        };
+        Some(GrantFacts {
+            queue: queue.name.clone(),
+            kind: kind.clone(),
+            attempt: tail.map_or(0, |tail| tail.failures).saturating_add(1),
+            enqueued: Timestamp::from_ms(entry.at),
+            due: Timestamp::from_ms(due),
+            suspect: entry.has(flag::SOLO),
+            checkpoint: tail.and_then(|tail| tail.checkpoint.clone()),
+            last: tail.and_then(|tail| tail.history.last().cloned()),
+        })
+    }
+}

@@ -1,0 +1,367 @@
+//! The table of messages by sequence: pages of 512 entries, shared with images and copied on the first write after one.
+//!
+//! Invariants: looking up costs one probe of a small tree and two of arrays, whatever the number of messages. A page
+//! that is three quarters empty is packed, an empty one is freed, so a few old messages among many newer ones cost
+//! their own size and little more. The newest page is left as it is, because it is still filling.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::id::Seq;
+
+use super::entry::{Entry, Tag};
+
+const PAGE_LEN: usize = 512;
+const DIR_LEN: usize = 512;
+const WORD_BITS: usize = 64;
+const WORDS: usize = PAGE_LEN / WORD_BITS;
+/// A page is packed when no more than one in so many of its slots is in use …
+const PACK_RATIO: usize = 4;
+/// … and it has more slots than this.
+const PACK_MIN: usize = 8;
+
+/// Where a sequence number is: directory, page in it, slot in that.
+#[derive(Clone, Copy)]
+struct Address {
+    dir: u64,
+    page: usize,
+    slot: usize,
+}
+
+impl Address {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "remainders of 512 fit into any usize"
+    )]
+    const fn of(seq: Seq) -> Self {
+        let position = seq.get().wrapping_sub(1);
+        let page = position / PAGE_LEN as u64;
+        Self {
+            dir: page / DIR_LEN as u64,
+            page: (page % DIR_LEN as u64) as usize,
+            slot: (position % PAGE_LEN as u64) as usize,
+        }
+    }
+
+    fn seq(dir: u64, page: usize, slot: usize) -> Seq {
+        let page = dir * DIR_LEN as u64 + page as u64;
+        Seq::new(page * PAGE_LEN as u64 + slot as u64 + 1).unwrap_or(Seq::MAX)
+    }
+}
+
+/// 512 consecutive sequence numbers: all of them by position, or only those in use behind a bit map.
+#[derive(Clone, Debug)]
+struct Page {
+    live: usize,
+    /// Slot `n` is `entries[n]`; otherwise `bits` says which slots have an entry.
+    dense: bool,
+    bits: [u64; WORDS],
+    /// Entries before each word of `bits`.
+    ranks: [u16; WORDS],
+    entries: Vec<Entry>,
+}
+
+impl Page {
+    fn new() -> Self {
+        Self {
+            live: 0,
+            dense: true,
+            bits: [0; WORDS],
+            ranks: [0; WORDS],
+            entries: Vec::new(),
+        }
+    }
+
+    /// Entries before `slot`, and whether it has one itself.
+    fn rank(&self, slot: usize) -> (usize, bool) {
+        if self.dense {
+            return (slot.min(self.entries.len()), slot < self.entries.len());
+        }
+        let (word, bit) = (slot / WORD_BITS, slot % WORD_BITS);
+        let bits = self.bits.get(word).copied().unwrap_or(0);
+        let before = self.ranks.get(word).copied().unwrap_or(0);
+        let below = (bits & ((1 << bit) - 1)).count_ones() as usize;
+        (usize::from(before) + below, bits >> bit & 1 == 1)
+    }
+
+    fn get(&self, slot: usize) -> Option<&Entry> {
+        let (index, present) = self.rank(slot);
+        let entry = self.entries.get(index).filter(|_| present)?;
+        (entry.tag != Tag::Vacant).then_some(entry)
+    }
+
+    fn get_mut(&mut self, slot: usize) -> Option<&mut Entry> {
+        let (index, present) = self.rank(slot);
+        let entry = self.entries.get_mut(index).filter(|_| present)?;
+        (entry.tag != Tag::Vacant).then_some(entry)
+    }
+
+    /// Puts an entry into a slot that must be empty; says whether it was.
+    fn insert(&mut self, slot: usize, entry: Entry) -> bool {
+        if self.dense && slot == self.entries.len() {
+            if slot == 0 {
+                self.entries.reserve_exact(PAGE_LEN);
+            }
+            self.entries.push(entry);
+            self.live += 1;
+            return true;
+        }
+        let (index, present) = self.rank(slot);
+        if present {
+            let Some(old) = self.entries.get_mut(index) else {
+                return false;
+            };
+            if old.tag != Tag::Vacant {
+                return false;
+            }
+            *old = entry;
+        } else {
+            self.index_by_bits();
+            self.entries.insert(index, entry);
+            if let Some(bits) = self.bits.get_mut(slot / WORD_BITS) {
+                *bits |= 1 << (slot % WORD_BITS);
+            }
+            self.count_ranks();
+        }
+        self.live += 1;
+        true
+    }
+
+    fn remove(&mut self, slot: usize) -> Option<Entry> {
+        let entry = self.get_mut(slot)?;
+        let entry = std::mem::replace(entry, Entry::vacant());
+        self.live -= 1;
+        Some(entry)
+    }
+
+    fn index_by_bits(&mut self) {
+        if self.dense {
+            self.dense = false;
+            let len = self.entries.len();
+            for (word, bits) in self.bits.iter_mut().enumerate() {
+                let filled = len.saturating_sub(word * WORD_BITS).min(WORD_BITS);
+                *bits = if filled == WORD_BITS {
+                    u64::MAX
+                } else {
+                    (1 << filled) - 1
+                };
+            }
+            self.count_ranks();
+        }
+    }
+
+    fn count_ranks(&mut self) {
+        let mut before = 0u16;
+        for (bits, rank) in self.bits.iter().zip(self.ranks.iter_mut()) {
+            *rank = before;
+            before += u16::try_from(bits.count_ones()).unwrap_or(0);
+        }
+    }
+
+    fn wants_packing(&self) -> bool {
+        self.entries.len() > PACK_MIN && self.live * PACK_RATIO <= self.entries.len()
+    }
+
+    /// Keeps only the entries in use.
+    fn pack(&mut self) {
+        let mut entries = Vec::with_capacity(self.live);
+        let mut packed = [0u64; WORDS];
+        for (word, bits) in packed.iter_mut().enumerate() {
+            for bit in 0..WORD_BITS {
+                if let Some(entry) = self.get_mut(word * WORD_BITS + bit) {
+                    entries.push(std::mem::replace(entry, Entry::vacant()));
+                    *bits |= 1 << bit;
+                }
+            }
+        }
+        self.entries = entries;
+        self.bits = packed;
+        self.dense = false;
+        self.count_ranks();
+    }
+}
+
+/// 512 pages.
+#[derive(Clone, Debug)]
+struct Dir {
+    live: usize,
+    pages: Vec<Option<Arc<Page>>>,
+}
+
+impl Dir {
+    fn new() -> Self {
+        Self {
+            live: 0,
+            pages: vec![None; DIR_LEN],
+        }
+    }
+}
+
+/// All pages. A clone shares them: it costs one reference count for each 262,144 sequence numbers in use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pages {
+    dirs: BTreeMap<u64, Arc<Dir>>,
+    len: usize,
+}
+
+impl Pages {
+    /// The message `seq`.
+    pub(super) fn get(&self, seq: Seq) -> Option<&Entry> {
+        let at = Address::of(seq);
+        self.dirs
+            .get(&at.dir)?
+            .pages
+            .get(at.page)?
+            .as_ref()?
+            .get(at.slot)
+    }
+
+    /// How many messages there are.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The messages after `after`, by ascending sequence. Finding the next costs a step for each empty slot between.
+    pub(super) fn after(&self, after: Seq) -> impl Iterator<Item = (Seq, &Entry)> {
+        let from = Address::of(after.next());
+        self.dirs.range(from.dir..).flat_map(move |(&dir, pages)| {
+            let first_page = if dir == from.dir { from.page } else { 0 };
+            let pages = pages.pages.iter().enumerate().skip(first_page);
+            pages
+                .filter_map(|(page, shared)| shared.as_ref().map(|shared| (page, shared)))
+                .flat_map(move |(page, shared)| {
+                    let is_first = dir == from.dir && page == from.page;
+                    let first_slot = if is_first { from.slot } else { 0 };
+                    (first_slot..PAGE_LEN).filter_map(move |slot| {
+                        let entry = shared.get(slot)?;
+                        Some((Address::seq(dir, page, slot), entry))
+                    })
+                })
+        })
+    }
+}
+
+/// The table of the live manager.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pages: Pages,
+    /// The newest message ever inserted: its page is not packed or freed.
+    newest: Seq,
+    probes: Cell<u64>,
+}
+
+impl Table {
+    /// A shared copy for an image.
+    pub(super) fn share(&self) -> Pages {
+        self.pages.clone()
+    }
+
+    /// Counts one step of work; [`Table::steps`] reads the sum.
+    pub(super) fn step(&self) {
+        self.probes.set(self.probes.get() + 1);
+    }
+
+    /// Steps of work since the start: look-ups here and operations on the trees that order messages.
+    pub(super) fn steps(&self) -> u64 {
+        self.probes.get()
+    }
+
+    /// How many messages there are.
+    pub(super) const fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// The message inserted last, if it is still there or not.
+    pub(super) const fn newest(&self) -> Seq {
+        self.newest
+    }
+
+    /// The message `seq`.
+    pub(super) fn get(&self, seq: Seq) -> Option<&Entry> {
+        self.step();
+        self.pages.get(seq)
+    }
+
+    /// The message `seq`, to be changed; its page is copied if an image shares it.
+    pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Entry> {
+        self.step();
+        let at = Address::of(seq);
+        let dir = Arc::make_mut(self.pages.dirs.get_mut(&at.dir)?);
+        let page = Arc::make_mut(dir.pages.get_mut(at.page)?.as_mut()?);
+        page.get_mut(at.slot)
+    }
+
+    /// The messages after `after`, each a step.
+    pub(super) fn after(&self, after: Seq) -> impl Iterator<Item = (Seq, &Entry)> {
+        self.pages.after(after).inspect(|_| self.step())
+    }
+
+    /// Adds a message; says whether its number was free.
+    pub(super) fn insert(&mut self, seq: Seq, entry: Entry) -> bool {
+        self.step();
+        let at = Address::of(seq);
+        if seq > self.newest {
+            let newest = std::mem::replace(&mut self.newest, seq);
+            let old = Address::of(newest);
+            if newest != Seq::NONE && (old.dir, old.page) != (at.dir, at.page) {
+                self.tidy(old);
+            }
+        }
+        let dir = self
+            .pages
+            .dirs
+            .entry(at.dir)
+            .or_insert_with(|| Arc::new(Dir::new()));
+        let dir = Arc::make_mut(dir);
+        let Some(slot) = dir.pages.get_mut(at.page) else {
+            return false;
+        };
+        if slot.is_none() {
+            dir.live += 1;
+        }
+        let page = Arc::make_mut(slot.get_or_insert_with(|| Arc::new(Page::new())));
+        let inserted = page.insert(at.slot, entry);
+        self.pages.len += usize::from(inserted);
+        inserted
+    }
+
+    /// Takes a message out.
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<Entry> {
+        self.step();
+        let at = Address::of(seq);
+        let dir = Arc::make_mut(self.pages.dirs.get_mut(&at.dir)?);
+        let page = Arc::make_mut(dir.pages.get_mut(at.page)?.as_mut()?);
+        let entry = page.remove(at.slot)?;
+        let untidy = page.live == 0 || page.wants_packing();
+        self.pages.len -= 1;
+        let newest = Address::of(self.newest);
+        if untidy && (newest.dir, newest.page) != (at.dir, at.page) {
+            self.tidy(at);
+        }
+        Some(entry)
+    }
+
+    /// Frees or packs a page that has become empty or sparse.
+    fn tidy(&mut self, at: Address) {
+        let Some(shared) = self.pages.dirs.get_mut(&at.dir) else {
+            return;
+        };
+        let dir = Arc::make_mut(shared);
+        let Some(slot) = dir.pages.get_mut(at.page) else {
+            return;
+        };
+        let Some(page) = slot.as_mut() else {
+            return;
+        };
+        if page.live == 0 {
+            *slot = None;
+            dir.live -= 1;
+            if dir.live == 0 {
+                self.pages.dirs.remove(&at.dir);
+            }
+        } else if page.wants_packing() {
+            Arc::make_mut(page).pack();
+        }
+    }
+}
