@@ -24,7 +24,7 @@ impl Model {
             return Err(SettleRefused::ResultTooLarge { size: result.len() });
         }
         if message.is_superseded() {
-            self.end_superseded(now, &message, &command.settlement);
+            self.end_superseded(&message, &command.settlement);
             return Ok(Settled {
                 state: None,
                 staged: Vec::new(),
@@ -51,8 +51,7 @@ impl Model {
         self.held_by(token).ok_or(StaleLease { token })
     }
 
-    fn end_superseded(&mut self, now: &Now, message: &Message, settlement: &Settlement) {
-        let _ = now;
+    fn end_superseded(&mut self, message: &Message, settlement: &Settlement) {
         self.count(outcome_of(settlement));
         self.remove(message.seq());
         self.follow_up();
