@@ -36,6 +36,7 @@ const BUFFER_SIZE_KEPT: usize = 4 << 20;
 
 const MAGIC: [u8; 4] = *b"mqFr";
 const CRC_FROM: usize = 8;
+const LSN_AT: usize = 16;
 
 /// What is special about a frame, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +143,13 @@ impl FrameHeader {
             return Err(DecodeError::Value { what, found });
         }
         Ok((header, crc))
+    }
+
+    /// Whether `bytes` begin as a header at `at` does, whatever its checksum says.
+    #[must_use]
+    pub fn names(bytes: &[u8], at: Lsn) -> bool {
+        let lsn = bytes.get(LSN_AT..LSN_AT + 8);
+        bytes.starts_with(&MAGIC) && lsn == Some(&at.get().to_le_bytes()[..])
     }
 
     fn decode_covered(mut fields: Fields<'_>) -> Result<Self, DecodeError> {

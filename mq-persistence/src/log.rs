@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::lsn::Lsn;
 use crate::pins::SegmentFile;
 use crate::record::Previous;
-use crate::segment::{DATA_START, FRAME_ALIGN, PAGE_SIZE, UNSYNCED_MAX, align_frame, align_page};
+use crate::segment::{DATA_START, FRAME_ALIGN, UNSYNCED_MAX, align_frame, align_page};
 use crate::spares::{Spare, SparePool, Trouble};
 use crate::storage::{StorageFile, write_all_at};
 use sync::Syncer;

@@ -133,6 +133,12 @@ impl SegmentBytes {
         Ok(frame)
     }
 
+    /// Whether the magic number of a frame and the position `at` stand at `at`, as in a header that is damaged elsewhere.
+    #[must_use]
+    pub fn names_itself(&self, at: Lsn) -> bool {
+        FrameHeader::names(self.from(at), at)
+    }
+
     /// How the segment follows on the one before, if the first record of its first frame says so. The rest of that frame may be torn.
     ///
     /// # Errors

@@ -63,6 +63,13 @@ pub fn spare_name(number: u32) -> String {
     format!("spare-{number:010}.seg")
 }
 
+/// The number in the name of a file that was being made into a segment.
+#[must_use]
+pub fn spare_number_of(file: &str) -> Option<u32> {
+    let digits = file.strip_prefix("spare-")?.strip_suffix(".seg")?;
+    digits.parse().ok()
+}
+
 /// Whether a file is one that was being made into a segment.
 #[must_use]
 pub fn is_spare_name(file: &str) -> bool {

@@ -200,7 +200,10 @@ impl SparePool {
             self.options.opened,
         );
         let header = header.in_opening(self.opening(number));
-        write_all_at(&*file, &header.encode(), 0)
+        // The page of the first frame is zeroed with it: so recovery knows a segment that was never written.
+        let mut front = header.encode();
+        front.resize((segment::DATA_START + segment::PAGE_SIZE) as usize, 0);
+        write_all_at(&*file, &front, 0)
             .and_then(|()| file.sync_data())
             .map_err(Failure::of("write of the header", name))
             .map_err(Trouble::of)?;

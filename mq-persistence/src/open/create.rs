@@ -1,0 +1,111 @@
+//! Making a store.
+//!
+//! Invariants: the first segment, with its first frame, is durable before `IDENT` gets its name. So a directory without `IDENT` holds
+//! no store, and a store always has a segment. What an interrupted creation left is removed only if it is exactly that.
+
+use std::io;
+use std::sync::Arc;
+
+use mq_core::time::{Now, Timestamp};
+
+use super::{JournalOptions, OpenError, begin_segment, spare_options};
+use crate::checksum::Seed;
+use crate::error::Failure;
+use crate::frame::Frame;
+use crate::identity::{IDENT_NAME, Identity};
+use crate::pins::Segments;
+use crate::record::Previous;
+use crate::scan::SegmentBytes;
+use crate::segment::{self, Header, SEGMENT_HEADER_SIZE};
+use crate::snapshot;
+use crate::spares::SparePool;
+use crate::storage::{Filesystem, OpenMode, Storage, read_up_to_at, write_all_at};
+
+/// Where `IDENT` is written before it gets its name.
+const IDENT_NEW_NAME: &str = "IDENT.new";
+
+/// Makes a store in a directory without one.
+pub(super) fn create(
+    storage: &Arc<dyn Storage>,
+    options: &JournalOptions,
+    filesystem: Filesystem,
+    wall: Timestamp,
+    random: &mut dyn FnMut() -> u64,
+) -> Result<(), OpenError> {
+    clear(&**storage)?;
+    let identity = Identity::draw(random, wall);
+    let segments = Arc::new(Segments::new(identity.clone()));
+    let options = spare_options(options, filesystem, random(), wall);
+    let pool = Arc::new(SparePool::new(Arc::clone(storage), segments, options, 1));
+    let mut frame = Frame::new(&identity);
+    frame.append_previous(&Previous::default());
+    let now = Now {
+        wall,
+        ..Now::default()
+    };
+    begin_segment(&identity, &pool, &mut frame, &Previous::default(), &now)?;
+    Ok(write_identity(&**storage, &identity)?)
+}
+
+fn write_identity(storage: &dyn Storage, identity: &Identity) -> Result<(), Failure> {
+    let name = IDENT_NEW_NAME;
+    let file = storage.open(name, OpenMode::CreateNew);
+    let file = file.map_err(Failure::of("create", name))?;
+    write_all_at(&*file, &identity.encode(), 0)
+        .and_then(|()| file.sync_data())
+        .map_err(Failure::of("write", name))?;
+    storage
+        .rename(name, IDENT_NAME)
+        .map_err(Failure::of("rename", name))?;
+    storage
+        .sync_directory()
+        .map_err(Failure::of("sync of the directory", ""))
+}
+
+/// Removes what an interrupted creation left; refuses if there is more.
+fn clear(storage: &dyn Storage) -> Result<(), OpenError> {
+    let names = super::list(storage)?;
+    for name in &names {
+        let is_slot = snapshot::SLOT_NAMES.contains(&name.as_str());
+        let is_store = match segment::number_of(name) {
+            Some(1) => !is_just_begun(storage, name)?,
+            Some(_) => true,
+            None => is_slot,
+        };
+        if is_store {
+            return Err(OpenError::MissingIdentity { file: name.clone() });
+        }
+    }
+    let debris = |name: &&String| {
+        segment::number_of(name).is_some()
+            || segment::is_spare_name(name)
+            || name.as_str() == IDENT_NEW_NAME
+    };
+    for name in names.iter().filter(debris) {
+        storage.remove(name).map_err(Failure::of("remove", name))?;
+    }
+    storage
+        .sync_directory()
+        .map_err(Failure::of("sync of the directory", ""))?;
+    Ok(())
+}
+
+/// Whether a first segment holds nothing but what creating a store writes.
+fn is_just_begun(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
+    let read = || -> io::Result<Option<SegmentBytes>> {
+        let file = storage.open(name, OpenMode::Read)?;
+        let mut bytes = [0; SEGMENT_HEADER_SIZE];
+        read_up_to_at(&*file, &mut bytes, 0)?;
+        let Ok(header) = Header::decode(&bytes) else {
+            return Ok(None);
+        };
+        let store = Seed::of(&header.uuid);
+        SegmentBytes::read(&file, header, store).map(Some)
+    };
+    let bytes = read().map_err(Failure::of("read", name))?;
+    Ok(bytes.is_some_and(|bytes| {
+        let first = bytes.frame(bytes.start());
+        first.map_or(true, |frame| frame.header().records == 1)
+            && bytes.headers_after(bytes.start()).next().is_none()
+    }))
+}

@@ -1,0 +1,151 @@
+//! The segment files that a directory holds, each with its checked header.
+//!
+//! Invariant: every file was synced before a byte of it is looked at. After a sync that failed in the process before, the cache can
+//! show what the disk does not have; what can still be saved by a sync is saved now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::Failure;
+use crate::identity::{HeaderError, Identity};
+use crate::lsn::Lsn;
+use crate::open::{Corruption, OpenError};
+use crate::pins::SegmentFile;
+use crate::segment::{self, Header, SEGMENT_HEADER_SIZE};
+use crate::snapshot::SnapshotContents;
+use crate::spares::Material;
+use crate::storage::{OpenMode, Storage, StorageFile, read_up_to_at};
+
+/// A segment file whose header is whole.
+#[derive(Debug)]
+pub(crate) struct SegmentOnDisk {
+    pub(crate) name: String,
+    pub(crate) header: Header,
+    pub(crate) file: Arc<dyn StorageFile>,
+}
+
+impl SegmentOnDisk {
+    pub(super) fn to_file(&self, storage: &Arc<dyn Storage>) -> SegmentFile {
+        SegmentFile::new(
+            Arc::clone(storage),
+            self.name.clone(),
+            self.header.number,
+            self.header.size,
+            self.header.salt,
+            None,
+        )
+    }
+
+    pub(super) fn material(&self) -> Material {
+        Material {
+            name: self.name.clone(),
+            size: self.header.size,
+        }
+    }
+
+    /// Damage at `lsn` in this segment.
+    pub(super) fn damaged(&self, lsn: Lsn, reason: impl ToString) -> OpenError {
+        OpenError::Corrupt(Box::new(Corruption {
+            file: self.name.clone(),
+            offset: lsn.offset().into(),
+            lsn: Some(lsn),
+            evidence: None,
+            reason: reason.to_string(),
+        }))
+    }
+}
+
+pub(super) fn list(
+    storage: &dyn Storage,
+    identity: &Identity,
+    names: &[String],
+) -> Result<BTreeMap<u32, SegmentOnDisk>, OpenError> {
+    let mut segments = BTreeMap::new();
+    for name in names {
+        if let Some(number) = segment::number_of(name) {
+            segments.insert(number, open(storage, identity, name, number)?);
+        }
+    }
+    Ok(segments)
+}
+
+fn open(
+    storage: &dyn Storage,
+    identity: &Identity,
+    name: &str,
+    number: u32,
+) -> Result<SegmentOnDisk, OpenError> {
+    let opened = storage.open(name, OpenMode::Read);
+    let file = opened.map_err(Failure::of("open", name))?;
+    file.sync_data().map_err(Failure::of("sync", name))?;
+    let mut bytes = [0; SEGMENT_HEADER_SIZE];
+    let read = read_up_to_at(&*file, &mut bytes, 0).map_err(Failure::of("read", name))?;
+    let header = Header::decode(bytes.get(..read).unwrap_or_default());
+    let header = header.map_err(|error| header_error(name, error))?;
+    if header.uuid != identity.uuid {
+        return Err(OpenError::OtherStore {
+            file: name.to_owned(),
+        });
+    }
+    let size = file.size().map_err(Failure::of("look at", name))?;
+    let segment = SegmentOnDisk {
+        name: name.to_owned(),
+        header,
+        file,
+    };
+    let at = |offset| Lsn::new(number, offset);
+    if segment.header.number != number {
+        let found = segment.header.number;
+        return Err(segment.damaged(at(0), format!("it is the segment {found}, renamed")));
+    }
+    if size < u64::from(segment.header.size) {
+        let offset = u32::try_from(size).unwrap_or(u32::MAX);
+        let wanted = segment.header.size;
+        let reason = format!("the file has {size} bytes, and was made with {wanted}");
+        return Err(segment.damaged(at(offset), reason));
+    }
+    Ok(segment)
+}
+
+/// What a header that was not taken means for opening.
+pub(crate) fn header_error(name: &str, error: HeaderError) -> OpenError {
+    match error {
+        HeaderError::Newer { required } => OpenError::NewerFormat {
+            file: name.to_owned(),
+            required,
+        },
+        HeaderError::Damaged(reason) => OpenError::Corrupt(Box::new(Corruption {
+            file: name.to_owned(),
+            offset: 0,
+            lsn: None,
+            evidence: None,
+            reason: reason.to_string(),
+        })),
+    }
+}
+
+/// A segment that must be there and is not.
+pub(super) fn missing(number: u32, needed_by: impl ToString) -> OpenError {
+    OpenError::MissingSegment {
+        file: segment::name(number),
+        needed_by: needed_by.to_string(),
+    }
+}
+
+/// Checks that the segments a snapshot lists, as far as they are still there, are the same ones.
+pub(super) fn check_against(
+    on_disk: &BTreeMap<u32, SegmentOnDisk>,
+    snapshot: &SnapshotContents,
+) -> Result<(), OpenError> {
+    for entry in &snapshot.segments {
+        let Some(segment) = on_disk.get(&entry.number) else {
+            continue;
+        };
+        if (segment.header.salt, segment.header.size) != (entry.salt, entry.size) {
+            let name = snapshot.name();
+            let reason = format!("it is not the segment of this number that {name} lists");
+            return Err(segment.damaged(Lsn::new(entry.number, 0), reason));
+        }
+    }
+    Ok(())
+}
