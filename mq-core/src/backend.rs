@@ -178,10 +178,6 @@ pub struct Grant {
 
 /// What arrives in a pool's inbox.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all deliveries are grants"
-)]
 pub enum Delivery {
     /// Work.
     Grant(Grant),

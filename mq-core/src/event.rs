@@ -12,10 +12,6 @@ use crate::time::{StoreTime, Timestamp};
 
 /// One journalled fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variants are the common ones, and events live in reused buffers"
-)]
 pub enum Event {
     /// The store was opened. Whatever was leased is now a suspect; a suspect that had its solo run crashed in it.
     Opened {

@@ -16,6 +16,7 @@
 
 mod apply;
 mod chains;
+mod change;
 mod checkout;
 mod enqueue;
 mod entry;
@@ -30,6 +31,8 @@ mod operate;
 mod place;
 mod pools;
 mod read;
+mod reopen;
+mod roles;
 mod room;
 mod settle;
 mod table;
@@ -47,6 +50,7 @@ use crate::command::Notice;
 use crate::event::Event;
 use crate::id::{Incarnation, Seq, StoreTag};
 use crate::limits;
+use crate::name::QueueName;
 use crate::time::{Monotonic, Now, StoreTime, Timestamp};
 
 pub use apply::ApplyError;
@@ -244,6 +248,29 @@ impl QueueManager {
     /// Moves what pools must be told about their leases into `into`.
     pub fn take_notices(&mut self, into: &mut Vec<Notice>) {
         into.append(&mut self.notices);
+    }
+
+    /// Whether something becomes ready when what was applied is durable: then a sync is worth its while now.
+    #[must_use]
+    pub fn awaits_durable(&self) -> bool {
+        !self.limbo.is_empty()
+    }
+
+    /// Bytes that count against the capacity.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.room.used_bytes()
+    }
+
+    /// Messages that are ready, leased or waiting for another attempt, in `queue` or in all, without those that only wait in
+    /// queues that are paused: what is left to do before the store is idle.
+    #[must_use]
+    pub fn active(&self, queue: Option<&QueueName>) -> u64 {
+        let chosen = self
+            .names
+            .queues()
+            .filter(|(_, known)| queue.is_none_or(|name| *name == known.name));
+        chosen.map(|(_, known)| known.active()).sum()
     }
 
     /// Whether a message is in the store.

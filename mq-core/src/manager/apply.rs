@@ -3,18 +3,18 @@
 //! Invariants: an event that contradicts the state changes nothing and is a typed error. Entries, keys, chains and room
 //! change at once; that a message may be handed out waits in limbo for `durable`.
 
-use crate::event::{Changed, Enqueued, Event, LeaseAfter};
+use crate::command::Notice;
+use crate::event::{Enqueued, Event};
 use crate::id::{Incarnation, KindId, QueueId, Seq};
-use crate::key::KeyHash;
-use crate::state::{Attempt, Outcome, StoredState};
-use crate::time::Timestamp;
+use crate::message::Priority;
+use crate::state::StoredState;
 
 use super::QueueManager;
 use super::entry::{DedupFacts, Entry, Limits, Tag, flag};
 use super::keys::Remembered;
 use super::leases::Lease;
-use super::limbo::Follow;
 use super::names::Place;
+use super::roles::Roles;
 
 /// An event that contradicts the state: a damaged journal, or a bug. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,34 +87,6 @@ pub enum ApplyError {
     },
 }
 
-/// What others depend on a message for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Roles {
-    /// The dedup key it holds.
-    dedup: Option<KeyHash>,
-    /// Its ordering key and its place in the chain.
-    chain: Option<(KeyHash, u64)>,
-    /// Somebody may wait behind it.
-    leads: bool,
-}
-
-impl Roles {
-    fn of(entry: &Entry) -> Self {
-        if entry.extra.is_none() {
-            return Self::default();
-        }
-        let chain = entry.ordering().filter(|_| entry.is_in_chain());
-        Self {
-            dedup: entry
-                .dedup()
-                .filter(|_| entry.tag.is_live())
-                .map(|dedup| dedup.key),
-            chain: chain.map(|key| (key, entry.order)),
-            leads: entry.tag.is_live() || entry.tag == Tag::Superseded,
-        }
-    }
-}
-
 impl QueueManager {
     pub(super) fn apply_event(&mut self, event: &Event, mark: u64) -> Result<(), ApplyError> {
         match event {
@@ -152,11 +124,11 @@ impl QueueManager {
         }
     }
 
-    fn place_of(
+    pub(super) fn place_of(
         &mut self,
         queue: QueueId,
         kind: KindId,
-        priority: crate::message::Priority,
+        priority: Priority,
     ) -> Result<Place, ApplyError> {
         if self.names.queue(queue).is_none() {
             return Err(ApplyError::UnknownQueue { id: queue });
@@ -264,44 +236,6 @@ impl QueueManager {
         }
     }
 
-    /// Whether a message is in the store and not over, so that another can wait behind it.
-    pub(super) fn leads(&self, seq: Seq) -> bool {
-        self.table
-            .get(seq)
-            .is_some_and(|entry| entry.tag.is_live() || entry.tag == Tag::Superseded)
-    }
-
-    /// Gives up roles that a message had, takes up those it has now, and lets what follows from that wait for `mark`.
-    fn move_roles(&mut self, seq: Seq, old: Roles, new: Roles, mark: u64) {
-        if old == new {
-            return;
-        }
-        if old.dedup != new.dedup {
-            if let Some(key) = old.dedup
-                && self.dedup.get(key) == Some(&seq)
-            {
-                self.dedup.remove(key);
-            }
-            if let Some(key) = new.dedup {
-                self.dedup.insert(key, seq);
-            }
-        }
-        if old.chain != new.chain {
-            self.table.step();
-            if let Some((key, order)) = new.chain {
-                self.chains.join(key, order, seq);
-            }
-            if let Some((key, order)) = old.chain
-                && self.chains.leave(key, order, seq)
-            {
-                self.limbo.push_follow(mark, Follow::Chain(key));
-            }
-        }
-        if old.leads && !new.leads && self.followers.contains_key(&seq.get()) {
-            self.limbo.push_follow(mark, Follow::Over(seq));
-        }
-    }
-
     fn apply_checked_out(&mut self, seq: Seq, delivery: u32, solo: bool) -> Result<(), ApplyError> {
         let entry = self
             .table
@@ -335,7 +269,7 @@ impl QueueManager {
     }
 
     /// Ends the lease of a message that was handed out: its reservations are free, and whoever lost it is told.
-    fn end_lease(&mut self, seq: Seq) {
+    pub(super) fn end_lease(&mut self, seq: Seq) {
         let lease = self.leases.end(seq, &mut self.timers.lease, &self.table);
         let Some(lease) = lease else {
             return;
@@ -345,7 +279,7 @@ impl QueueManager {
         if let Some(holder) = lease.holder.filter(|holder| holder.lost.get())
             && let Some(token) = self.token_of(seq)
         {
-            self.notices.push(crate::command::Notice::LeaseLost {
+            self.notices.push(Notice::LeaseLost {
                 pool: holder.pool,
                 token,
             });
@@ -372,7 +306,7 @@ impl QueueManager {
         Ok(())
     }
 
-    fn apply_finished(&mut self, seq: Seq, mark: u64) -> Result<(), ApplyError> {
+    pub(super) fn apply_finished(&mut self, seq: Seq, mark: u64) -> Result<(), ApplyError> {
         let entry = self
             .table
             .get(seq)
@@ -393,104 +327,17 @@ impl QueueManager {
         Ok(())
     }
 
-    fn forget_expiry(&mut self, seq: Seq, entry: &Entry) {
+    pub(super) fn forget_expiry(&mut self, seq: Seq, entry: &Entry) {
         if let Some(expires) = entry.limits().expires {
             self.timers.expiry.remove(expires.as_ms(), seq, &self.table);
         }
     }
 
-    fn stop_following(&mut self, seq: Seq, entry: &Entry) {
+    pub(super) fn stop_following(&mut self, seq: Seq, entry: &Entry) {
         if let Some(behind) = entry.dedup().and_then(|dedup| dedup.behind)
             && self.followers.get(&behind.get()) == Some(&seq)
         {
             self.followers.remove(&behind.get());
-        }
-    }
-
-    fn apply_changed(&mut self, new: &Changed, mark: u64) -> Result<(), ApplyError> {
-        let seq = new.seq;
-        let entry = self
-            .table
-            .get(seq)
-            .ok_or(ApplyError::UnknownMessage { seq })?;
-        let (old, roles, was_cancelled) = (entry.tag, Roles::of(entry), entry.has(flag::CANCEL));
-        let stays_out = old.is_out() && new.lease == LeaseAfter::Kept;
-        let tag = tag_of(&new.state, stays_out);
-        let out_and_over = stays_out && !tag.is_out();
-        if out_and_over || (tag == Tag::Superseded && !stays_out) {
-            let state = tag.kind().as_str();
-            return Err(ApplyError::BadState { seq, state });
-        }
-        let (_, kind) = self
-            .names
-            .of_line(entry.place.line())
-            .ok_or(ApplyError::UnknownMessage { seq })?;
-        let place = self.place_of(new.queue, kind, new.priority)?;
-
-        self.displace(seq);
-        if old.is_out() && !stays_out {
-            self.end_lease(seq);
-        }
-        self.rewrite(new, place, tag, old.is_out() && !stays_out);
-        self.last_order = self.last_order.max(new.order);
-        if let Some(entry) = self.table.get(seq) {
-            let now = Roles::of(entry);
-            let is_asked = stays_out && !was_cancelled && entry.has(flag::CANCEL);
-            if !entry.tag.is_live() {
-                let entry = entry.clone();
-                self.forget_expiry(seq, &entry);
-                self.stop_following(seq, &entry);
-                if tag == Tag::Completed {
-                    let until = super::tick::kept_until(&entry);
-                    self.timers
-                        .retention
-                        .insert(until.as_ms(), seq, &self.table);
-                }
-            }
-            self.move_roles(seq, roles, now, mark);
-            if is_asked {
-                self.ask_to_stop(seq);
-            }
-        }
-        if tag == Tag::Limbo {
-            self.wait(seq, mark);
-        }
-        Ok(())
-    }
-
-    /// Writes the new facts into the entry, with the sums and counts that go with them.
-    fn rewrite(&mut self, new: &Changed, place: Place, tag: Tag, was_settled: bool) {
-        let Some(entry) = self.table.get_mut(new.seq) else {
-            return;
-        };
-        self.room.remove(entry);
-        self.names.count(entry.place, entry.tag.kind(), false);
-        let is_replayed = entry.tag == Tag::Dead && tag.is_live();
-        let forget_expiry = is_replayed && entry.limits().expires.is_some();
-        if forget_expiry && let Some(limits) = entry.extra_mut().limits.as_mut() {
-            limits.expires = None;
-        }
-        entry.place = place;
-        entry.joined = new.joined.as_ms();
-        entry.order = new.order;
-        entry.size = new.size;
-        entry.tag = tag;
-        entry.set_stored_state(new.state.clone());
-        entry.set_tail(Some(new.tail.clone()));
-        if was_settled || !tag.is_live() {
-            entry.set(flag::SUSPECT, false);
-        }
-        self.room.add(entry);
-        self.names.count(place, tag.kind(), true);
-    }
-
-    fn ask_to_stop(&mut self, seq: Seq) {
-        let holder = self.leases.get(seq).and_then(|lease| lease.holder.as_ref());
-        if let Some(pool) = holder.map(|holder| holder.pool)
-            && let Some(token) = self.token_of(seq)
-        {
-            self.notices
-                .push(crate::command::Notice::CancelRequested { pool, token });
         }
     }
 
@@ -504,108 +351,6 @@ impl QueueManager {
             self.open_line(line, !paused);
         }
         Ok(())
-    }
-
-    fn apply_opened(
-        &mut self,
-        incarnation: Incarnation,
-        at: Timestamp,
-        mark: u64,
-    ) -> Result<(), ApplyError> {
-        if incarnation <= self.incarnation {
-            return Err(ApplyError::Incarnation {
-                given: incarnation,
-                last: self.incarnation,
-            });
-        }
-        self.incarnation = incarnation;
-        self.tally = super::tally::Tally::default();
-        for seq in self.leases.all() {
-            self.crash(seq, at, mark);
-        }
-        Ok(())
-    }
-
-    /// The process died while this message was handed out.
-    fn crash(&mut self, seq: Seq, at: Timestamp, mark: u64) {
-        let Some(entry) = self.table.get(seq) else {
-            return;
-        };
-        if entry.tag == Tag::Superseded {
-            self.drop_superseded(seq, mark);
-            return;
-        }
-        let was_solo = entry.has(flag::SOLO);
-        let old = Roles::of(entry);
-        let mut tail = entry.tail().cloned().unwrap_or_default();
-        tail.crashes += u32::from(was_solo);
-        super::settle::remember(
-            &mut tail,
-            Attempt {
-                delivery: entry.deliveries,
-                ended: at,
-                outcome: Outcome::Crashed,
-                failure: None,
-            },
-        );
-        let is_spent = tail.crashes >= crate::limits::CRASHES_MAX;
-        self.end_lease(seq);
-        self.tally.count(Outcome::Crashed);
-        if let Some(entry) = self.table.get_mut(seq) {
-            self.room.remove(entry);
-            entry.set_tail(Some(Box::new(tail)));
-            entry.set(flag::SUSPECT, !is_spent);
-            entry.set_stored_state(if is_spent {
-                StoredState::Dead {
-                    reason: crate::state::DeadReason::Crashed,
-                    at,
-                }
-            } else {
-                StoredState::Pending {
-                    due: Timestamp::from_ms(0),
-                }
-            });
-        }
-        self.retag(seq, if is_spent { Tag::Dead } else { Tag::Limbo });
-        if let Some(entry) = self.table.get(seq) {
-            self.room.add(entry);
-            let now = Roles::of(entry);
-            let entry = entry.clone();
-            self.forget_expiry(seq, &entry);
-            if is_spent {
-                self.stop_following(seq, &entry);
-            }
-            self.move_roles(seq, old, now, mark);
-        }
-        if !is_spent {
-            self.wait(seq, mark);
-        }
-    }
-
-    fn drop_superseded(&mut self, seq: Seq, mark: u64) {
-        // It was found in the table a moment ago, which is all that this event needs.
-        let gone = self.apply_finished(seq, mark);
-        debug_assert!(gone.is_ok(), "a superseded message is in the table");
-    }
-
-    /// The store was closed in order: whatever is still handed out waits again, as if it had been given back.
-    fn apply_closed(&mut self, mark: u64) {
-        for seq in self.leases.all() {
-            if self
-                .table
-                .get(seq)
-                .is_some_and(|entry| entry.tag == Tag::Superseded)
-            {
-                self.drop_superseded(seq, mark);
-                continue;
-            }
-            self.end_lease(seq);
-            if let Some(entry) = self.table.get_mut(seq) {
-                entry.set(flag::SUSPECT, false);
-            }
-            self.retag(seq, Tag::Limbo);
-            self.wait(seq, mark);
-        }
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) mod flag {
     pub(in super::super) const IN_SET: u8 = 16;
     /// A user asked for it to be cancelled while it ran.
     pub(in super::super) const CANCEL: u8 = 32;
+    /// Scheduled because an attempt failed, and counted so. Derived: not in an image.
+    pub(in super::super) const RETRYING: u8 = 64;
 }
 
 /// One message.

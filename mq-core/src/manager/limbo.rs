@@ -61,6 +61,11 @@ impl Limbo {
         self.runs.pop_front()
     }
 
+    /// Whether anything waits for a mark.
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.follows.is_empty()
+    }
+
     /// What follows next now that `mark` is durable.
     pub(super) fn pop_follow(&mut self, mark: u64) -> Option<Follow> {
         self.follows.front().filter(|(at, _)| *at <= mark)?;

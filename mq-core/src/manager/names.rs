@@ -38,10 +38,6 @@ impl Place {
     }
 
     /// Its priority.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a remainder of 10 fits into a byte"
-    )]
     pub(super) const fn priority(self) -> Priority {
         match Priority::new((self.0 % PRIORITIES) as u8) {
             Some(priority) => priority,
@@ -59,8 +55,28 @@ pub(super) struct Queue {
     pub(super) paused: bool,
     /// Messages by state, in the order of [`StateKind::ALL`].
     pub(super) by_state: [u64; 8],
+    /// Of the scheduled ones, those that wait for another attempt.
+    pub(super) retrying: u64,
     /// Its lines.
     pub(super) lines: Vec<usize>,
+}
+
+impl Queue {
+    /// Ready, leased, superseded but running, or waiting for another attempt; what only waits in a paused queue does not count.
+    pub(super) fn active(&self) -> u64 {
+        let count = |state: StateKind| {
+            self.by_state
+                .get(state as usize)
+                .copied()
+                .unwrap_or_default()
+        };
+        let waiting = if self.paused {
+            0
+        } else {
+            count(StateKind::Ready) + self.retrying
+        };
+        waiting + count(StateKind::Leased) + count(StateKind::Superseded)
+    }
 }
 
 /// A number that was defined twice, out of order or under a name that has one.
@@ -118,6 +134,7 @@ impl Names {
             name: name.clone(),
             paused,
             by_state: [0; 8],
+            retrying: 0,
             lines: Vec::new(),
         });
         Ok(())
@@ -190,6 +207,18 @@ impl Names {
     pub(super) fn at(&self, place: Place) -> Option<(&Queue, &KindName)> {
         let (queue, kind) = self.of_line(place.line())?;
         Some((self.queue(queue)?, self.kind(kind)?))
+    }
+
+    /// Counts one message more or less that waits for another attempt.
+    pub(super) fn count_retrying(&mut self, place: Place, more: bool) {
+        let queue = self.of_line(place.line()).map(|(queue, _)| queue);
+        if let Some(queue) = queue.and_then(|queue| self.queue_mut(queue)) {
+            queue.retrying = if more {
+                queue.retrying.saturating_add(1)
+            } else {
+                queue.retrying.saturating_sub(1)
+            };
+        }
     }
 
     /// Counts one message more or less in a state.

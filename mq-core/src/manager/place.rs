@@ -34,6 +34,30 @@ impl QueueManager {
                 self.names.count(place, old, false);
                 self.names.count(place, new, true);
             }
+            self.stop_counting_retry(seq, place);
+        }
+    }
+
+    /// Whatever a message becomes, it does not wait for another attempt any more.
+    fn stop_counting_retry(&mut self, seq: Seq, place: Place) {
+        if let Some(entry) = self
+            .table
+            .get_mut(seq)
+            .filter(|entry| entry.has(flag::RETRYING))
+        {
+            entry.flags &= !flag::RETRYING;
+            self.names.count_retrying(place, false);
+        }
+    }
+
+    /// A scheduled message waits for another attempt.
+    fn count_retry(&mut self, seq: Seq) {
+        if let Some(entry) = self.table.get_mut(seq)
+            && entry.tail().is_some_and(|tail| tail.failures > 0)
+        {
+            entry.flags |= flag::RETRYING;
+            let place = entry.place;
+            self.names.count_retrying(place, true);
         }
     }
 
@@ -84,6 +108,7 @@ impl QueueManager {
             self.cancelling.insert(seq);
         } else if due != 0 {
             self.retag(seq, Tag::Scheduled);
+            self.count_retry(seq);
             self.timers.due.insert(due, seq, &self.table);
         } else {
             self.line_up(seq);

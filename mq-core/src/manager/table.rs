@@ -97,6 +97,17 @@ impl Page {
         (entry.tag != Tag::Vacant).then_some(entry)
     }
 
+    /// Its messages with their slots, ascending.
+    fn entries(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let sparse = self.bits.iter().enumerate().flat_map(|(word, bits)| {
+            let set = (0..WORD_BITS).filter(move |bit| bits >> bit & 1 == 1);
+            set.map(move |bit| word * WORD_BITS + bit)
+        });
+        let slots = (0..PAGE_LEN).filter(|_| self.dense).chain(sparse);
+        let entries = slots.zip(&self.entries);
+        entries.filter(|(_, entry)| entry.tag != Tag::Vacant)
+    }
+
     /// Puts an entry into a slot that must be empty; says whether it was.
     fn insert(&mut self, slot: usize, entry: Entry) -> bool {
         if self.dense && slot == self.entries.len() {
@@ -233,10 +244,10 @@ impl Pages {
                 .flat_map(move |(page, shared)| {
                     let is_first = dir == from.dir && page == from.page;
                     let first_slot = if is_first { from.slot } else { 0 };
-                    (first_slot..PAGE_LEN).filter_map(move |slot| {
-                        let entry = shared.get(slot)?;
-                        Some((Address::seq(dir, page, slot), entry))
-                    })
+                    shared
+                        .entries()
+                        .skip_while(move |(slot, _)| *slot < first_slot)
+                        .map(move |(slot, entry)| (Address::seq(dir, page, slot), entry))
                 })
         })
     }

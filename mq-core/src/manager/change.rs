@@ -1,0 +1,99 @@
+//! Applying `Changed`: a message has a new state, place, payload or tail.
+
+use crate::command::Notice;
+use crate::event::{Changed, LeaseAfter};
+use crate::id::Seq;
+
+use super::QueueManager;
+use super::apply::{ApplyError, tag_of};
+use super::entry::{Tag, flag};
+use super::names::Place;
+use super::roles::Roles;
+
+impl QueueManager {
+    pub(super) fn apply_changed(&mut self, new: &Changed, mark: u64) -> Result<(), ApplyError> {
+        let seq = new.seq;
+        let entry = self
+            .table
+            .get(seq)
+            .ok_or(ApplyError::UnknownMessage { seq })?;
+        let (old, roles, was_cancelled) = (entry.tag, Roles::of(entry), entry.has(flag::CANCEL));
+        let stays_out = old.is_out() && new.lease == LeaseAfter::Kept;
+        let tag = tag_of(&new.state, stays_out);
+        let out_and_over = stays_out && !tag.is_out();
+        if out_and_over || (tag == Tag::Superseded && !stays_out) {
+            let state = tag.kind().as_str();
+            return Err(ApplyError::BadState { seq, state });
+        }
+        let (_, kind) = self
+            .names
+            .of_line(entry.place.line())
+            .ok_or(ApplyError::UnknownMessage { seq })?;
+        let place = self.place_of(new.queue, kind, new.priority)?;
+
+        self.displace(seq);
+        if old.is_out() && !stays_out {
+            self.end_lease(seq);
+        }
+        self.rewrite(new, place, tag, old.is_out() && !stays_out);
+        self.last_order = self.last_order.max(new.order);
+        if let Some(entry) = self.table.get(seq) {
+            let now = Roles::of(entry);
+            let is_asked = stays_out && !was_cancelled && entry.has(flag::CANCEL);
+            if !entry.tag.is_live() {
+                let entry = entry.clone();
+                self.forget_expiry(seq, &entry);
+                self.stop_following(seq, &entry);
+                if tag == Tag::Completed {
+                    let until = super::tick::kept_until(&entry);
+                    self.timers
+                        .retention
+                        .insert(until.as_ms(), seq, &self.table);
+                }
+            }
+            self.move_roles(seq, roles, now, mark);
+            if is_asked {
+                self.ask_to_stop(seq);
+            }
+        }
+        if tag == Tag::Limbo {
+            self.wait(seq, mark);
+        }
+        Ok(())
+    }
+
+    /// Writes the new facts into the entry, with the sums and counts that go with them.
+    fn rewrite(&mut self, new: &Changed, place: Place, tag: Tag, was_settled: bool) {
+        let Some(entry) = self.table.get_mut(new.seq) else {
+            return;
+        };
+        self.room.remove(entry);
+        self.names.count(entry.place, entry.tag.kind(), false);
+        let is_replayed = entry.tag == Tag::Dead && tag.is_live();
+        let forget_expiry = is_replayed && entry.limits().expires.is_some();
+        if forget_expiry && let Some(limits) = entry.extra_mut().limits.as_mut() {
+            limits.expires = None;
+        }
+        entry.place = place;
+        entry.joined = new.joined.as_ms();
+        entry.order = new.order;
+        entry.size = new.size;
+        entry.tag = tag;
+        entry.set_stored_state(new.state.clone());
+        entry.set_tail(Some(new.tail.clone()));
+        if was_settled || !tag.is_live() {
+            entry.set(flag::SUSPECT, false);
+        }
+        self.room.add(entry);
+        self.names.count(place, tag.kind(), true);
+    }
+
+    fn ask_to_stop(&mut self, seq: Seq) {
+        let holder = self.leases.get(seq).and_then(|lease| lease.holder.as_ref());
+        if let Some(pool) = holder.map(|holder| holder.pool)
+            && let Some(token) = self.token_of(seq)
+        {
+            self.notices.push(Notice::CancelRequested { pool, token });
+        }
+    }
+}

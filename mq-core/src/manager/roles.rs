@@ -1,0 +1,80 @@
+//! What others depend on a message for: its dedup key, its place in the chain of its ordering key, and whoever waits
+//! behind it.
+//!
+//! Invariant: roles are moved at once when an event is applied; what follows for others waits in limbo for its mark.
+
+use crate::id::Seq;
+use crate::key::KeyHash;
+
+use super::QueueManager;
+use super::entry::{Entry, Tag};
+use super::limbo::Follow;
+
+/// What others depend on a message for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roles {
+    /// The dedup key it holds.
+    dedup: Option<KeyHash>,
+    /// Its ordering key and its place in the chain.
+    chain: Option<(KeyHash, u64)>,
+    /// Somebody may wait behind it.
+    leads: bool,
+}
+
+impl Roles {
+    /// Its roles now.
+    pub(super) fn of(entry: &Entry) -> Self {
+        if entry.extra.is_none() {
+            return Self::default();
+        }
+        let chain = entry.ordering().filter(|_| entry.is_in_chain());
+        Self {
+            dedup: entry
+                .dedup()
+                .filter(|_| entry.tag.is_live())
+                .map(|dedup| dedup.key),
+            chain: chain.map(|key| (key, entry.order)),
+            leads: entry.tag.is_live() || entry.tag == Tag::Superseded,
+        }
+    }
+}
+
+impl QueueManager {
+    /// Whether a message is in the store and not over, so that another can wait behind it.
+    pub(super) fn leads(&self, seq: Seq) -> bool {
+        self.table
+            .get(seq)
+            .is_some_and(|entry| entry.tag.is_live() || entry.tag == Tag::Superseded)
+    }
+
+    /// Gives up roles that a message had, takes up those it has now, and lets what follows from that wait for `mark`.
+    pub(super) fn move_roles(&mut self, seq: Seq, old: Roles, new: Roles, mark: u64) {
+        if old == new {
+            return;
+        }
+        if old.dedup != new.dedup {
+            if let Some(key) = old.dedup
+                && self.dedup.get(key) == Some(&seq)
+            {
+                self.dedup.remove(key);
+            }
+            if let Some(key) = new.dedup {
+                self.dedup.insert(key, seq);
+            }
+        }
+        if old.chain != new.chain {
+            self.table.step();
+            if let Some((key, order)) = new.chain {
+                self.chains.join(key, order, seq);
+            }
+            if let Some((key, order)) = old.chain
+                && self.chains.leave(key, order, seq)
+            {
+                self.limbo.push_follow(mark, Follow::Chain(key));
+            }
+        }
+        if old.leads && !new.leads && self.followers.contains_key(&seq.get()) {
+            self.limbo.push_follow(mark, Follow::Over(seq));
+        }
+    }
+}
