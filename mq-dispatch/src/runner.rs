@@ -11,6 +11,7 @@ use crate::attempt::{End, Job, caught, caught_blocking};
 use crate::ctx::Ctx;
 use crate::fail::Fail;
 use crate::handler::{BlockingHandler, Runs};
+use crate::inside;
 use crate::lease::Lease;
 use crate::message::{Message, decode};
 use crate::threads::{Task, Threads};
@@ -93,7 +94,7 @@ fn spawn(job: Job, work: impl Future<Output = End> + Send + 'static) {
     let runtime = job.pool.runtime().clone();
     let task = runtime.spawn(
         async move {
-            let end = caught(work).await;
+            let end = caught(inside::scope(work)).await;
             job.finish(end);
         }
         .instrument(span),
@@ -195,7 +196,7 @@ fn start_on(
 ) {
     let run = Box::new(move |lease: Arc<Lease>| {
         let _entered = span_of(&lease).entered();
-        caught_blocking(|| work(lease))
+        caught_blocking(|| inside::scope_blocking(|| work(lease)))
     });
     threads.start(Task { job, run });
 }
