@@ -29,6 +29,7 @@ const FILE_SIZE_MAX: u64 = 1 << 32;
 const VERSIONS_BETWEEN_MAX: usize = 6;
 
 type SectorBytes = [u8; SECTOR_SIZE];
+const ZERO_SECTOR: SectorBytes = [0; SECTOR_SIZE];
 type PageBytes = [u8; PAGE_SIZE];
 
 #[derive(Clone, Debug)]
@@ -347,7 +348,7 @@ impl Content {
             Some(Page::Bytes(old)) => old.get(range.clone()) == Some(bytes),
             Some(hole @ (Page::Hole | Page::Zeros)) => {
                 *hole = Page::Zeros;
-                bytes.iter().all(|byte| *byte == 0)
+                ZERO_SECTOR.get(..bytes.len()) == Some(bytes)
             }
             None => return,
         };
@@ -369,10 +370,7 @@ impl Content {
         let present = self.sector(number);
         match self.pending.get_mut(&number) {
             None => {
-                let durable = present
-                    .iter()
-                    .any(|byte| *byte != 0)
-                    .then(|| Arc::new(present));
+                let durable = (present != ZERO_SECTOR).then(|| Arc::new(present));
                 let sector = PendingSector {
                     durable,
                     between: Vec::new(),
@@ -407,11 +405,7 @@ impl Content {
                 continue;
             }
             let len = SECTOR_SIZE - split(position, SECTOR_SIZE).1;
-            self.write_in_sector(
-                moment,
-                [0; SECTOR_SIZE].get(..len).unwrap_or_default(),
-                position,
-            );
+            self.write_in_sector(moment, ZERO_SECTOR.get(..len).unwrap_or_default(), position);
             position += len as u64;
         }
     }
@@ -447,8 +441,8 @@ impl Content {
 
     fn put_sector(&mut self, number: u64, bytes: &SectorBytes) {
         let (page, within) = split(number * SECTOR_SIZE as u64, PAGE_SIZE);
-        let needless = matches!(self.pages.get(page), Some(Page::Hole | Page::Zeros))
-            && *bytes == [0; SECTOR_SIZE];
+        let needless =
+            matches!(self.pages.get(page), Some(Page::Hole | Page::Zeros)) && *bytes == ZERO_SECTOR;
         if !needless
             && let Some(target) = self
                 .page_mut(page)

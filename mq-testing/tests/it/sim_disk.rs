@@ -152,6 +152,23 @@ fn a_prefix_never_keeps_a_later_write_without_the_earlier() {
 }
 
 #[test]
+fn the_last_write_of_a_prefix_may_be_cut_between_its_sectors() {
+    let disk = disk();
+    let file = durable_file(&disk, "a", &[0; 4 * SECTOR]);
+    write_all_at(file.as_ref(), &[1; 4 * SECTOR], 0).unwrap();
+    let mut lengths = std::collections::BTreeSet::new();
+    for future in futures(&disk, "a", CrashMode::Prefix) {
+        let future = future.unwrap();
+        assert!(
+            future.is_sorted_by(|one, other| one >= other),
+            "not from its beginning"
+        );
+        lengths.insert(future.iter().filter(|byte| **byte == 1).count() / SECTOR);
+    }
+    assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn exactly_one_sector_is_missing_when_one_is() {
     let disk = disk();
     let file = durable_file(&disk, "a", &[0; 8 * SECTOR]);
