@@ -11,7 +11,10 @@ pub(crate) use loom::{
 #[cfg(all(shuttle, not(loom)))]
 pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// std's `UnsafeCell` behind the scoped access that lets loom see where each access begins and ends.
 #[cfg(not(loom))]
@@ -30,3 +33,7 @@ impl<T> UnsafeCell<T> {
         access(self.0.get())
     }
 }
+
+/// A pause means nothing to a model, which tries every order anyway.
+#[cfg(any(loom, shuttle))]
+pub(crate) const fn spin_loop() {}
