@@ -160,6 +160,8 @@ pub struct QueueManager {
     /// Messages that wait and are to be cancelled by the next tick.
     cancelling: BTreeSet<Seq>,
     limbo: limbo::Limbo,
+    /// The wall clock at the last `advance`: what was due by then needs no timer.
+    advanced: Timestamp,
     leases: leases::Leases,
     pools: pools::Pools,
     granting: Option<checkout::Granting>,
@@ -187,6 +189,7 @@ impl QueueManager {
             followers: keys::NumberMap::default(),
             cancelling: BTreeSet::new(),
             limbo: limbo::Limbo::default(),
+            advanced: Timestamp::default(),
             leases: leases::Leases::default(),
             pools: pools::Pools::default(),
             granting: None,
@@ -228,6 +231,7 @@ impl QueueManager {
     /// Makes ready what has fallen due on the wall clock and forgets keys whose window is over. A large number of
     /// messages due at once takes several calls: [`QueueManager::next_deadline`] stays in the past until they are ready.
     pub fn advance(&mut self, now: &Now) {
+        self.advanced = now.wall;
         self.fall_due_until(now.wall);
         self.drop_void_expiries(now.store);
         self.window.forget(now.store);

@@ -106,7 +106,7 @@ impl QueueManager {
         } else if is_cancelled {
             self.retag(seq, Tag::Blocked);
             self.cancelling.insert(seq);
-        } else if due != 0 {
+        } else if due > self.advanced.as_ms() {
             self.retag(seq, Tag::Scheduled);
             self.count_retry(seq);
             self.timers.due.insert(due, seq, &self.table);

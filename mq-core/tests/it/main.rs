@@ -7,5 +7,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod chain;
+mod crash;
+mod keys;
+mod lease;
 mod life;
+mod operate;
+mod order;
+mod pools;
 mod rig;
+mod room;
+mod time;
