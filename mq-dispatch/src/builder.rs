@@ -391,7 +391,7 @@ fn runtime() -> Result<(Handle, Option<Runtime>), StartError> {
     }
     let own = tokio::runtime::Builder::new_multi_thread()
         .thread_name("mq worker")
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|error| no_threads(&error))?;
     Ok((own.handle().clone(), Some(own)))

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,9 +247,8 @@ impl Pool {
     /// An attempt ended by itself.
     pub(crate) fn ended(self: &Arc<Self>, slot: usize, lease: &Lease, end: End) {
         self.counters.run.record(lease.started.elapsed());
-        self.watch_decoding(&end);
         let claimed = lease.claim();
-        self.leave(slot);
+        self.leave(slot, Some(&end));
         if !claimed {
             self.free(1);
             return;
@@ -264,7 +264,7 @@ impl Pool {
     /// An attempt was dropped: aborted by the timers or a stop, or its runtime went away.
     pub(crate) fn abandoned(self: &Arc<Self>, slot: usize, lease: &Lease) {
         let claimed = lease.claim();
-        self.leave(slot);
+        self.leave(slot, None);
         if claimed {
             let token = lease.grant.token;
             let entry = Entry::new(Arc::clone(self), token, Conclusion::interrupted(), true);
@@ -273,37 +273,48 @@ impl Pool {
         self.free(1);
     }
 
-    fn leave(&self, slot: usize) {
-        self.state.lock().slots.remove(slot);
-        self.left.notify_waiters();
-    }
-
-    /// Settles in the handler's stead; this side has claimed the lease.
-    pub(crate) async fn settle_for(self: Arc<Self>, lease: Arc<Lease>) {
-        let reason = lease.cancel.reason().unwrap_or(CancelReason::Timeout);
-        tracing::warn!(token = %lease.grant.token, kind = %self.name, reason = reason.as_str(), "a handler did not stop when it was asked to; its lease is taken away");
-        if reason == CancelReason::LeaseLost {
-            add(&self.counters.refused, 1);
-            return;
-        }
-        let conclusion = Conclusion::forced(reason, lease.started.elapsed(), self.settings.retry);
-        let entry = Entry::new(Arc::clone(&self), lease.grant.token, conclusion, false);
-        self.shared.settler.settle_apart(entry).await;
-    }
-
-    fn watch_decoding(self: &Arc<Self>, end: &End) {
-        let is_malformed = matches!(end, End::Undecodable(DecodeError::Malformed { .. }));
+    /// A handler is gone; a row of undecodable messages goes on or ends with it.
+    fn leave(self: &Arc<Self>, slot: usize, end: Option<&End>) {
+        let is_malformed = matches!(end, Some(End::Undecodable(DecodeError::Malformed { .. })));
         let mut state = self.state.lock();
-        if !is_malformed {
-            state.undecodable_row = 0;
-            return;
-        }
-        state.undecodable_row += 1;
-        let too_many = state.undecodable_row > UNDECODABLE_ROW_MAX && state.pause.is_none();
+        state.slots.remove(slot);
+        let row = if is_malformed {
+            state.undecodable_row + 1
+        } else {
+            0
+        };
+        state.undecodable_row = row;
+        let too_many = row > UNDECODABLE_ROW_MAX && state.pause.is_none();
         drop(state);
+        self.left.notify_waiters();
         if too_many {
             tracing::error!(kind = %self.name, "message after message cannot be decoded; the pool is paused");
             self.pause(Pause::Undecodable);
+        }
+    }
+
+    /// Settles in the handler's stead; this side has claimed the lease. What is returned waits for the answer.
+    pub(crate) fn settle_for(
+        self: &Arc<Self>,
+        lease: &Lease,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let reason = lease.cancel.reason().unwrap_or(CancelReason::Timeout);
+        let token = lease.grant.token;
+        tracing::warn!(%token, kind = %self.name, reason = reason.as_str(), "a handler did not stop when it was asked to; its lease is taken away");
+        let asked = if reason == CancelReason::LeaseLost {
+            add(&self.counters.refused, 1);
+            None
+        } else {
+            let ran = lease.started.elapsed();
+            let conclusion = Conclusion::forced(reason, ran, self.settings.retry);
+            let entry = Entry::new(Arc::clone(self), token, conclusion, false);
+            Some(self.shared.settler.ask(entry))
+        };
+        let shared = Arc::clone(&self.shared);
+        async move {
+            if let Some(asked) = asked {
+                shared.settler.hear(asked).await;
+            }
         }
     }
 

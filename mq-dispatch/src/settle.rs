@@ -10,6 +10,7 @@ use std::sync::Arc;
 use mq_core::backend::{Backend, SettleError, SettleReceipt, SettleRequest, Stopped};
 use mq_core::command::SettleRefused;
 use mq_core::id::LeaseToken;
+use mq_core::pending::Pending;
 use mq_core::retry::RetryPolicy;
 use mq_core::state::Outcome;
 use parking_lot::Mutex;
@@ -70,6 +71,13 @@ impl Entry {
             },
         }
     }
+}
+
+/// A settlement that the store has, and that is not answered.
+pub(crate) struct Asked {
+    answers: Pending<Vec<Result<SettleReceipt, SettleError>>>,
+    token: LeaseToken,
+    follow_up: FollowUp,
 }
 
 #[derive(Debug, Default)]
@@ -176,26 +184,38 @@ impl Settler {
         self.answered(len);
     }
 
-    /// Settles apart from the queue, for attempts that the timers end; its worker is not free by it.
-    pub(crate) async fn settle_apart(&self, entry: Entry) {
+    /// Settles at once, apart from the queue, for attempts that the engine ends; no worker is free by it.
+    pub(crate) fn ask(&self, entry: Entry) -> Asked {
         self.queue.lock().asked += 1;
         let Entry { request, follow_up } = entry;
         let token = request.token;
-        let asked = self.backend.settle(vec![request]);
-        match asked.await {
-            Ok(answers) => {
-                for answer in answers {
-                    self.follow(token, follow_up.again(), answer);
-                }
-            }
-            Err(_) => self.stop(Stopped::Closed),
+        Asked {
+            answers: self.backend.settle(vec![request]),
+            token,
+            follow_up,
+        }
+    }
+
+    /// Waits for the answer to [`Settler::ask`].
+    pub(crate) async fn hear(&self, asked: Asked) {
+        let Asked {
+            answers,
+            token,
+            follow_up,
+        } = asked;
+        match answers.await.map(|mut answers| answers.pop()) {
+            Ok(Some(answer)) => self.follow(token, follow_up, answer),
+            Ok(None) | Err(_) => self.stop(Stopped::Closed),
         }
         self.answered(1);
     }
 
-    /// Settles without anybody who waits for the answer: the runtime may be gone.
+    /// Settles without anybody who hears the answer: the runtime may be gone.
     pub(crate) fn settle_blindly(&self, entry: Entry) {
-        drop(self.backend.settle(vec![entry.request]));
+        let Entry { request, follow_up } = entry;
+        let counters = &follow_up.pool.counters;
+        counters.settled(follow_up.outcome, follow_up.class);
+        drop(self.backend.settle(vec![request]));
     }
 
     fn answered(&self, len: usize) {
@@ -255,15 +275,6 @@ impl Settler {
         if stopped.is_none() {
             tracing::error!(error = %why, "the store takes no settlements any more");
             *stopped = Some(why);
-        }
-    }
-}
-
-impl FollowUp {
-    fn again(&self) -> Self {
-        Self {
-            pool: Arc::clone(&self.pool),
-            ..*self
         }
     }
 }

@@ -70,7 +70,7 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
     let checks = leases.iter().filter_map(|lease| match lease.check(now) {
         Check::Nothing(next) => next,
         Check::Settle => {
-            drop(tokio::spawn(Arc::clone(pool).settle_for(Arc::clone(lease))));
+            drop(tokio::spawn(pool.settle_for(lease)));
             Some(now + ABORT_GRACE)
         }
     });

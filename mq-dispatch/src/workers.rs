@@ -129,7 +129,7 @@ impl Crew {
         for pool in &self.pools {
             for lease in pool.leases() {
                 if lease.seize(Instant::now()) {
-                    Arc::clone(pool).settle_for(lease).await;
+                    pool.settle_for(&lease).await;
                     aborted += 1;
                 }
             }
