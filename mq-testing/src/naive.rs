@@ -128,7 +128,11 @@ impl Naive {
         inner.model.tick(&now);
         let answer = command(&mut inner, &now);
         inner.follow_up(&now);
-        let wakes: Vec<Wake> = inner.inboxes.values_mut().filter_map(Inbox::take_wake).collect();
+        let wakes: Vec<Wake> = inner
+            .inboxes
+            .values_mut()
+            .filter_map(Inbox::take_wake)
+            .collect();
         drop(inner);
         for wake in wakes {
             wake();
@@ -388,7 +392,8 @@ impl Backend for Naive {
         tokens: Vec<LeaseToken>,
         duration: Duration,
     ) -> Pending<Vec<Result<(), StaleLease>>> {
-        let each = |token| self.with(|inner, now| inner.model.extend(now, &Extend { token, duration }));
+        let each =
+            |token| self.with(|inner, now| inner.model.extend(now, &Extend { token, duration }));
         Pending::ready(tokens.into_iter().map(each).collect())
     }
 

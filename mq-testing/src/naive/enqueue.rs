@@ -16,16 +16,33 @@ impl Model {
     ///
     /// # Errors
     /// [`EnqueueRefused`]; nothing was stored.
-    pub fn enqueue(&mut self, now: &Now, drafts: &[Draft]) -> Result<Vec<Accepted>, EnqueueRefused> {
+    pub fn enqueue(
+        &mut self,
+        now: &Now,
+        drafts: &[Draft],
+    ) -> Result<Vec<Accepted>, EnqueueRefused> {
         let mut next = self.clone();
-        match next.add_all(now, drafts) {
-            Ok(accepted) => {
-                next.check_budgets(self)?;
-                *self = next;
-                Ok(accepted)
-            }
-            Err(refused) => Err(refused),
+        let outcome = next.add_all(now, drafts).and_then(|accepted| {
+            next.check_budgets(self)?;
+            Ok(accepted)
+        });
+        if outcome.is_ok() {
+            *self = next;
         }
+        self.count_duplicates(&outcome);
+        outcome
+    }
+
+    /// Counts duplicates that were answered with an existing message, discarded or refused.
+    pub(super) fn count_duplicates(&mut self, outcome: &Result<Vec<Accepted>, EnqueueRefused>) {
+        let known = |accepted: &&Accepted| {
+            matches!(accepted.enqueue, Enqueue::Existing | Enqueue::Discarded)
+        };
+        self.tally.duplicates += match outcome {
+            Ok(accepted) => accepted.iter().filter(known).count() as u64,
+            Err(EnqueueRefused::KeyHeld { .. }) => 1,
+            Err(_) => 0,
+        };
     }
 
     /// Adds messages without asking the budgets.
@@ -34,7 +51,10 @@ impl Model {
         now: &Now,
         drafts: &[Draft],
     ) -> Result<Vec<Accepted>, EnqueueRefused> {
-        let bytes = drafts.iter().map(|draft| draft.sealed.bytes.len() as u64).sum();
+        let bytes = drafts
+            .iter()
+            .map(|draft| draft.sealed.bytes.len() as u64)
+            .sum();
         if drafts.len() > COMMAND_EVENTS_MAX
             || bytes > COMMAND_SIZE_MAX as u64
             || drafts.len() as u64 > self.limits.capacity_messages
@@ -208,7 +228,10 @@ impl Model {
     /// Refuses what `before` did not use and does not fit.
     pub(super) fn check_budgets(&self, before: &Self) -> Result<(), EnqueueRefused> {
         let limits = &self.limits;
-        if self.keys() > limits.keys && self.keys() > before.keys() {
+        let old_keys = before.keys();
+        let new_keys = self.keys().difference(&old_keys).count();
+        // A key that the same command frees is free for the next one only.
+        if new_keys > 0 && (old_keys.len() + new_keys) as u64 > limits.keys {
             return Err(EnqueueRefused::KeysFull { limit: limits.keys });
         }
         let (messages, bytes) = self.used();

@@ -50,8 +50,14 @@ impl Model {
         let spec = &self.pools.get(&pool).filter(|pool| pool.permits > 0)?.spec;
         let takes = |message: &&Message| {
             let selector = &spec.selector;
-            selector.queue.as_ref().is_none_or(|queue| *queue == message.queue)
-                && selector.kind.as_ref().is_none_or(|kind| *kind == message.kind)
+            selector
+                .queue
+                .as_ref()
+                .is_none_or(|queue| *queue == message.queue)
+                && selector
+                    .kind
+                    .as_ref()
+                    .is_none_or(|kind| *kind == message.kind)
         };
         let eligible: Vec<&Message> = self
             .messages
@@ -80,8 +86,14 @@ impl Model {
         };
         let selector = &pool.spec.selector;
         self.find(seq).is_some_and(|message| {
-            selector.queue.as_ref().is_none_or(|queue| *queue == message.queue)
-                && selector.kind.as_ref().is_none_or(|kind| *kind == message.kind)
+            selector
+                .queue
+                .as_ref()
+                .is_none_or(|queue| *queue == message.queue)
+                && selector
+                    .kind
+                    .as_ref()
+                    .is_none_or(|kind| *kind == message.kind)
                 && self.may_go(message)
         })
     }
@@ -95,7 +107,10 @@ impl Model {
 
     fn may_go(&self, message: &Message) -> bool {
         let solo_runs = || {
-            let leases = self.messages.iter().filter_map(|message| message.lease.as_ref());
+            let leases = self
+                .messages
+                .iter()
+                .filter_map(|message| message.lease.as_ref());
             leases.into_iter().any(|lease| lease.solo)
         };
         self.state(message) == State::Ready
@@ -136,7 +151,10 @@ impl Model {
     /// [`StaleLease`]; nothing was changed.
     pub fn extend(&mut self, now: &Now, command: &Extend) -> Result<(), StaleLease> {
         let seq = self.held(command.token)?.seq();
-        if let Some(lease) = self.find_mut(seq).and_then(|message| message.lease.as_mut()) {
+        if let Some(lease) = self
+            .find_mut(seq)
+            .and_then(|message| message.lease.as_mut())
+        {
             lease.ends = now.monotonic.after(command.duration);
         }
         Ok(())
@@ -149,7 +167,10 @@ impl Model {
     pub fn reserve(&mut self, command: &Reserve) -> Result<(), SettleRefused> {
         let seq = self.held(command.token)?.seq();
         let mut next = self.clone();
-        if let Some(lease) = next.find_mut(seq).and_then(|message| message.lease.as_mut()) {
+        if let Some(lease) = next
+            .find_mut(seq)
+            .and_then(|message| message.lease.as_mut())
+        {
             lease.reserved_messages += command.messages;
             lease.reserved_bytes += command.bytes;
         }

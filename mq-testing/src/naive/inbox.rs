@@ -123,6 +123,8 @@ impl Inner {
 
 impl Model {
     pub(super) fn contains(&self, seq: Seq) -> bool {
-        self.messages.iter().any(|message: &Message| message.seq() == seq)
+        self.messages
+            .iter()
+            .any(|message: &Message| message.seq() == seq)
     }
 }

@@ -110,7 +110,12 @@ impl Message {
     }
 
     /// Writes down how an attempt ended.
-    pub(super) fn remember(&mut self, ended: Timestamp, outcome: Outcome, failure: Option<Failure>) {
+    pub(super) fn remember(
+        &mut self,
+        ended: Timestamp,
+        outcome: Outcome,
+        failure: Option<Failure>,
+    ) {
         self.started = true;
         self.tail.history.push(Attempt {
             delivery: self.deliveries,

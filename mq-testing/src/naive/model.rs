@@ -56,6 +56,14 @@ pub(super) struct Remembered {
     pub(super) until: StoreTime,
 }
 
+/// A key that counts against the budget of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum UsedKey {
+    Idempotency(KeyHash),
+    Dedup(KeyHash),
+    Ordering(KeyHash),
+}
+
 /// A worker pool.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
@@ -170,15 +178,13 @@ impl Model {
 
     /// The message that comes before `message` and keeps it from running, if any.
     pub(super) fn comes_before(&self, message: &Message) -> Option<&Message> {
-        if let Some(running) = message.behind.and_then(|seq| self.find(seq)) {
-            return Some(running);
-        }
-        let key = message.ordering?;
-        self.messages
-            .iter()
-            .filter(|other| other.ordering == Some(key) && other.is_in_chain())
+        let chain = self.messages.iter().filter(|other| {
+            other.is_in_chain() && other.ordering.is_some() && other.ordering == message.ordering
+        });
+        chain
             .min_by_key(|other| (other.order, other.seq()))
             .filter(|first| first.seq() != message.seq())
+            .or_else(|| message.behind.and_then(|leader| self.find(leader)))
     }
 
     /// What a message is now.
@@ -206,7 +212,7 @@ impl Model {
         }
     }
 
-    /// Lets followers go whose leader is over, and wakes what fell due.
+    /// Lets followers go whose leader is over.
     pub(super) fn follow_up(&mut self) {
         let leaders: Vec<Seq> = self
             .messages
@@ -243,25 +249,27 @@ impl Model {
 
     /// Bytes of kept completed messages.
     pub(super) fn completed_bytes(&self) -> u64 {
-        let kept = self.messages.iter().filter(|message| message.is_completed());
+        let kept = self
+            .messages
+            .iter()
+            .filter(|message| message.is_completed());
         kept.map(Message::kept_size).sum()
     }
 
     /// Keys in use: remembered idempotency keys, dedup keys that are held, ordering keys with a chain.
-    pub(super) fn keys(&self) -> u64 {
-        let dedup: BTreeSet<KeyHash> = self
-            .messages
+    pub(super) fn keys(&self) -> BTreeSet<UsedKey> {
+        let mut keys: BTreeSet<UsedKey> = self
+            .window
             .iter()
-            .filter(|message| message.is_live())
-            .filter_map(|message| message.dedup)
+            .map(|known| UsedKey::Idempotency(known.key))
             .collect();
-        let ordering: BTreeSet<KeyHash> = self
-            .messages
-            .iter()
-            .filter(|message| message.is_in_chain())
-            .filter_map(|message| message.ordering)
-            .collect();
-        (self.window.len() + dedup.len() + ordering.len()) as u64
+        for message in &self.messages {
+            let dedup = message.dedup.filter(|_| message.is_live());
+            keys.extend(dedup.map(UsedKey::Dedup));
+            let ordering = message.ordering.filter(|_| message.is_in_chain());
+            keys.extend(ordering.map(UsedKey::Ordering));
+        }
+        keys
     }
 
     pub(super) fn count(&mut self, outcome: Outcome) {

@@ -2,7 +2,7 @@
 
 use mq_core::command::{Notice, Operate, OperateRefused, Operated, Operation};
 use mq_core::id::{MessageId, Seq};
-use mq_core::message::Sealed;
+use mq_core::message::{Due, Sealed};
 use mq_core::state::{Completion, DeadReason, StoredState};
 use mq_core::time::Now;
 use mq_core::view::StateKind;
@@ -110,10 +110,7 @@ impl Model {
                 };
             }
             Operation::Release => message.wait_until(now, due),
-            Operation::RunNow => {
-                message.joined = now.wall;
-                message.wait_until(now, AT_ONCE);
-            }
+            Operation::RunNow => reschedule(now, message, Due::Now),
             Operation::Reschedule(due) => reschedule(now, message, *due),
             Operation::SetPriority(priority) => message.priority = *priority,
             Operation::MoveTo(queue) => message.queue = queue.clone(),
@@ -172,9 +169,14 @@ impl Model {
     }
 }
 
-fn reschedule(now: &Now, message: &mut Message, due: mq_core::message::Due) {
+/// Gives a message another due time. One that is to run at once joins now, unless it has joined before.
+fn reschedule(now: &Now, message: &mut Message, due: Due) {
     let due = due_at(now, due);
-    message.joined = now.wall.max(due);
+    message.joined = if due == AT_ONCE {
+        message.joined.min(now.wall)
+    } else {
+        due
+    };
     match &mut message.stored {
         StoredState::Pending { due: old } | StoredState::Held { due: old, .. } => *old = due,
         StoredState::Completed { .. }

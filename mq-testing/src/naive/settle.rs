@@ -1,6 +1,8 @@
 //! How leases end: settled, given back, or run out.
 
-use mq_core::command::{GiveBack, SaveCheckpoint, Settle, SettleRefused, Settled, Settlement, StaleLease};
+use mq_core::command::{
+    GiveBack, SaveCheckpoint, Settle, SettleRefused, Settled, Settlement, StaleLease,
+};
 use mq_core::id::{LeaseToken, Seq};
 use mq_core::limits::{CHECKPOINT_SIZE_MAX, RESULT_SIZE_MAX};
 use mq_core::retry::RetryPolicy;
@@ -18,13 +20,17 @@ impl Model {
     /// [`SettleRefused`]; nothing was changed but the count of stale answers.
     pub fn settle(&mut self, now: &Now, command: &Settle) -> Result<Settled, SettleRefused> {
         let message = self.held(command.token)?.clone();
-        if let Settlement::Succeed { result: Some(result) } = &command.settlement
+        if let Settlement::Succeed {
+            result: Some(result),
+        } = &command.settlement
             && result.len() > RESULT_SIZE_MAX
         {
             return Err(SettleRefused::ResultTooLarge { size: result.len() });
         }
         if message.is_superseded() {
-            self.end_superseded(&message, &command.settlement);
+            self.count(Outcome::Discarded);
+            self.remove(message.seq());
+            self.follow_up();
             return Ok(Settled {
                 state: None,
                 staged: Vec::new(),
@@ -32,15 +38,18 @@ impl Model {
         }
         let mut next = self.clone();
         next.end_attempt(now, message.seq(), &command.settlement);
-        let staged = next.add_all(now, &command.staged)?;
-        next.check_budgets(self)?;
-        next.follow_up();
-        *self = next;
-        let after = self.find(message.seq());
-        Ok(Settled {
-            state: after.map(|message| self.state(message)),
-            staged,
-        })
+        let state = next.find(message.seq()).map(|message| next.state(message));
+        let outcome = next.add_all(now, &command.staged).and_then(|staged| {
+            next.check_budgets(self)?;
+            Ok(staged)
+        });
+        if outcome.is_ok() {
+            next.follow_up();
+            *self = next;
+        }
+        self.count_duplicates(&outcome);
+        let staged = outcome?;
+        Ok(Settled { state, staged })
     }
 
     /// The message a token holds; counts the token as stale if there is none.
@@ -51,12 +60,6 @@ impl Model {
         self.held_by(token).ok_or(StaleLease { token })
     }
 
-    fn end_superseded(&mut self, message: &Message, settlement: &Settlement) {
-        self.count(outcome_of(settlement));
-        self.remove(message.seq());
-        self.follow_up();
-    }
-
     fn end_attempt(&mut self, now: &Now, seq: Seq, settlement: &Settlement) {
         let Some(message) = self.find_mut(seq) else {
             return;
@@ -65,7 +68,9 @@ impl Model {
         message.lease = None;
         message.suspect = false;
         match settlement {
-            Settlement::Fail { .. } | Settlement::Snooze { .. } | Settlement::Interrupt if asked => {
+            Settlement::Fail { .. } | Settlement::Snooze { .. } | Settlement::Interrupt
+                if asked =>
+            {
                 self.end(now, seq, Outcome::Cancelled, failure_of(settlement));
                 self.complete(now, seq, Completion::Cancelled);
             }
@@ -150,6 +155,8 @@ impl Model {
             let until = now.store.after(retain);
             message.stored = StoredState::Completed { how, until };
             message.suspect = false;
+            message.tail.checkpoint = None;
+            message.tail.cancel_requested = false;
         } else {
             self.remove(seq);
         }
@@ -178,7 +185,12 @@ impl Model {
         let over: Vec<Message> = self
             .messages
             .iter()
-            .filter(|message| message.lease.as_ref().is_some_and(|lease| lease.ends <= now.monotonic))
+            .filter(|message| {
+                message
+                    .lease
+                    .as_ref()
+                    .is_some_and(|lease| lease.ends <= now.monotonic)
+            })
             .cloned()
             .collect();
         for mut message in over {
@@ -200,7 +212,7 @@ impl Model {
                 message.suspect = false;
             }
             if message.tail.cancel_requested {
-                self.end(now, seq, Outcome::LeaseExpired, None);
+                self.count(Outcome::LeaseExpired);
                 self.complete(now, seq, Completion::Cancelled);
             } else {
                 self.end(now, seq, Outcome::LeaseExpired, None);
@@ -232,7 +244,10 @@ impl Model {
         if size > CHECKPOINT_SIZE_MAX {
             return Err(SettleRefused::CheckpointTooLarge { size });
         }
-        if let Some(message) = self.find_mut(seq) {
+        if let Some(message) = self
+            .find_mut(seq)
+            .filter(|message| !message.is_superseded())
+        {
             message.tail.checkpoint = Some(command.checkpoint.clone());
         }
         Ok(())
@@ -253,17 +268,5 @@ fn failure_of(settlement: &Settlement) -> Option<Failure> {
         | Settlement::Snooze { .. }
         | Settlement::Interrupt
         | Settlement::Cancel => None,
-    }
-}
-
-const fn outcome_of(settlement: &Settlement) -> Outcome {
-    match settlement {
-        Settlement::Succeed { .. } => Outcome::Succeeded,
-        Settlement::Fail { .. } => Outcome::Failed,
-        Settlement::Snooze { .. } => Outcome::Snoozed,
-        Settlement::Interrupt => Outcome::Interrupted,
-        Settlement::DeadLetter { .. } => Outcome::DeadLettered,
-        Settlement::Discard { .. } => Outcome::Discarded,
-        Settlement::Cancel => Outcome::Cancelled,
     }
 }

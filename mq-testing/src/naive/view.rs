@@ -49,17 +49,22 @@ impl Model {
     #[must_use]
     pub fn stats(&self, now: &Now) -> Stats {
         let (live_messages, live_bytes) = self.used();
-        let reserved = self.messages.iter().filter_map(|message| message.lease.as_ref());
-        let reserved: u64 = reserved.map(|lease| lease.reserved_messages).sum();
-        let suspects = self.messages.iter().filter(|message| message.suspect);
+        let suspects = self
+            .messages
+            .iter()
+            .filter(|message| message.suspect && self.state(message) == State::Ready);
         Stats {
-            queues: self.queues.iter().map(|queue| self.queue_stats(now, queue)).collect(),
-            live_messages: live_messages - reserved,
+            queues: self
+                .queues
+                .iter()
+                .map(|queue| self.queue_stats(now, queue))
+                .collect(),
+            live_messages,
             live_bytes,
             dead_bytes: self.dead_bytes(),
             completed_bytes: self.completed_bytes(),
-            keys: self.keys(),
-            suspects: suspects.filter(|message| message.lease.is_none()).count() as u64,
+            keys: self.keys().len() as u64,
+            suspects: suspects.count() as u64,
             enqueued: self.tally.enqueued,
             duplicates: self.tally.duplicates,
             checked_out: self.tally.checked_out,
@@ -74,7 +79,11 @@ impl Model {
             paused: self.paused.contains(queue),
             ..QueueStats::default()
         };
-        for message in self.messages.iter().filter(|message| message.queue == *queue) {
+        for message in self
+            .messages
+            .iter()
+            .filter(|message| message.queue == *queue)
+        {
             let state = self.state(message);
             if let Some(count) = stats.by_state.get_mut(state.kind() as usize) {
                 *count += 1;
@@ -92,8 +101,14 @@ impl Model {
         for message in &self.messages {
             let is_served = self.pools.values().any(|pool| {
                 let selector = &pool.spec.selector;
-                selector.queue.as_ref().is_none_or(|queue| *queue == message.queue)
-                    && selector.kind.as_ref().is_none_or(|kind| *kind == message.kind)
+                selector
+                    .queue
+                    .as_ref()
+                    .is_none_or(|queue| *queue == message.queue)
+                    && selector
+                        .kind
+                        .as_ref()
+                        .is_none_or(|kind| *kind == message.kind)
             });
             if !is_served && self.state(message) == State::Ready {
                 *unserved
@@ -125,8 +140,13 @@ impl Model {
 
 fn matches(filter: &Filter, view: &MessageView) -> bool {
     let reason_fits = |reason| view.state == State::Dead { reason };
-    filter.queue.as_ref().is_none_or(|queue| *queue == view.queue)
+    filter
+        .queue
+        .as_ref()
+        .is_none_or(|queue| *queue == view.queue)
         && filter.kind.as_ref().is_none_or(|kind| *kind == view.kind)
-        && filter.state.is_none_or(|state: StateKind| state == view.state.kind())
+        && filter
+            .state
+            .is_none_or(|state: StateKind| state == view.state.kind())
         && filter.reason.is_none_or(reason_fits)
 }

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod conformance;
 mod conviction;
 mod oracle;
 mod sim_disk;
