@@ -12,6 +12,7 @@ mod crash;
 mod keys;
 mod lease;
 mod life;
+mod lifecycle;
 mod operate;
 mod order;
 mod pools;
