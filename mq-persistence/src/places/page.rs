@@ -136,7 +136,11 @@ impl Page {
         match self {
             Self::List(list) => {
                 let position = list.binary_search_by_key(&index, |(at, _)| *at).ok()?;
-                Some(list.remove(position).1)
+                let (_, former) = list.remove(position);
+                if list.len() <= list.capacity() / 4 {
+                    list.shrink_to(list.len() * 2);
+                }
+                Some(former)
             }
             Self::Table { live, slots } => {
                 let former = std::mem::take(slots.get_mut(usize::from(index))?).taken()?;
