@@ -1,1 +1,77 @@
-//! Being built.
+//! A durable work queue that you link into your program: guaranteed-delivery background jobs with no server to run.
+//!
+//! [`Engine::open`] a directory, register handlers, enqueue. When an enqueue is answered, the message survives `kill -9`
+//! and power loss; it is handed to a handler at least once; everything a handler decides (success, follow-up messages,
+//! result, retry, dead letter) is one atomic change.
+//!
+//! ```no_run
+//! use mq::prelude::*;
+//!
+//! #[derive(Serialize, Deserialize, Message)]
+//! #[message(kind = "email.welcome")]
+//! struct SendWelcome { user_id: u64 }
+//!
+//! async fn send_welcome(message: SendWelcome) -> Outcome {
+//!     println!("welcome, {}", message.user_id);
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> mq::Result {
+//!     let engine = Engine::open("./data").await?;
+//!     let workers = engine.workers().handle(send_welcome).start()?;
+//!     engine.enqueue(SendWelcome { user_id: 7 }).await?; // durable when this answers
+//!     engine.run_until_signal(workers).await
+//! }
+//! ```
+//!
+//! Where to read on: [`Engine`] (the way in), [`Request`] (what a producer can say), [`Ctx`] and [`Fail`] (what a handler
+//! can say), [`Admin`] and [`DeadLetters`] (what an operator can do). What is promised, and what each mode loses, stands
+//! in the README and in docs/durability.md.
+
+mod admin;
+mod builder;
+pub mod duration;
+mod engine;
+pub mod environment;
+mod error;
+mod options;
+mod request;
+
+pub use admin::{Admin, DeadLetters};
+pub use builder::Builder;
+pub use engine::Engine;
+pub use environment::Environment;
+pub use error::{EnqueueError, Error, OpenError, OperateError, ReadError, SettleError};
+pub use options::{BadOption, Durability, Limit};
+pub use request::{Batch, Dedup, Pending, Request, Sending};
+
+pub use mq_core::backend::{Backend, Durability as Achieved, Receipt, Stopped};
+pub use mq_core::command::{Accepted, Enqueue, Operated};
+pub use mq_core::id::{LeaseToken, MessageId, Seq};
+pub use mq_core::key::{DedupPolicy, Key};
+pub use mq_core::manager::Explanation;
+pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
+pub use mq_core::name::{KindName, Label, NameError, QueueName};
+pub use mq_core::state::{Attempt as PastAttempt, Completion, DeadReason, State as MessageState, Tail};
+pub use mq_core::time::{StoreTime, Timestamp};
+pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
+pub use mq_dispatch::{
+    AsyncHandler, Attempt, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError, DecodeError, EncodeError, Fail,
+    Fault, FromContext, Handler, HandlerOptions, HandlerResult, Headers, Message, Needs, OptionExt, Outcome, Outgoing, PoolStats, Problem,
+    Progress, Reply, ResultExt, Retry, Running, Stage, StartError, State, States, StopReport, Unhealthy, Workers, WorkersBuilder,
+};
+/// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
+pub use mq_macros::Message;
+pub use mq_persistence::open::{Corruption, OpenReport};
+
+/// What `main` of a program can return.
+pub type Result<T = ()> = std::result::Result<T, Error>;
+
+/// Everything a program with handlers needs: `use mq::prelude::*;`.
+pub mod prelude {
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::duration::{hours, minutes, secs};
+    pub use crate::{Attempt, Ctx, Engine, Fail, Handler, Message, OptionExt, Outcome, ResultExt, Retry, State};
+}

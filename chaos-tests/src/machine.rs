@@ -1,0 +1,162 @@
+//! One engine on a simulated machine, with one pool that takes everything: what tests hold in their hands.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq::environment::Environment;
+use mq::{Builder, Engine, Limit};
+use mq_core::backend::{Backend, Delivery, Grant, SettleReceipt, SettleRequest};
+use mq_core::command::{PoolSpec, Selector, Settlement};
+use mq_core::id::PoolId;
+use mq_core::message::NewMessage;
+use mq_core::retry::{Backoff, RetryPolicy};
+use mq_testing::sim_disk::SimDisk;
+
+use crate::clock::ManualClock;
+use crate::puppets::Puppets;
+
+/// The retry policy of the machine's pool, and of failures in tests.
+pub const RETRY: RetryPolicy = RetryPolicy { failures_max: 3, backoff: Backoff::Fixed(Duration::from_secs(1)) };
+/// The lease of the machine's pool.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// An engine on a simulated machine, with one pool that takes everything.
+#[derive(Debug)]
+pub struct Machine {
+    engine: Option<Engine>,
+    backend: Arc<dyn Backend>,
+    puppets: Puppets,
+    clock: Arc<ManualClock>,
+    pool: PoolId,
+}
+
+/// What an error says, with its causes.
+pub fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+impl Machine {
+    /// Opens a small store: segments of 64 KiB, snapshots after 64 KiB, a cache of 16 KiB, room for 1,000 messages.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn open(disk: &SimDisk, life: u64) -> Result<Self, String> {
+        Self::open_with(disk, life, |builder| builder)
+    }
+
+    /// [`Machine::open`] with other options.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn open_with(disk: &SimDisk, life: u64, options: impl FnOnce(Builder) -> Builder) -> Result<Self, String> {
+        let puppets = Puppets::new();
+        let clock = Arc::new(ManualClock::at(1_800_000_000_000 + life * 1_000));
+        let environment = Environment {
+            storage: Some(Arc::new(disk.clone())),
+            clock: Arc::clone(&clock) as _,
+            seed: Some(7 + life),
+            spawn: Arc::new(puppets.clone()),
+            park: Arc::new(puppets.clone()),
+        };
+        let builder = Engine::builder("simulated")
+            .environment(environment)
+            .capacity(Limit::messages(1_000).bytes(64 << 20))
+            .segment_size_max(64 << 10)
+            .snapshot_after(64 << 10)
+            .payload_cache(16 << 10);
+        let engine = options(builder).open_wait().map_err(|error| format!("open refused: {error}"))?;
+        let backend = engine.backend();
+        let pool = backend.attach(PoolSpec { selector: Selector::default(), lease: LEASE, retry: RETRY }, Arc::new(|| {})).map_err(text)?;
+        Ok(Self { engine: Some(engine), backend, puppets, clock, pool })
+    }
+
+    /// The engine, until it is closed.
+    ///
+    /// # Errors
+    /// It was closed.
+    pub fn engine(&self) -> Result<&Engine, String> {
+        self.engine.as_ref().ok_or_else(|| "the machine was closed".to_owned())
+    }
+
+    /// The engine as a backend.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The machine's clock.
+    #[must_use]
+    pub fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    /// Lets the commit thread work until it sleeps.
+    pub fn commit(&self) {
+        self.puppets.run("mq-commit");
+    }
+
+    /// Lets the maintenance thread work until it sleeps, then the commit thread.
+    pub fn maintain(&self) {
+        self.puppets.run("mq-maintain");
+        self.commit();
+    }
+
+    /// Time passes, and the commit thread notices.
+    pub fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.commit();
+    }
+
+    /// Asks for up to `permits` messages, and takes unspent permits back.
+    pub fn take(&self, permits: u32) -> Vec<Grant> {
+        self.backend.checkout(self.pool, permits);
+        self.commit();
+        let grants = self.taken();
+        drop(self.backend.withdraw(self.pool, permits));
+        grants
+    }
+
+    /// Asks for messages and leaves the permits standing; see [`Machine::taken`].
+    pub fn ask(&self, permits: u32) {
+        self.backend.checkout(self.pool, permits);
+        self.commit();
+    }
+
+    /// What has arrived in the pool.
+    pub fn taken(&self) -> Vec<Grant> {
+        let mut deliveries = Vec::new();
+        self.backend.take(self.pool, &mut deliveries);
+        let grants = deliveries.into_iter().filter_map(|delivery| match delivery {
+            Delivery::Grant(grant) => Some(grant),
+            Delivery::CancelRequested(_) | Delivery::LeaseLost(_) => None,
+        });
+        grants.collect()
+    }
+
+    /// Ends a lease.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn settle(&self, grant: &Grant, settlement: Settlement, staged: Vec<NewMessage>) -> Result<SettleReceipt, String> {
+        let request = SettleRequest { token: grant.token, settlement, staged };
+        let answers = self.backend.settle(vec![request]).wait().map_err(text)?;
+        answers.into_iter().next().ok_or_else(|| "no answer".to_owned())?.map_err(text)
+    }
+
+    /// Closes in order.
+    ///
+    /// # Errors
+    /// Why it could not be done.
+    pub fn close(&mut self) -> Result<(), String> {
+        self.puppets.release();
+        self.engine.take().map_or(Ok(()), |engine| engine.close_wait().map_err(text))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.puppets.release();
+        drop(self.engine.take());
+    }
+}

@@ -1,0 +1,234 @@
+//! A store's life in small: every kind of record, rotation, snapshots, reclaim, compaction, dead letters and replay, in
+//! a fixed order, with an oracle that is told everything. And the check: open what is left, run until empty, judge.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mq_core::backend::{Grant, OperateRequest, WhenFull};
+use mq_core::command::Settlement;
+use mq_core::id::{MessageId, Seq};
+use mq_core::key::{DedupPolicy, Key};
+use mq_core::message::NewMessage;
+use mq_core::name::{KindName, QueueName};
+use mq_core::state::{DeadReason, Failure};
+use mq_core::view::{Filter, StateKind};
+use mq_testing::crash_points::{Checked, Reopened};
+use mq_testing::oracle::{Ending, Oracle, Submission, Survives};
+use mq_testing::sim_disk::SimDisk;
+
+use crate::machine::{Machine, RETRY, text};
+
+/// What the test knows of one store through all its lives.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    oracle: Oracle<u64>,
+    next: u64,
+    lives: u64,
+}
+
+/// The name of a message stands in the first eight bytes of its payload.
+fn payload(name: u64, size: usize) -> Bytes {
+    let mut bytes = name.to_le_bytes().to_vec();
+    bytes.extend((8..size).map(|at| (at as u64).wrapping_mul(name | 1).to_le_bytes()[2]));
+    Bytes::from(bytes)
+}
+
+fn name_of(payload: &[u8]) -> u64 {
+    payload.first_chunk().copied().map_or(u64::MAX, u64::from_le_bytes)
+}
+
+fn message(name: u64, size: usize) -> Result<NewMessage, String> {
+    let queue: QueueName = "orders".parse().map_err(text)?;
+    let kind: KindName = "order".parse().map_err(text)?;
+    Ok(NewMessage::new(queue, kind, payload(name, size)))
+}
+
+fn submission(message: &NewMessage) -> Submission {
+    Submission {
+        payload: message.envelope.payload.to_vec(),
+        ordering_key: message.envelope.ordering_key.as_ref().map(|key| key.as_bytes().to_vec()),
+        ..Submission::default()
+    }
+}
+
+struct Script<'a> {
+    machine: Machine,
+    known: &'a mut Knowledge,
+}
+
+impl Script<'_> {
+    fn name(&mut self) -> u64 {
+        self.known.next += 1;
+        self.known.next
+    }
+
+    fn enqueue(&mut self, size: usize, shape: impl FnOnce(&mut NewMessage) -> Result<(), String>) -> Result<MessageId, String> {
+        let name = self.name();
+        let mut message = message(name, size)?;
+        shape(&mut message)?;
+        self.known.oracle.submitted(name, submission(&message));
+        let receipts = self.machine.backend().enqueue(vec![message], WhenFull::Refuse).wait().map_err(text)?.map_err(text)?;
+        self.known.oracle.answered(name, Survives::PowerLoss);
+        receipts.first().map(|receipt| receipt.accepted.id).ok_or_else(|| "no receipt".to_owned())
+    }
+
+    fn batch(&mut self, sizes: &[usize]) -> Result<(), String> {
+        let names: Vec<u64> = sizes.iter().map(|_| self.name()).collect();
+        let messages: Vec<NewMessage> = names.iter().zip(sizes).map(|(name, size)| message(*name, *size)).collect::<Result<_, _>>()?;
+        self.known.oracle.batch_submitted(names.iter().copied().zip(messages.iter().map(submission)));
+        self.machine.backend().enqueue(messages, WhenFull::Refuse).wait().map_err(text)?.map_err(text)?;
+        names.iter().for_each(|name| self.known.oracle.answered(*name, Survives::PowerLoss));
+        Ok(())
+    }
+
+    fn take(&mut self, permits: u32) -> Vec<Grant> {
+        let grants = self.machine.take(permits);
+        for grant in &grants {
+            self.known.oracle.delivered(name_of(&grant.envelope.payload), &grant.envelope.payload);
+        }
+        grants
+    }
+
+    fn end(&mut self, grant: &Grant, settlement: Settlement, staged: usize) -> Result<(), String> {
+        let name = name_of(&grant.envelope.payload);
+        let children: Vec<(u64, NewMessage)> = (0..staged)
+            .map(|_| {
+                let child = self.name();
+                message(child, 120).map(|message| (child, message))
+            })
+            .collect::<Result<_, _>>()?;
+        self.known.oracle.settle_submitted_with(name, children.iter().map(|(child, message)| (*child, submission(message))));
+        self.machine.settle(grant, settlement, children.into_iter().map(|(_, message)| message).collect())?;
+        self.known.oracle.settled(name, Survives::Kill); // answered when written; synced within 10 ms
+        Ok(())
+    }
+
+    fn succeed_all(&mut self, permits: u32) -> Result<(), String> {
+        for grant in self.take(permits) {
+            self.end(&grant, Settlement::Succeed { result: None }, 0)?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, grant: &Grant) -> Result<(), String> {
+        let failure = Failure { error_type: "Declined".to_owned(), text: "card declined".to_owned() };
+        self.machine.settle(grant, Settlement::Fail { failure, retry: RETRY, retry_in: None }, Vec::new()).map(drop)
+    }
+
+    fn dead_letter(&mut self, grant: &Grant) -> Result<(), String> {
+        let failure = Failure { error_type: "Gone".to_owned(), text: "no such card".to_owned() };
+        let settlement = Settlement::DeadLetter { reason: DeadReason::DeadLettered, failure, note: Some("ask".to_owned()) };
+        self.machine.settle(grant, settlement, Vec::new()).map(drop) // it stays in the store: it is still owed
+    }
+
+    fn first_half(&mut self) -> Result<(), String> {
+        for size in [64, 300, 5_000] {
+            self.enqueue(size, |_| Ok(()))?;
+        }
+        self.batch(&[100, 2_000, 70])?;
+        let grants = self.take(4);
+        let [first, second, third, ..] = grants.as_slice() else { return Err(format!("only {} grants", grants.len())) };
+        self.end(first, Settlement::Succeed { result: None }, 2)?;
+        self.fail(second)?;
+        self.dead_letter(third)?;
+        for _ in 0..3 {
+            self.enqueue(200, |message| {
+                message.envelope.ordering_key = Some(Key::new("customer-3").map_err(text)?);
+                Ok(())
+            })?;
+        }
+        self.machine.pass(Duration::from_millis(15));
+        self.machine.maintain();
+        Ok(())
+    }
+
+    fn second_half(&mut self) -> Result<(), String> {
+        for _ in 0..6 {
+            self.enqueue(20_000, |_| Ok(()))?;
+            self.succeed_all(2)?;
+        }
+        self.machine.maintain();
+        self.enqueue(100, |message| {
+            message.envelope.dedup_key = Some(Key::new("sku-1").map_err(text)?);
+            message.dedup = Some(DedupPolicy::Keep);
+            message.due = mq_core::message::Due::After(Duration::from_secs(5));
+            Ok(())
+        })?;
+        self.replay_dead()?;
+        for _ in 0..4 {
+            self.enqueue(18_000, |_| Ok(()))?;
+            self.succeed_all(3)?;
+        }
+        self.machine.pass(Duration::from_secs(2));
+        self.succeed_all(2)?;
+        self.machine.maintain();
+        self.machine.pass(Duration::from_millis(15));
+        Ok(())
+    }
+
+    fn replay_dead(&mut self) -> Result<(), String> {
+        let filter = Filter { state: Some(StateKind::Dead), ..Filter::default() };
+        let page = self.machine.backend().list(filter, Seq::NONE, 10).wait().map_err(text)?.map_err(text)?;
+        for dead in page.messages {
+            self.machine.backend().operate(dead.id, OperateRequest::Replay { edit: None }).wait().map_err(text)?.map_err(text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Two lives of a store: much work, a close in order, a little more.
+///
+/// # Errors
+/// The first call that failed.
+pub fn two_lives(disk: &SimDisk, known: &mut Knowledge) -> Result<(), String> {
+    let machine = Machine::open(disk, known.lives)?;
+    known.lives += 1;
+    let mut script = Script { machine, known };
+    script.first_half()?;
+    script.second_half()?;
+    script.machine.close()?;
+    drop(script);
+    known.oracle.ended(Ending::Closed);
+    let machine = Machine::open(disk, known.lives)?;
+    known.lives += 1;
+    let mut script = Script { machine, known };
+    script.enqueue(90, |_| Ok(()))?;
+    script.succeed_all(1)?;
+    script.take(1);
+    Ok(())
+}
+
+/// Opens what a crash left, runs it until it is empty, and asks the oracle.
+///
+/// # Errors
+/// The promise that was broken.
+pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
+    let Reopened { disk, knowledge, ending } = reopened;
+    knowledge.oracle.ended(ending);
+    knowledge.lives += 1;
+    let machine = match Machine::open(disk, knowledge.lives) {
+        Ok(machine) => machine,
+        Err(_) if disk.has_crashed() => return Ok(Checked::Interrupted),
+        Err(error) => return Err(error),
+    };
+    let mut script = Script { machine, known: knowledge };
+    match script.run_until_empty() {
+        Ok(()) => script.known.oracle.when_empty().into_result().map(|()| Checked::Complete),
+        Err(_) if disk.has_crashed() => script.known.oracle.so_far().into_result().map(|()| Checked::Interrupted),
+        Err(error) => Err(error),
+    }
+}
+
+impl Script<'_> {
+    fn run_until_empty(&mut self) -> Result<(), String> {
+        self.replay_dead()?;
+        for _ in 0..200 {
+            self.succeed_all(64)?;
+            if self.machine.backend().stats().live_messages == 0 {
+                return Ok(());
+            }
+            self.machine.pass(Duration::from_secs(10));
+        }
+        Err(format!("not empty after 200 rounds: {:?}", self.machine.backend().stats()))
+    }
+}

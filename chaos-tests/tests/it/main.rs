@@ -1,0 +1,5 @@
+//! The whole engine on the simulated machine.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod crash;
+mod promises;

@@ -1,0 +1,126 @@
+//! Options of a store and how it is opened: every bad option is reported at once, before anything is touched.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::environment::Environment;
+use crate::error::OpenError;
+use crate::options::{Durability, Limit, Options};
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Memory,
+}
+
+/// Options for opening a store. Nothing is checked before [`Builder::open`], and then everything at once.
+#[must_use = "call open() or open_wait()"]
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(crate) place: Place,
+    pub(crate) options: Options,
+    pub(crate) environment: Environment,
+}
+
+impl Builder {
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { place: Place::Directory(path), options: Options::default(), environment: Environment::real() }
+    }
+
+    pub(crate) fn in_memory() -> Self {
+        Self { place: Place::Memory, options: Options::default(), environment: Environment::real() }
+    }
+
+    /// What an enqueue waits for. Default: [`Durability::Synced`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// How much the store takes. Default: 1,048,576 messages, 8 GiB.
+    pub fn capacity(mut self, capacity: Limit) -> Self {
+        self.options.capacity = capacity;
+        self
+    }
+
+    /// The largest payload in bytes. Default: 1 MiB; at most 16 MiB.
+    pub fn payload_size_max(mut self, bytes: usize) -> Self {
+        self.options.payload_size_max = bytes;
+        self
+    }
+
+    /// Bytes of dead letters kept; when they are full, the queues that filled them take no more. Default: 1 GiB.
+    pub fn dead_bytes(mut self, bytes: u64) -> Self {
+        self.options.dead_bytes = bytes;
+        self
+    }
+
+    /// Bytes of completed messages kept for their retention; the oldest leave early. Default: 1 GiB.
+    pub fn completed_bytes(mut self, bytes: u64) -> Self {
+        self.options.completed_bytes = bytes;
+        self
+    }
+
+    /// Keys of all sorts that the store holds; when they are used up, enqueues with keys are refused. Default: 1,000,000.
+    pub fn keys(mut self, keys: u64) -> Self {
+        self.options.keys = keys;
+        self
+    }
+
+    /// How long an idempotency key answers with the first id. Default: 24 h.
+    pub fn idempotency_window(mut self, window: Duration) -> Self {
+        self.options.idempotency_window = window;
+        self
+    }
+
+    /// How long an enqueue waits for room before it is refused as full. Default: 10 s.
+    pub fn full_wait(mut self, limit: Duration) -> Self {
+        self.options.full_wait = limit;
+        self
+    }
+
+    /// Bytes of payloads kept in memory; the rest is read back from disk. Default: 64 MiB.
+    pub fn payload_cache(mut self, bytes: u64) -> Self {
+        self.options.payload_cache = bytes;
+        self
+    }
+
+    /// The largest journal segment in bytes, 1 MiB to 1 GiB. Small stores begin with 1 MiB. Default: 64 MiB.
+    pub fn segment_size_max(mut self, bytes: u32) -> Self {
+        self.options.segment_size_max = bytes;
+        self
+    }
+
+    /// A snapshot is taken when the journal has grown by this many bytes since the last one (and by twice that one's
+    /// size). Default: 256 MiB.
+    pub fn snapshot_after(mut self, bytes: u64) -> Self {
+        self.options.snapshot_after = bytes;
+        self
+    }
+
+    /// The machine to run on: for simulations and tests.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Opens the store: creates, locks and recovers it. On a thread of its own, so that no async thread waits for the disk.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the store is as it was.
+    pub async fn open(self) -> Result<Engine, OpenError> {
+        let opened = tokio::task::spawn_blocking(move || self.open_wait()).await;
+        opened.unwrap_or_else(|lost| Err(OpenError::System { what: "a thread to open the store on", source: std::io::Error::other(lost) }))
+    }
+
+    /// [`Builder::open`] on this thread.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the store is as it was.
+    pub fn open_wait(self) -> Result<Engine, OpenError> {
+        let bad = self.options.check();
+        if bad.is_empty() { Engine::start(self) } else { Err(OpenError::Options(bad)) }
+    }
+}

@@ -1,0 +1,319 @@
+//! The engine handle: cheap to clone, safe to share, the one way in.
+//!
+//! The rooms behind it, in the order of a message's way: [`prepare`] (caller's thread) → [`shell`] (rings, tokens) →
+//! [`desk`] (decide, append, apply) → [`effects`] (what may leave when) → [`inbox`] (leases for pools). Beside them:
+//! [`backend`] (the contract that dispatch knows), [`maintenance`], [`cache`], [`signal`], [`time_keeper`].
+
+mod backend;
+mod cache;
+mod desk;
+mod effects;
+mod inbox;
+mod maintenance;
+mod prepare;
+mod shell;
+mod signal;
+mod start;
+mod time_keeper;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mq_core::backend::{Backend, Stopped, WhenFull};
+use mq_core::id::{MessageId, Seq};
+use mq_core::message::{Envelope, NewMessage};
+use mq_core::name::QueueName;
+use mq_core::view::{Filter, Lookup, Page, Stats};
+use mq_dispatch::{Message, Workers, WorkersBuilder};
+use mq_persistence::open::OpenReport;
+use mq_persistence::storage::StorageLock;
+use parking_lot::Mutex;
+
+pub(crate) use backend::{EngineBackend, EnqueuePending, block_until_ready};
+pub(crate) use desk::EnqueueJob;
+pub(crate) use effects::Needs;
+
+use crate::admin::Admin;
+use crate::builder::Builder;
+use crate::error::{EnqueueError, Error, OpenError, ReadError};
+use crate::request::{Batch, Request};
+
+impl EngineBackend {
+    /// What an enqueue waits for in the engine's durability mode.
+    pub(crate) fn needs(&self) -> Needs {
+        self.0.needs
+    }
+
+    pub(crate) fn shell(&self) -> &shell::Shell {
+        &self.0
+    }
+}
+
+/// A work queue, open. Clone it freely: all clones are one engine.
+///
+/// When the last clone is dropped without [`Engine::close`], the engine stops handing out, flushes everything and lets
+/// the store go; nothing counts as a crash.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    owner: Arc<Owner>,
+}
+
+/// What ends with the last handle.
+#[derive(Debug)]
+struct Owner {
+    backend: EngineBackend,
+    report: Option<OpenReport>,
+    full_wait: Duration,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn StorageLock>>>,
+}
+
+impl Engine {
+    /// Opens the store in a directory with default options, creating it (mode 0700) if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the store is as it was, and each message names the next step.
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("data");
+    /// let engine = mq::Engine::builder(path).open_wait()?;
+    /// let message = mq::NewMessage::new("mail".parse()?, "welcome".parse()?, "{}".into());
+    /// let receipt = engine.enqueue_raw(message).wait()?;   // synced to the disk when this answers
+    /// println!("{}", receipt.accepted.id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        Self::builder(path).open().await
+    }
+
+    /// Options for opening the store in a directory.
+    #[must_use]
+    pub fn builder(path: impl Into<PathBuf>) -> Builder {
+        Builder::at(path.into())
+    }
+
+    /// Options for a queue that lives in memory only: the same engine without a journal.
+    #[must_use]
+    pub fn in_memory() -> Builder {
+        Builder::in_memory()
+    }
+
+    /// What was found and done when the store was opened; `None` in memory.
+    #[must_use]
+    pub fn report(&self) -> Option<&OpenReport> {
+        self.owner.report.as_ref()
+    }
+
+    /// A message to be enqueued: set its options, then `.await`, `.wait()` or `.submit()` it. When that answers, the
+    /// message survives what the engine's durability promises: by default, a power cut.
+    pub fn enqueue<M: Message>(&self, message: M) -> Request {
+        Request::new(self.owner.backend.clone(), new_message(message), self.when_full())
+    }
+
+    /// As [`Engine::enqueue`], but refused at once if the store is full.
+    pub fn try_enqueue<M: Message>(&self, message: M) -> Request {
+        Request::new(self.owner.backend.clone(), new_message(message), WhenFull::Refuse)
+    }
+
+    /// As [`Engine::enqueue`], for a message built by hand: any kind, any bytes.
+    pub fn enqueue_raw(&self, message: NewMessage) -> Request {
+        Request::new(self.owner.backend.clone(), Ok(message), self.when_full())
+    }
+
+    /// Several messages, all or none.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.owner.backend.clone(), self.when_full())
+    }
+
+    /// A handler must not wait for room that only handlers can make.
+    fn when_full(&self) -> WhenFull {
+        if mq_dispatch::inside_handler() { WhenFull::Refuse } else { WhenFull::Wait(self.owner.full_wait) }
+    }
+
+    /// Handlers and pools: register handlers, then `start()`.
+    #[must_use]
+    pub fn workers(&self) -> WorkersBuilder {
+        WorkersBuilder::new(self.backend())
+    }
+
+    /// The engine as any backend, for code that does not care which it is.
+    #[must_use]
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::new(self.owner.backend.clone())
+    }
+
+    /// Pause, cancel, hold, dead letters.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.owner.backend.clone())
+    }
+
+    /// Looks a message up.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine does not serve any more.
+    pub async fn message(&self, id: MessageId) -> Result<Lookup, Stopped> {
+        self.owner.backend.message(id).await.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    /// Reads what the producer gave for a stored message; `None` if it is not in the store.
+    ///
+    /// # Errors
+    /// [`ReadError`] if its bytes are damaged or the engine stopped.
+    pub async fn envelope(&self, id: MessageId) -> Result<Option<Arc<Envelope>>, ReadError> {
+        self.owner.backend.envelope(id).await.unwrap_or_else(|_| Err(self.why_stopped().into()))
+    }
+
+    /// A page of messages by ascending id, at most `limit` of them, after `after` ([`Seq::NONE`] for the first page).
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine does not serve any more.
+    pub async fn messages(&self, filter: Filter, after: Seq, limit: usize) -> Result<Page, Stopped> {
+        self.owner.backend.list(filter, after, limit).await.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    /// Counts by queue and state, kept up to date with each event. They may be ahead of the disk by one sync.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.owner.backend.stats()
+    }
+
+    /// Waits until nothing is ready, leased or waiting for a retry in any queue that is not paused, and all of it is
+    /// synced. What is scheduled, held or paused stays.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine stops before that.
+    pub async fn run_until_empty(&self) -> Result<(), Stopped> {
+        self.run_queue_until_empty(None).await
+    }
+
+    /// [`Engine::run_until_empty`] for one queue.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine stops before that.
+    pub async fn run_queue_until_empty(&self, queue: Option<&QueueName>) -> Result<(), Stopped> {
+        let shell = self.owner.backend.shell();
+        let mut rounds = shell.watch_rounds();
+        loop {
+            rounds.mark_unchanged();
+            if let Some(stopped) = self.stopped() {
+                return Err(stopped);
+            }
+            if shell.look(|desk, _| desk.manager.active(queue)) == 0 {
+                return self.sync().await;
+            }
+            shell.call();
+            if rounds.changed().await.is_err() {
+                return Err(self.why_stopped());
+            }
+        }
+    }
+
+    /// [`Engine::run_until_empty`] for programs without async. Never call it on a thread of an async runtime.
+    ///
+    /// # Errors
+    /// As [`Engine::run_until_empty`].
+    pub fn run_until_empty_wait(&self) -> Result<(), Stopped> {
+        backend::block_on(self.run_until_empty())
+    }
+
+    /// Waits until everything decided so far is synced.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine does not serve any more.
+    pub async fn sync(&self) -> Result<(), Stopped> {
+        let synced = self.owner.backend.0.at_desk(Needs::Sync, |_, _| Ok(()), Err);
+        synced.await.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    /// Runs until SIGINT or SIGTERM, then stops the workers with their grace and closes.
+    ///
+    /// # Errors
+    /// [`Error`] if the signals cannot be listened for or the close failed.
+    pub async fn run_until_signal(self, workers: Workers) -> Result<(), Error> {
+        wait_for_signal().await.map_err(Error::Signal)?;
+        workers.stop(mq_core::limits::GRACE_DEFAULT).await;
+        self.close().await.map_err(Error::from)
+    }
+
+    /// Refuses everything new, syncs everything, marks the store as closed in order and lets it go. Stop the workers
+    /// first: what they still hold is ready again at the next open, at no cost.
+    ///
+    /// # Errors
+    /// [`Stopped::Poisoned`] if the engine had stopped, or the last sync failed.
+    pub async fn close(&self) -> Result<(), Stopped> {
+        let closed = self.owner.backend.0.close().await;
+        let owner = Arc::clone(&self.owner);
+        let freed = tokio::task::spawn_blocking(move || owner.let_go()).await;
+        tracing::debug!(ok = freed.is_ok(), "the store is free");
+        closed.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    /// [`Engine::close`] for programs without async.
+    ///
+    /// # Errors
+    /// As [`Engine::close`].
+    pub fn close_wait(&self) -> Result<(), Stopped> {
+        let closed = self.owner.backend.0.close().wait();
+        self.owner.let_go();
+        closed.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    /// How often the wall clock has jumped by more than a minute since the store was opened. Due times follow such a jump;
+    /// leases, retention and key windows do not.
+    #[must_use]
+    pub fn clock_jumps(&self) -> u64 {
+        self.owner.backend.0.look(|desk, _| desk.time.jumps())
+    }
+
+    /// Why the engine does not serve any more, if so: the health check of a program.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.owner.backend.0.stopped().cloned()
+    }
+
+    fn why_stopped(&self) -> Stopped {
+        self.stopped().unwrap_or(Stopped::Closed)
+    }
+}
+
+impl Owner {
+    /// Waits for the threads, then lets the store's lock go.
+    fn let_go(&self) {
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("an engine thread panicked");
+            }
+        }
+        drop(self.lock.lock().take());
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Ok(Err(stopped)) | Err(stopped) = self.backend.0.close().wait().map_err(|_| Stopped::Closed) {
+            tracing::debug!(%stopped, "dropped an engine that had stopped");
+        }
+        self.let_go();
+    }
+}
+
+/// A typed message in its stored form.
+pub(crate) fn new_message<M: Message>(message: M) -> Result<NewMessage, EnqueueError> {
+    mq_dispatch::encode(&message).map_err(EnqueueError::from)
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

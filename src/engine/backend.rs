@@ -1,0 +1,290 @@
+//! The engine as dispatch sees it: [`Backend`] on top of the shell.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake as WakeTask, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mq_core::backend::{
+    Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, ReadError, Receipt, SettleError, SettleReceipt, SettleRequest,
+    Stopped, Wake, WhenFull,
+};
+use mq_core::command::{
+    Extend, GiveBack, Operate, Operated, Operation, PauseQueue, PoolSpec, Reserve, SaveCheckpoint, Settlement, StaleLease,
+};
+use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
+use mq_core::message::{Envelope, NewMessage};
+use mq_core::name::QueueName;
+use mq_core::pending::{Drive, Pending};
+use mq_core::state::{DeadReason, Failure};
+use mq_core::view::{Filter, Lookup, Page, Stats};
+use mq_persistence::envelope::{seal, unseal};
+
+use super::desk::{EnqueueJob, SettleJob};
+use super::effects::Needs;
+use super::inbox::{Body, Handed, Inbox};
+use super::prepare::{prepare_batch, prepare_settle};
+use super::shell::Shell;
+
+/// The engine's implementation of the contract.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineBackend(pub(crate) Arc<Shell>);
+
+impl EngineBackend {
+    /// Prepares an enqueue; the job goes into the ring with [`Shell::poll_submit`], the pending answers it.
+    pub(crate) fn job(&self, batch: Vec<NewMessage>, when_full: WhenFull, needs: Needs) -> Result<(Box<EnqueueJob>, EnqueuePending), EnqueueError> {
+        if let Some(reason) = self.0.stopped() {
+            return Err(reason.clone().into());
+        }
+        let (batch, envelopes, messages) = prepare_batch(batch, &self.0.identity, self.0.payload_size_max)?;
+        let (promise, pending) = Pending::new();
+        let driver = Arc::clone(&self.0) as Arc<dyn Drive>;
+        Ok((Box::new(EnqueueJob { batch, envelopes, messages, when_full, needs, promise }), pending.driven_by(driver)))
+    }
+
+    fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: String) {
+        tracing::error!(id = %token.id, reason, "a message could not be read back and goes to the dead letters");
+        let failure = Failure { error_type: "Unreadable".to_owned(), text: reason };
+        let settlement = Settlement::DeadLetter { reason: DeadReason::Undecodable, failure, note: None };
+        drop(self.settle(vec![SettleRequest { token, settlement, staged: Vec::new() }]));
+        self.checkout(pool, 1);
+    }
+}
+
+/// Answer to an enqueue.
+pub(crate) type EnqueuePending = Pending<Result<Vec<Receipt>, EnqueueError>>;
+
+impl Backend for EngineBackend {
+    fn enqueue(&self, batch: Vec<NewMessage>, when_full: WhenFull) -> EnqueuePending {
+        match self.job(batch, when_full, self.0.needs) {
+            Ok((job, pending)) => {
+                let mut job = Some(job);
+                block_until_ready(|waker| self.0.poll_submit(&mut job, waker), &self.0);
+                self.0.call();
+                pending
+            }
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    fn attach(&self, spec: PoolSpec, wake: Wake) -> Result<PoolId, Stopped> {
+        if let Some(reason) = self.0.stopped() {
+            return Err(reason.clone());
+        }
+        let inbox = Inbox::new(wake)
+            .map_err(|error| Stopped::Poisoned { operation: "making a lease ring".to_owned(), reason: error.to_string() })?;
+        Ok(self.0.look(|desk, _| {
+            let pool = desk.manager.attach_pool(spec);
+            desk.add_inbox(pool, Arc::new(inbox));
+            pool
+        }))
+    }
+
+    fn checkout(&self, pool: PoolId, permits: u32) {
+        self.0.look(|desk, now| {
+            desk.manager.add_permits(pool, permits);
+            desk.grant(now);
+        });
+        self.0.call();
+    }
+
+    fn take(&self, pool: PoolId, into: &mut Vec<Delivery>) {
+        let Some(inbox) = self.0.look(|desk, _| desk.inbox(pool)) else { return };
+        while let Some(handed) = inbox.take() {
+            match *handed {
+                Handed::CancelRequested(token) => into.push(Delivery::CancelRequested(token)),
+                Handed::LeaseLost(token) => into.push(Delivery::LeaseLost(token)),
+                Handed::Grant { granted, facts, body } => match open_body(body) {
+                    Ok(envelope) => into.push(Delivery::Grant(Grant {
+                        token: granted.token,
+                        queue: facts.queue,
+                        kind: facts.kind,
+                        envelope,
+                        attempt: facts.attempt,
+                        enqueued: facts.enqueued,
+                        due: facts.due,
+                        suspect: facts.suspect,
+                        checkpoint: facts.checkpoint,
+                        last: facts.last,
+                    })),
+                    Err(reason) => self.unreadable(pool, granted.token, reason),
+                },
+            }
+        }
+    }
+
+    fn withdraw(&self, pool: PoolId, permits: u32) -> Pending<u32> {
+        Pending::ready(self.0.look(|desk, _| desk.manager.withdraw_permits(pool, permits)))
+    }
+
+    fn detach(&self, pool: PoolId) {
+        let inbox = self.0.look(|desk, _| {
+            desk.manager.detach_pool(pool);
+            desk.remove_inbox(pool)
+        });
+        let Some(inbox) = inbox else { return };
+        let mut tokens = Vec::new();
+        while let Some(handed) = inbox.take() {
+            if let Handed::Grant { granted, .. } = *handed {
+                tokens.push(granted.token);
+            }
+        }
+        self.give_back(tokens);
+    }
+
+    fn give_back(&self, tokens: Vec<LeaseToken>) {
+        if tokens.is_empty() {
+            return;
+        }
+        self.0.look(|desk, now| {
+            for token in tokens {
+                if let Err(stale) = desk.decide(now, &GiveBack { token }) {
+                    tracing::debug!(%stale, "a lease that was given back had run out already");
+                }
+            }
+        });
+        self.0.call();
+    }
+
+    fn settle(&self, batch: Vec<SettleRequest>) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
+        if let Some(reason) = self.0.stopped() {
+            return Pending::ready(batch.iter().map(|_| Err(reason.clone().into())).collect());
+        }
+        let (identity, limit) = (&self.0.identity, self.0.payload_size_max);
+        let settles = batch.into_iter().map(|request| prepare_settle(request, identity, limit)).collect();
+        let (promise, pending) = Pending::new();
+        let mut job = Some(Box::new(SettleJob { settles, promise }));
+        block_until_ready(|waker| self.0.poll_settle(&mut job, waker), &self.0);
+        self.0.call();
+        pending.driven_by(Arc::clone(&self.0) as Arc<dyn Drive>)
+    }
+
+    fn extend(&self, tokens: Vec<LeaseToken>, duration: Duration) -> Pending<Vec<Result<(), StaleLease>>> {
+        let answers = self.0.look(|desk, now| tokens.into_iter().map(|token| desk.manager.extend(now, &Extend { token, duration })).collect());
+        Pending::ready(answers)
+    }
+
+    fn save_checkpoint(&self, token: LeaseToken, checkpoint: Bytes) -> Pending<Result<(), SettleError>> {
+        let command = SaveCheckpoint { token, checkpoint };
+        self.0.at_desk(Needs::Sync, move |desk, now| desk.decide(now, &command).map_err(SettleError::from), |stopped| Err(stopped.into()))
+    }
+
+    fn reserve(&self, token: LeaseToken, messages: u64, bytes: u64) -> Pending<Result<(), SettleError>> {
+        Pending::ready(self.0.look(|desk, _| desk.manager.reserve(&Reserve { token, messages, bytes }).map_err(SettleError::from)))
+    }
+
+    fn operate(&self, id: MessageId, request: OperateRequest) -> Pending<Result<Operated, OperateError>> {
+        let (operation, edited) = match self.operation(id, request) {
+            Ok(prepared) => prepared,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let act = move |desk: &mut super::desk::Desk, now: &mq_core::time::Now| {
+            let operated = desk.decide(now, &Operate { id, operation })?;
+            if let Some(envelope) = &edited {
+                desk.cache.insert(id.seq(), envelope);
+            }
+            Ok(operated)
+        };
+        self.0.at_desk(Needs::Sync, act, |stopped| Err(stopped.into()))
+    }
+
+    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
+        let act = move |desk: &mut super::desk::Desk, now: &mq_core::time::Now| {
+            let refused = desk.decide(now, &PauseQueue { queue, paused }).err();
+            refused.map_or(Ok(()), |refused| {
+                Err(Stopped::Poisoned { operation: "naming a queue".to_owned(), reason: refused.to_string() })
+            })
+        };
+        self.0.at_desk(Needs::Sync, act, Err)
+    }
+
+    fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>> {
+        self.0.at_desk(Needs::Sync, move |desk, now| Ok(desk.manager.lookup(now, id)), Err)
+    }
+
+    fn envelope(&self, id: MessageId) -> Pending<Result<Option<Arc<Envelope>>, ReadError>> {
+        let body = self.0.look(|desk, now| match desk.manager.lookup(now, id) {
+            Lookup::Found(_) => desk.find_envelope(id.seq()),
+            Lookup::SettledNotKept | Lookup::NeverIssued => None,
+        });
+        let read = body.map(open_body).transpose();
+        Pending::ready(read.map_err(|reason| ReadError::Unreadable { id, reason }))
+    }
+
+    fn list(&self, filter: Filter, after: Seq, limit: usize) -> Pending<Result<Page, Stopped>> {
+        self.0.at_desk(Needs::Sync, move |desk, now| Ok(desk.manager.list(now, &filter, after, limit)), Err)
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.look(|desk, now| desk.manager.stats(now))
+    }
+}
+
+impl EngineBackend {
+    fn operation(&self, id: MessageId, request: OperateRequest) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
+        let operation = match request {
+            OperateRequest::Cancel => Operation::Cancel,
+            OperateRequest::Hold(label) => Operation::Hold(label),
+            OperateRequest::Release => Operation::Release,
+            OperateRequest::RunNow => Operation::RunNow,
+            OperateRequest::Reschedule(due) => Operation::Reschedule(due),
+            OperateRequest::SetPriority(priority) => Operation::SetPriority(priority),
+            OperateRequest::MoveTo(queue) => Operation::MoveTo(queue),
+            OperateRequest::Purge => Operation::Purge,
+            OperateRequest::Replay { edit: None } => Operation::Replay { edit: None },
+            OperateRequest::Replay { edit: Some(payload) } => return self.edited(id, payload),
+        };
+        Ok((operation, None))
+    }
+
+    fn edited(&self, id: MessageId, payload: Bytes) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
+        let stored = self.0.look(|desk, _| desk.find_envelope(id.seq())).map(open_body).transpose();
+        let stored = stored.map_err(|reason| Stopped::Poisoned { operation: format!("reading message {id}"), reason })?;
+        let Some(stored) = stored else { return Ok((Operation::Replay { edit: None }, None)) }; // the rules say what is wrong with the id
+        let envelope = Arc::new(Envelope { payload, ..Envelope::clone(&stored) });
+        envelope.check(self.0.payload_size_max)?;
+        Ok((Operation::Replay { edit: Some(seal(&envelope, &self.0.identity)) }, Some(envelope)))
+    }
+}
+
+fn open_body(body: Body) -> Result<Arc<Envelope>, String> {
+    match body {
+        Body::Cached(envelope) => Ok(envelope),
+        Body::Cold(pinned) => {
+            let sealed = pinned.read().map_err(|failure| failure.to_string())?;
+            unseal(&sealed.bytes).map(Arc::new).map_err(|error| error.to_string())
+        }
+        Body::Missing => Err("its place in the journal is not known".to_owned()),
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl WakeTask for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread: for programs without a runtime.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// Waits on this thread until the ring has space. The commit thread makes some within a sync.
+pub(crate) fn block_until_ready(mut poll: impl FnMut(&Waker) -> Poll<()>, shell: &Shell) {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let context = Context::from_waker(&waker);
+    while poll(context.waker()).is_pending() {
+        shell.call();
+        std::thread::park();
+    }
+}

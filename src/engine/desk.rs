@@ -1,0 +1,487 @@
+//! The main path: command → decide → append → apply → effects. Everything here happens under the manager token.
+//!
+//! A command is decided by the queue manager; its events are appended to the open frame and applied, in that order;
+//! what may be seen of it becomes an [`Effect`] that waits for the frame. The frame itself is written and synced by
+//! whoever holds the log token ([`super::shell`]), which tells the desk how far it got.
+//!
+//! Invariants
+//! 1. Frames are numbered by marks: `synced ≤ written < open`. Only the open frame is appended to.
+//! 2. A command's events stand in one frame: a frame is handed over only between commands.
+//! 3. No I/O and no waiting: the token is held for microseconds.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped, WhenFull};
+use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Granted, Notice, Settle};
+use mq_core::event::Event;
+use mq_core::id::{PoolId, Seq};
+use mq_core::manager::{Close, Command, QueueManager};
+use mq_core::message::{Envelope, NewMessage};
+use mq_core::time::{Monotonic, Now};
+use mq_persistence::compaction::still_lives;
+use mq_persistence::frame::{Frame, Relocation};
+use mq_persistence::log::Written;
+use mq_persistence::places::Places;
+
+use super::cache::EnvelopeCache;
+use super::effects::{Effect, Effects, EnqueuePromise, Needs, SettlePromise};
+use super::inbox::{Body, Handed, Inbox};
+use super::time_keeper::TimeKeeper;
+
+/// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
+const FRAME_SIZE_TARGET: usize = 4 << 20;
+/// … or to this many records.
+const FRAME_LEN_TARGET: usize = 8_192;
+/// In the default mode anything written is synced within this time.
+pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// Messages that one round of timers may change.
+const TICK_MESSAGES_MAX: usize = 1_024;
+
+/// An enqueue on its way.
+#[derive(Debug)]
+pub(crate) struct EnqueueJob {
+    pub(crate) batch: EnqueueBatch,
+    pub(crate) envelopes: Vec<Arc<Envelope>>,
+    /// What goes back to the caller if it is refused.
+    pub(crate) messages: Vec<NewMessage>,
+    pub(crate) when_full: WhenFull,
+    pub(crate) needs: Needs,
+    pub(crate) promise: EnqueuePromise,
+}
+
+/// One settlement with the envelopes of what it stages.
+#[derive(Debug)]
+pub(crate) struct PreparedSettle {
+    pub(crate) settle: Settle,
+    pub(crate) envelopes: Vec<Arc<Envelope>>,
+}
+
+/// Settlements on their way; one that was refused in preparation keeps its place.
+#[derive(Debug)]
+pub(crate) struct SettleJob {
+    pub(crate) settles: Vec<Result<PreparedSettle, SettleError>>,
+    pub(crate) promise: SettlePromise,
+}
+
+/// The journal's side of the desk; absent in memory-only mode.
+#[derive(Debug)]
+pub(crate) struct Paper {
+    pub(crate) frame: Frame,
+    pub(crate) places: Places,
+}
+
+/// Whether an enqueue found room.
+enum Room {
+    Found,
+    Wanting(EnqueueJob),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: EnqueueJob,
+    until: Monotonic,
+}
+
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) manager: QueueManager,
+    pub(crate) paper: Option<Paper>,
+    pub(crate) cache: EnvelopeCache,
+    events: Vec<Event>,
+    notices: Vec<Notice>,
+    effects: Effects,
+    inboxes: HashMap<PoolId, Arc<Inbox>>,
+    waiting_for_room: VecDeque<Waiting>,
+    open: u64,
+    written: u64,
+    synced: u64,
+    open_events: usize,
+    /// Somebody waits for this frame to be synced.
+    sync_wanted: u64,
+    sync_by: Option<Monotonic>,
+    /// In weaker modes what is written counts as durable for handing out.
+    written_is_durable: bool,
+    disk_low: bool,
+    fault: Option<String>,
+    pub(crate) time: TimeKeeper,
+    sync_within: Option<Duration>,
+}
+
+/// What a desk is set up with.
+#[derive(Debug)]
+pub(crate) struct DeskSetup {
+    pub(crate) manager: QueueManager,
+    /// `None` in memory-only mode.
+    pub(crate) paper: Option<Paper>,
+    pub(crate) cache: EnvelopeCache,
+    pub(crate) time: TimeKeeper,
+    /// In weaker modes what is written counts as durable for handing out.
+    pub(crate) written_is_durable: bool,
+    /// Anything written is synced within this time; `None` leaves it to the operating system.
+    pub(crate) sync_within: Option<Duration>,
+}
+
+/// An open frame, handed over to the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handover {
+    pub(crate) mark: u64,
+    pub(crate) has_events: bool,
+    pub(crate) sync: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(setup: DeskSetup) -> Self {
+        let DeskSetup { manager, paper, cache, time, written_is_durable, sync_within } = setup;
+        Self {
+            manager,
+            paper,
+            cache,
+            time,
+            written_is_durable,
+            sync_within,
+            events: Vec::new(),
+            notices: Vec::new(),
+            effects: Effects::default(),
+            inboxes: HashMap::new(),
+            waiting_for_room: VecDeque::new(),
+            open: 1,
+            written: 0,
+            synced: 0,
+            open_events: 0,
+            sync_wanted: 0,
+            sync_by: None,
+            disk_low: false,
+            fault: None,
+        }
+    }
+
+    // ---- command → decide → append → apply ------------------------------------------------------------------------
+
+    /// Decides a command and makes its events true. The answer must leave through an effect.
+    pub(crate) fn decide<C: Command>(&mut self, now: &Now, command: &C) -> Result<C::Answer, C::Refused> {
+        let answer = self.manager.decide(now, command, &mut self.events)?;
+        self.append_and_apply(now);
+        Ok(answer)
+    }
+
+    fn append_and_apply(&mut self, now: &Now) {
+        if self.events.is_empty() {
+            return;
+        }
+        self.open_events += self.events.len();
+        if self.sync_by.is_none() {
+            self.sync_by = self.sync_within.map(|limit| now.monotonic.after(limit));
+        }
+        for event in self.events.drain(..) {
+            if let Some(paper) = &mut self.paper {
+                paper.frame.append(&event);
+            }
+            if let Err(contradiction) = self.manager.apply(&event, self.open) {
+                self.fault.get_or_insert_with(|| contradiction.to_string());
+            }
+            if let Event::Finished { seq } = event {
+                self.cache.remove(seq);
+            }
+        }
+    }
+
+    /// Queues an effect behind everything decided so far.
+    pub(crate) fn push(&mut self, needs: Needs, effect: Effect) {
+        let rests_on = if self.open_events > 0 { self.open } else { self.open - 1 };
+        if needs == Needs::Sync {
+            self.sync_wanted = self.sync_wanted.max(rests_on);
+        }
+        self.effects.push(needs, rests_on, effect);
+    }
+
+    // ---- enqueue --------------------------------------------------------------------------------------------------
+
+    /// Takes an enqueue in; one that may wait joins those that wait for room already.
+    pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
+        let until = match job.when_full {
+            WhenFull::Refuse => None,
+            WhenFull::Wait(limit) => Some(now.monotonic.after(limit)),
+        };
+        match until {
+            Some(until) if !self.waiting_for_room.is_empty() => self.waiting_for_room.push_back(Waiting { job, until }),
+            Some(until) => {
+                if let Room::Wanting(job) = self.try_enqueue(now, job, true) {
+                    self.waiting_for_room.push_back(Waiting { job, until });
+                }
+            }
+            None => {
+                self.try_enqueue(now, job, false);
+            }
+        }
+    }
+
+    fn try_enqueue(&mut self, now: &Now, mut job: EnqueueJob, may_wait: bool) -> Room {
+        let decided = if self.disk_low { Err(self.disk_full()) } else { self.decide(now, &job.batch) };
+        match decided {
+            Ok(accepted) => {
+                self.remember(&accepted, &job.envelopes);
+                let receipts = accepted.into_iter().map(|accepted| Receipt { accepted, durability: Durability::Memory }).collect();
+                self.push(job.needs, Effect::Enqueue(job.promise, Ok(receipts)));
+                Room::Found
+            }
+            Err(EnqueueRefused::Full { .. }) if may_wait => Room::Wanting(job),
+            Err(refused) => {
+                let messages = std::mem::take(&mut job.messages);
+                self.push(job.needs, Effect::Enqueue(job.promise, Err(EnqueueError::Refused { refused, messages })));
+                Room::Found
+            }
+        }
+    }
+
+    fn disk_full(&self) -> EnqueueRefused {
+        let used = self.manager.live_bytes();
+        EnqueueRefused::Full { used, limit: used, unit: "bytes of disk" }
+    }
+
+    /// New messages' envelopes are hot: most are handed out soon.
+    fn remember(&mut self, accepted: &[Accepted], envelopes: &[Arc<Envelope>]) {
+        for (accepted, envelope) in accepted.iter().zip(envelopes) {
+            let is_new = match accepted.enqueue {
+                mq_core::command::Enqueue::New | mq_core::command::Enqueue::Replaced { .. } => true,
+                mq_core::command::Enqueue::Existing | mq_core::command::Enqueue::Discarded => false,
+            };
+            if is_new && self.manager.contains(accepted.id.seq()) {
+                self.cache.insert(accepted.id.seq(), envelope);
+            }
+        }
+    }
+
+    fn retry_waiting(&mut self, now: &Now) {
+        while let Some(Waiting { job, until }) = self.waiting_for_room.pop_front() {
+            if let Room::Wanting(job) = self.try_enqueue(now, job, until > now.monotonic) {
+                self.waiting_for_room.push_front(Waiting { job, until });
+                break;
+            }
+        }
+        if self.waiting_for_room.iter().any(|waiting| waiting.until <= now.monotonic) {
+            let (over, waiting) = self.waiting_for_room.drain(..).partition(|waiting| waiting.until <= now.monotonic);
+            self.waiting_for_room = waiting;
+            let over: VecDeque<Waiting> = over;
+            over.into_iter().for_each(|waiting| {
+                self.try_enqueue(now, waiting.job, false);
+            });
+        }
+    }
+
+    // ---- settle ---------------------------------------------------------------------------------------------------
+
+    /// Ends leases. Each settlement is one command: its message, its staged messages and its result share a frame.
+    pub(crate) fn settle(&mut self, now: &Now, job: SettleJob) {
+        let answers = job.settles.into_iter().map(|prepared| self.settle_one(now, prepared?)).collect();
+        self.push(Needs::Write, Effect::Settle(job.promise, answers));
+    }
+
+    fn settle_one(&mut self, now: &Now, prepared: PreparedSettle) -> Result<SettleReceipt, SettleError> {
+        let settled = self.decide(now, &prepared.settle)?;
+        self.remember(&settled.staged, &prepared.envelopes);
+        if self.manager.awaits_durable() {
+            self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
+        }
+        Ok(SettleReceipt { state: settled.state, staged: settled.staged })
+    }
+
+    // ---- pools ----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn add_inbox(&mut self, pool: PoolId, inbox: Arc<Inbox>) {
+        self.inboxes.insert(pool, inbox);
+    }
+
+    pub(crate) fn remove_inbox(&mut self, pool: PoolId) -> Option<Arc<Inbox>> {
+        self.inboxes.remove(&pool)
+    }
+
+    pub(crate) fn inbox(&self, pool: PoolId) -> Option<Arc<Inbox>> {
+        self.inboxes.get(&pool).cloned()
+    }
+
+    /// Spends permits on ready messages; the leases leave when this frame is written.
+    pub(crate) fn grant(&mut self, now: &Now) {
+        while !self.is_full() {
+            let Some((event, granted)) = self.manager.next_grant(now) else { break };
+            self.events.push(event);
+            self.append_and_apply(now);
+            let Some(inbox) = self.inbox(granted.pool) else { continue };
+            if let Some(facts) = self.manager.grant_facts(granted.seq) {
+                let body = self.body(granted);
+                self.push(Needs::Write, Effect::Hand(inbox, Box::new(Handed::Grant { granted, facts, body })));
+            }
+        }
+    }
+
+    fn body(&self, granted: Granted) -> Body {
+        if let Some(envelope) = self.cache.get(granted.seq) {
+            return Body::Cached(Arc::clone(envelope));
+        }
+        let pinned = self.paper.as_ref().and_then(|paper| paper.places.pin(granted.seq));
+        pinned.map_or(Body::Missing, Body::Cold)
+    }
+
+    fn deliver_notices(&mut self) {
+        self.manager.take_notices(&mut self.notices);
+        let notices = std::mem::take(&mut self.notices);
+        for notice in &notices {
+            let (pool, handed) = match *notice {
+                Notice::CancelRequested { pool, token } => (pool, Handed::CancelRequested(token)),
+                Notice::LeaseLost { pool, token } => (pool, Handed::LeaseLost(token)),
+            };
+            if let Some(inbox) = self.inbox(pool) {
+                self.push(Needs::Write, Effect::Hand(inbox, Box::new(handed)));
+            }
+        }
+        self.notices = notices;
+        self.notices.clear();
+    }
+
+    // ---- rounds: what the holder of the log token asks --------------------------------------------------------------
+
+    /// Whether the open frame is large enough to be handed over before more is taken in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.open_events >= FRAME_LEN_TARGET || self.paper.as_ref().is_some_and(|paper| paper.frame.size() >= FRAME_SIZE_TARGET)
+    }
+
+    /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
+    pub(crate) fn serve(&mut self, now: &Now) {
+        self.manager.advance(now);
+        self.manager.tick(now, TICK_MESSAGES_MAX, &mut self.events);
+        self.append_and_apply(now);
+        self.retry_waiting(now);
+        self.grant(now);
+        self.deliver_notices();
+    }
+
+    /// Hands the open frame over in exchange for an empty one, and opens the next.
+    pub(crate) fn hand_over(&mut self, now: &Now, frame: &mut Frame) -> Handover {
+        if let Some(paper) = &mut self.paper {
+            std::mem::swap(&mut paper.frame, frame);
+        }
+        self.close_frame(now)
+    }
+
+    /// [`Desk::hand_over`] without a journal: there is nothing to write.
+    pub(crate) fn close_frame(&mut self, now: &Now) -> Handover {
+        let has_events = self.open_events > 0;
+        let overdue = self.sync_by.is_some_and(|by| by <= now.monotonic);
+        let handover = Handover { mark: self.open, has_events, sync: self.wants_sync() || overdue };
+        if has_events {
+            self.open += 1;
+            self.open_events = 0;
+        } else {
+            // Nothing stands in the open frame: what is asked for concerns the frames before it.
+            return Handover { mark: self.open - 1, ..handover };
+        }
+        handover
+    }
+
+    /// Frames up to `mark` are written: leases leave, answers that need no more leave.
+    pub(crate) fn note_written(&mut self, mark: u64, written: Option<&Written>) {
+        self.written = self.written.max(mark);
+        if let (Some(paper), Some(written)) = (&mut self.paper, written) {
+            paper.places.note(written);
+        }
+        if self.written_is_durable {
+            self.manager.durable(self.written);
+        }
+    }
+
+    /// Frames up to `mark` are synced: everything that rests on them may be seen.
+    pub(crate) fn note_synced(&mut self, mark: u64) {
+        self.written = self.written.max(mark);
+        self.synced = self.synced.max(mark);
+        if self.open_events == 0 {
+            self.sync_by = None;
+        }
+        self.manager.durable(self.synced);
+    }
+
+    /// Moves out the effects that may leave now.
+    pub(crate) fn release(&mut self, into: &mut Vec<Effect>) {
+        self.effects.release(self.written, self.synced, into);
+    }
+
+    /// Whether a round would have something to write or to release.
+    pub(crate) fn has_work(&self) -> bool {
+        self.open_events > 0 || self.wants_sync()
+    }
+
+    fn wants_sync(&self) -> bool {
+        self.sync_wanted > self.synced
+    }
+
+    /// Whether everything decided is synced.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open_events == 0 && self.synced + 1 == self.open
+    }
+
+    /// How long nothing needs to be done, if nobody asks for anything.
+    pub(crate) fn idle_for(&self, now: &Now) -> Option<Duration> {
+        let deadline = self.manager.next_deadline();
+        let waits = [
+            deadline.wall.map(|due| due.since(now.wall)),
+            deadline.monotonic.map(|end| end.since(now.monotonic)),
+            deadline.store.map(|end| end.since(now.store)),
+            self.sync_by.map(|by| by.since(now.monotonic)),
+            self.waiting_for_room.iter().map(|waiting| waiting.until.since(now.monotonic)).min(),
+        ];
+        waits.into_iter().flatten().min()
+    }
+
+    /// Asks for a sync of everything decided so far.
+    pub(crate) fn want_sync(&mut self) {
+        self.sync_wanted = if self.open_events > 0 { self.open } else { self.open - 1 };
+    }
+
+    /// Writes down that the store was closed in order; who still waits for room is told.
+    pub(crate) fn close(&mut self, now: &Now) {
+        for waiting in self.waiting_for_room.drain(..) {
+            waiting.job.promise.keep(Err(Stopped::Closed.into()));
+        }
+        if self.decide(now, &Close).is_err() {
+            self.fault.get_or_insert_with(|| "the manager refused to close".to_owned());
+        }
+    }
+
+    /// Copies records to the end of the journal; what was settled or moved since they were read is left out.
+    pub(crate) fn relocate(&mut self, now: &Now, relocations: &[Relocation]) {
+        let Some(paper) = &mut self.paper else { return };
+        for relocation in relocations.iter().filter(|relocation| still_lives(&paper.places, relocation)) {
+            paper.frame.append_relocation(relocation);
+            self.open_events += 1;
+        }
+        if self.sync_by.is_none() {
+            self.sync_by = self.sync_within.map(|limit| now.monotonic.after(limit));
+        }
+    }
+
+    /// Refuses new messages while the disk has no room for more than settling; answers how it was before.
+    pub(crate) fn set_disk_low(&mut self, low: bool) -> bool {
+        std::mem::replace(&mut self.disk_low, low)
+    }
+
+    /// An event that contradicted the state: a bug, and a reason to stop.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// Answers everything that waits with the reason why the engine stopped.
+    pub(crate) fn stop(&mut self, stopped: &Stopped) {
+        self.effects.drain().for_each(|effect| effect.abort(stopped));
+        for waiting in self.waiting_for_room.drain(..) {
+            waiting.job.promise.keep(Err(stopped.clone().into()));
+        }
+    }
+
+    /// The cached envelope of a message, or where it can be read.
+    pub(crate) fn find_envelope(&self, seq: Seq) -> Option<Body> {
+        if let Some(envelope) = self.cache.get(seq) {
+            return Some(Body::Cached(Arc::clone(envelope)));
+        }
+        self.paper.as_ref().and_then(|paper| paper.places.pin(seq)).map(Body::Cold)
+    }
+}

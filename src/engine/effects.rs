@@ -1,0 +1,116 @@
+//! What leaves the engine, and when: each effect waits until the frame it rests on is written or synced.
+//!
+//! Invariants: effects leave in the order in which they were decided, per class; nothing leaves on the strength of
+//! an unsynced event but what is named here as [`Needs::Write`] (grants, answers to settlements, and enqueues whose
+//! caller chose so). There is no undo: when the engine stops, what has not left is answered with the reason.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
+use mq_core::pending::Promise;
+
+use super::inbox::{Handed, Inbox};
+
+/// What must have happened to a frame before an effect of it may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Written: survives the process.
+    Write,
+    /// Synced: survives a power cut.
+    Sync,
+}
+
+pub(crate) type EnqueuePromise = Promise<Result<Vec<Receipt>, EnqueueError>>;
+pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>;
+
+/// Something that leaves the engine.
+pub(crate) enum Effect {
+    /// Answer to an enqueue.
+    Enqueue(EnqueuePromise, Result<Vec<Receipt>, EnqueueError>),
+    /// Answer to settlements.
+    Settle(SettlePromise, Vec<Result<SettleReceipt, SettleError>>),
+    /// A lease or a notice for a pool.
+    Hand(Arc<Inbox>, Box<Handed>),
+    /// Any other answer: called with `None` when its time has come, or with the reason why the engine stopped.
+    Answer(Box<dyn FnOnce(Option<&Stopped>) + Send>),
+}
+
+impl Effect {
+    /// An answer of any type: what was decided, or the error that stands for a stopped engine.
+    pub(crate) fn answer<T: Send + 'static>(promise: Promise<T>, value: T, stopped: impl FnOnce(Stopped) -> T + Send + 'static) -> Self {
+        Self::Answer(Box::new(move |stop: Option<&Stopped>| match stop {
+            None => promise.keep(value),
+            Some(reason) => promise.keep(stopped(reason.clone())),
+        }))
+    }
+
+    /// Lets it leave.
+    pub(crate) fn leave(self, achieved: Durability) {
+        match self {
+            Self::Enqueue(promise, answer) => promise.keep(answer.map(|mut receipts| {
+                receipts.iter_mut().for_each(|receipt| receipt.durability = achieved);
+                receipts
+            })),
+            Self::Settle(promise, answers) => promise.keep(answers),
+            Self::Hand(inbox, handed) => inbox.put(*handed),
+            Self::Answer(answer) => answer(None),
+        }
+    }
+
+    /// The engine stopped before it could leave.
+    pub(crate) fn abort(self, stopped: &Stopped) {
+        match self {
+            Self::Enqueue(promise, _) => promise.keep(Err(stopped.clone().into())),
+            Self::Settle(promise, answers) => promise.keep(answers.into_iter().map(|_| Err(stopped.clone().into())).collect()),
+            Self::Hand(..) => {}
+            Self::Answer(answer) => answer(Some(stopped)),
+        }
+    }
+}
+
+impl fmt::Debug for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enqueue(..) => "Enqueue",
+            Self::Settle(..) => "Settle",
+            Self::Hand(..) => "Hand",
+            Self::Answer(_) => "Answer",
+        })
+    }
+}
+
+/// Effects that wait, by the number (mark) of the frame they rest on.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    after_write: VecDeque<(u64, Effect)>,
+    after_sync: VecDeque<(u64, Effect)>,
+}
+
+impl Effects {
+    /// Queues an effect that rests on frame `mark` and all before it.
+    pub(crate) fn push(&mut self, needs: Needs, mark: u64, effect: Effect) {
+        match needs {
+            Needs::Write => self.after_write.push_back((mark, effect)),
+            Needs::Sync => self.after_sync.push_back((mark, effect)),
+        }
+    }
+
+    /// Moves out what may leave now that frames up to `written` and `synced` are so.
+    pub(crate) fn release(&mut self, written: u64, synced: u64, into: &mut Vec<Effect>) {
+        release_queue(&mut self.after_write, written, into);
+        release_queue(&mut self.after_sync, synced, into);
+    }
+
+    /// Moves out everything, to be aborted.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
+        self.after_write.drain(..).chain(self.after_sync.drain(..)).map(|(_, effect)| effect)
+    }
+}
+
+fn release_queue(queue: &mut VecDeque<(u64, Effect)>, mark: u64, into: &mut Vec<Effect>) {
+    while queue.front().is_some_and(|(rests_on, _)| *rests_on <= mark) {
+        into.extend(queue.pop_front().map(|(_, effect)| effect));
+    }
+}

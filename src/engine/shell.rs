@@ -1,0 +1,475 @@
+//! The shell around the desk: rings in front of it, the log behind it, and who does the work.
+//!
+//! The owner is a lock, not a thread. Two tokens, always taken in this order:
+//!
+//! - the *log token*: write and sync. A blocking caller that finds it free commits without a thread hop; for async
+//!   callers the commit thread does. No async worker thread ever holds it.
+//! - the *manager token* (the desk's lock): drain the rings, decide, apply, encode. Held for microseconds, never across I/O.
+//!
+//! Invariants
+//! 1. Whoever leaves the log token with work left calls the commit thread ([`Signal`]), so no submission waits for another.
+//! 2. The first failed write or sync stops the engine for good: nothing is retried, everybody who waits is told.
+//! 3. A holder that panics stops the engine too ([`StopOnPanic`]).
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use mq_core::backend::{Durability, Stopped};
+use mq_core::pending::{Drive, Pending, Promise};
+use mq_core::ring::Ring;
+use mq_core::time::Now;
+use mq_persistence::error::JournalError;
+use mq_persistence::frame::Frame;
+use mq_persistence::identity::Identity;
+use mq_persistence::log::Log;
+use mq_persistence::lsn::Lsn;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use super::desk::{Desk, EnqueueJob, SettleJob};
+use super::effects::{Effect, Needs};
+use super::signal::Signal;
+
+/// Submissions that can wait for the manager token; beyond it producers wait. Chosen to hold several syncs' worth.
+pub(crate) const SUBMISSIONS_CAPACITY: usize = 8_192;
+/// Settlements have a ring of their own: they never queue behind producers.
+pub(crate) const SETTLEMENTS_CAPACITY: usize = 8_192;
+/// More unsynced bytes than this force a sync, whatever the mode: recovery relies on the bound.
+const UNSYNCED_SIZE_MAX: u64 = 1 << 20;
+/// An idle mark is written after this long without anything to do.
+const IDLE_MARK_AFTER: Duration = Duration::from_millis(20);
+
+/// What the log token guards.
+#[derive(Debug)]
+pub(crate) struct LogSide {
+    /// `None` in memory-only mode and after the close.
+    pub(crate) log: Option<Log>,
+    /// Goes round: handed over full, comes back empty.
+    pub(crate) frame: Frame,
+    /// Scratch.
+    effects: Vec<Effect>,
+    was_idle: bool,
+    achieved: Durability,
+    segment: u32,
+}
+
+impl LogSide {
+    pub(crate) fn new(log: Option<Log>, frame: Frame, achieved: Durability) -> Self {
+        Self { log, frame, effects: Vec::new(), was_idle: false, achieved, segment: 0 }
+    }
+
+    fn let_leave(&mut self, achieved: Durability) {
+        for effect in self.effects.drain(..) {
+            effect.leave(achieved);
+        }
+    }
+}
+
+/// What a round found left to do.
+pub(crate) enum Round {
+    /// More, at once.
+    More,
+    /// Nothing for so long, unless somebody asks; `None` is for ever.
+    Idle(Option<Duration>),
+}
+
+/// What a shell is set up with.
+#[derive(Debug)]
+pub(crate) struct ShellSetup {
+    pub(crate) desk: Desk,
+    pub(crate) log: LogSide,
+    pub(crate) identity: Identity,
+    pub(crate) payload_size_max: usize,
+    pub(crate) needs: Needs,
+    pub(crate) signal: Signal,
+    pub(crate) maintenance: Signal,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shell {
+    pub(crate) identity: Identity,
+    pub(crate) payload_size_max: usize,
+    /// What an enqueue waits for unless it says otherwise.
+    pub(crate) needs: Needs,
+    submissions: Ring<Box<EnqueueJob>>,
+    settlements: Ring<Box<SettleJob>>,
+    space: Mutex<Vec<Waker>>,
+    log: Mutex<LogSide>,
+    desk: Mutex<Desk>,
+    signal: Signal,
+    pub(crate) maintenance: Signal,
+    /// Until when (monotonic milliseconds) the commit thread plans to sleep.
+    planned: AtomicU64,
+    stopped: OnceLock<Stopped>,
+    closing: Mutex<Option<Promise<Result<(), Stopped>>>>,
+    /// Counts rounds for those who watch the engine become idle.
+    rounds: watch::Sender<u64>,
+}
+
+impl Shell {
+    pub(crate) fn new(setup: ShellSetup) -> Result<Self, mq_core::ring::RingCapacityError> {
+        Ok(Self {
+            identity: setup.identity,
+            payload_size_max: setup.payload_size_max,
+            needs: setup.needs,
+            submissions: Ring::new(SUBMISSIONS_CAPACITY)?,
+            settlements: Ring::new(SETTLEMENTS_CAPACITY)?,
+            space: Mutex::new(Vec::new()),
+            log: Mutex::new(setup.log),
+            desk: Mutex::new(setup.desk),
+            signal: setup.signal,
+            maintenance: setup.maintenance,
+            planned: AtomicU64::new(0),
+            stopped: OnceLock::new(),
+            closing: Mutex::new(None),
+            rounds: watch::Sender::new(0),
+        })
+    }
+
+    /// Why nothing is served any more, if so.
+    pub(crate) fn stopped(&self) -> Option<&Stopped> {
+        self.stopped.get()
+    }
+
+    // ---- in front of the desk ---------------------------------------------------------------------------------------
+
+    /// Puts an enqueue into the ring; `Pending` (and the waker kept) while the ring is full.
+    pub(crate) fn poll_submit(&self, job: &mut Option<Box<EnqueueJob>>, waker: &Waker) -> Poll<()> {
+        let pushed = poll_push(&self.submissions, &self.space, job, waker);
+        if pushed.is_ready() {
+            self.refuse_if_stopped();
+        }
+        pushed
+    }
+
+    /// Puts settlements into their ring; `Pending` (and the waker kept) while it is full.
+    pub(crate) fn poll_settle(&self, job: &mut Option<Box<SettleJob>>, waker: &Waker) -> Poll<()> {
+        let pushed = poll_push(&self.settlements, &self.space, job, waker);
+        if pushed.is_ready() {
+            self.refuse_if_stopped();
+        }
+        pushed
+    }
+
+    /// Calls the commit thread: there is something in a ring or on the desk.
+    pub(crate) fn call(&self) {
+        self.signal.call();
+    }
+
+    /// Acts at the desk at once and answers when what was decided so far is written or synced.
+    pub(crate) fn at_desk<T, A, S>(self: &Arc<Self>, needs: Needs, act: A, stopped: S) -> Pending<T>
+    where
+        T: Send + 'static,
+        A: FnOnce(&mut Desk, &Now) -> T,
+        S: FnOnce(Stopped) -> T + Send + 'static,
+    {
+        let (promise, pending) = Pending::new();
+        let mut released = Vec::new();
+        {
+            let mut desk = self.desk.lock();
+            if let Some(reason) = self.stopped.get() {
+                return Pending::ready(stopped(reason.clone()));
+            }
+            let now = desk.time.now();
+            let value = act(&mut desk, &now);
+            desk.push(needs, Effect::answer(promise, value, stopped));
+            desk.release(&mut released);
+        }
+        for effect in released {
+            effect.leave(Durability::Synced);
+        }
+        self.signal.call();
+        pending.driven_by(Arc::clone(self) as Arc<dyn Drive>)
+    }
+
+    /// Looks at the desk without changing what is journalled. The caller says [`Shell::call`] if time or permits changed.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Desk, &Now) -> T) -> T {
+        let mut desk = self.desk.lock();
+        let now = desk.time.now();
+        look(&mut desk, &now)
+    }
+
+    /// Changes after each round.
+    pub(crate) fn watch_rounds(&self) -> watch::Receiver<u64> {
+        self.rounds.subscribe()
+    }
+
+    fn take_in(&self, desk: &mut Desk, now: &Now) {
+        while !desk.is_full() {
+            let Some(job) = self.settlements.try_pop() else { break };
+            desk.settle(now, *job);
+        }
+        while !desk.is_full() {
+            let Some(job) = self.submissions.try_pop() else { break };
+            desk.enqueue(now, *job);
+        }
+        let wakers = std::mem::take(&mut *self.space.lock());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn has_work(&self) -> bool {
+        !self.settlements.is_empty() || !self.submissions.is_empty() || self.closing.lock().is_some() || self.desk.lock().has_work()
+    }
+
+    // ---- rounds: drain, write, release, sync, release -----------------------------------------------------------------
+
+    /// One frame from the rings to the disk. The caller holds the log token.
+    pub(crate) fn round(&self, side: &mut LogSide) -> Result<Round, Stopped> {
+        let guard = StopOnPanic(self);
+        let (handover, now) = {
+            let mut desk = self.desk.lock();
+            let now = desk.time.now();
+            self.take_in(&mut desk, &now);
+            desk.serve(&now);
+            if let Some(fault) = desk.fault() {
+                return Err(Stopped::Poisoned { operation: "applying an event".to_owned(), reason: fault.to_owned() });
+            }
+            (if side.log.is_some() { desk.hand_over(&now, &mut side.frame) } else { desk.close_frame(&now) }, now)
+        };
+        if handover.has_events {
+            self.write(side, handover.mark, &now)?;
+        }
+        if handover.sync || side.log.as_ref().is_none_or(|log| log.unsynced_bytes() > UNSYNCED_SIZE_MAX) {
+            self.sync(side, handover.mark)?;
+        }
+        let round = self.what_is_left();
+        if self.rounds.receiver_count() > 0 {
+            self.rounds.send_modify(|rounds| *rounds += 1);
+        }
+        drop(guard);
+        Ok(round)
+    }
+
+    fn write(&self, side: &mut LogSide, mark: u64, now: &Now) -> Result<(), Stopped> {
+        let written = match &mut side.log {
+            Some(log) => Some(log.write(&mut side.frame, now).map_err(poisoned)?),
+            None => None,
+        };
+        side.was_idle = false;
+        {
+            let mut desk = self.desk.lock();
+            desk.note_written(mark, written.as_ref());
+            desk.release(&mut side.effects);
+        }
+        if let Some(written) = written {
+            self.notice_rotation(side, written.end);
+            side.frame.reuse(written.changes);
+        }
+        side.let_leave(side.achieved.min(Durability::Written));
+        Ok(())
+    }
+
+    fn sync(&self, side: &mut LogSide, mark: u64) -> Result<(), Stopped> {
+        if let Some(log) = &mut side.log {
+            log.sync().map_err(poisoned)?;
+        }
+        {
+            let mut desk = self.desk.lock();
+            desk.note_synced(mark);
+            desk.release(&mut side.effects);
+        }
+        side.let_leave(side.achieved);
+        Ok(())
+    }
+
+    fn what_is_left(&self) -> Round {
+        let mut desk = self.desk.lock();
+        let now = desk.time.now();
+        desk.serve(&now);
+        if desk.has_work() || !self.settlements.is_empty() || !self.submissions.is_empty() {
+            return Round::More;
+        }
+        let rest = desk.idle_for(&now);
+        let until = rest.map_or(u64::MAX, |rest| now.monotonic.after(rest).as_ms());
+        if until < self.planned.load(Relaxed) {
+            self.planned.store(until, Relaxed);
+            drop(desk);
+            self.signal.call(); // it sleeps too long now
+        }
+        Round::Idle(rest)
+    }
+
+    fn notice_rotation(&self, side: &mut LogSide, end: Lsn) {
+        if side.segment != end.segment() {
+            side.segment = end.segment();
+            self.maintenance.call();
+        }
+    }
+
+    // ---- the commit thread ----------------------------------------------------------------------------------------------
+
+    /// Commits for async callers, keeps time, and closes in the end.
+    pub(crate) fn run(&self) {
+        loop {
+            let rest = {
+                let mut side = self.log.lock();
+                let rest = self.rounds_until_idle(&mut side).and_then(|rest| self.idle_mark(&mut side, rest));
+                let rest = match rest {
+                    Ok(rest) => rest,
+                    Err(stopped) => return self.stop(stopped),
+                };
+                if let Some(promise) = self.closing.lock().take() {
+                    return self.finish(&mut side, promise);
+                }
+                rest
+            };
+            self.signal.sleep(rest, || self.has_work() || self.stopped.get().is_some());
+            if self.stopped.get().is_some() {
+                return;
+            }
+        }
+    }
+
+    fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Duration>, Stopped> {
+        loop {
+            match self.round(side)? {
+                Round::More => {}
+                Round::Idle(rest) => {
+                    let until = rest.map_or(u64::MAX, |rest| self.look(|_, now| now.monotonic.after(rest).as_ms()));
+                    self.planned.store(until, Relaxed);
+                    return Ok(rest);
+                }
+            }
+        }
+    }
+
+    /// Marks the end of the log as whole once nothing happens any more; returns how long to sleep.
+    fn idle_mark(&self, side: &mut LogSide, rest: Option<Duration>) -> Result<Option<Duration>, Stopped> {
+        let Some(log) = &mut side.log else { return Ok(rest) };
+        if log.unsynced_bytes() > 0 || rest.is_some_and(|rest| rest < IDLE_MARK_AFTER) {
+            return Ok(rest);
+        }
+        if !std::mem::replace(&mut side.was_idle, true) {
+            return Ok(Some(IDLE_MARK_AFTER)); // the next time round nothing has happened since
+        }
+        let now = self.look(|_, now| *now);
+        log.idle_mark(&now).map_err(poisoned)?;
+        Ok(rest)
+    }
+
+    // ---- stop and close -------------------------------------------------------------------------------------------------
+
+    /// Stops for good: sticky, and everybody who waits is told.
+    pub(crate) fn stop(&self, reason: Stopped) {
+        if self.stopped.set(reason).is_ok() {
+            tracing::error!(reason = ?self.stopped.get(), "the engine stopped");
+        }
+        self.refuse_if_stopped();
+        if let Some(promise) = self.closing.lock().take() {
+            promise.keep(self.stopped.get().map_or(Ok(()), |reason| Err(reason.clone())));
+        }
+        self.rounds.send_modify(|rounds| *rounds += 1);
+        self.signal.call();
+        self.maintenance.call();
+    }
+
+    /// Asks the commit thread to close; answered when everything is synced and the store is free.
+    pub(crate) fn close(&self) -> Pending<Result<(), Stopped>> {
+        let (promise, pending) = Pending::new();
+        if let Some(reason) = self.stopped.get() {
+            return Pending::ready(if *reason == Stopped::Closed { Ok(()) } else { Err(reason.clone()) });
+        }
+        let former = self.closing.lock().replace(promise);
+        if let Some(former) = former {
+            former.keep(Ok(())); // two closers: the store is closed by the time the second is answered
+        }
+        if self.stopped.get().is_some() {
+            self.stop(Stopped::Closed);
+        }
+        self.signal.call();
+        pending
+    }
+
+    fn finish(&self, side: &mut LogSide, promise: Promise<Result<(), Stopped>>) {
+        let closed = self.flush(side);
+        let reason = closed.clone().err().unwrap_or(Stopped::Closed);
+        if self.stopped.set(reason).is_ok() {
+            tracing::debug!("the engine is closed");
+        }
+        self.refuse_if_stopped();
+        self.maintenance.call();
+        promise.keep(closed);
+    }
+
+    /// Makes everything durable and marks the log as closed in order.
+    fn flush(&self, side: &mut LogSide) -> Result<(), Stopped> {
+        self.look(|desk, now| desk.close(now));
+        while !self.look(|desk, _| desk.is_settled()) {
+            self.look(|desk, _| desk.want_sync());
+            self.round(side)?;
+        }
+        let now = self.look(|_, now| *now);
+        side.log.take().map_or(Ok(()), |log| log.close(&now)).map_err(poisoned)
+    }
+
+    /// After a stop: nothing that is still in a ring or on the desk may wait for ever.
+    fn refuse_if_stopped(&self) {
+        let Some(reason) = self.stopped.get() else { return };
+        while let Some(job) = self.submissions.try_pop() {
+            job.promise.keep(Err(reason.clone().into()));
+        }
+        while let Some(job) = self.settlements.try_pop() {
+            let answers = job.settles.into_iter().map(|_| Err(reason.clone().into())).collect();
+            job.promise.keep(answers);
+        }
+        self.desk.lock().stop(reason);
+        let wakers = std::mem::take(&mut *self.space.lock());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The log token, for the maintenance thread.
+    pub(crate) fn lock_log(&self) -> MutexGuard<'_, LogSide> {
+        self.log.lock()
+    }
+}
+
+impl Drive for Shell {
+    /// A blocking caller leads: it commits its own frame if nobody else is about to.
+    fn drive(&self, is_done: &dyn Fn() -> bool) {
+        let Some(mut side) = self.log.try_lock() else { return self.signal.call() };
+        while !is_done() && self.stopped.get().is_none() {
+            match self.round(&mut side) {
+                Ok(Round::More) => {}
+                Ok(Round::Idle(_)) => break,
+                Err(reason) => {
+                    drop(side);
+                    return self.stop(reason);
+                }
+            }
+        }
+        drop(side);
+        if !is_done() || self.has_work() {
+            self.signal.call();
+        }
+    }
+}
+
+/// Stops the engine if the holder of a token panics: its state may be half changed.
+struct StopOnPanic<'a>(&'a Shell);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop(Stopped::Poisoned { operation: "a commit".to_owned(), reason: "a thread panicked while it held a token".to_owned() });
+        }
+    }
+}
+
+pub(crate) fn poisoned(JournalError::Poisoned { operation, file, reason }: JournalError) -> Stopped {
+    Stopped::Poisoned { operation: format!("{operation} of {file}"), reason }
+}
+
+fn poll_push<T>(ring: &Ring<T>, space: &Mutex<Vec<Waker>>, job: &mut Option<T>, waker: &Waker) -> Poll<()> {
+    let Some(first) = job.take() else { return Poll::Ready(()) };
+    let Err(refused) = ring.try_push(first) else { return Poll::Ready(()) };
+    space.lock().push(waker.clone());
+    match ring.try_push(refused) {
+        Ok(()) => Poll::Ready(()),
+        Err(refused) => {
+            *job = Some(refused);
+            Poll::Pending
+        }
+    }
+}

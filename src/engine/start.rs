@@ -1,0 +1,193 @@
+//! From options to a running engine: recover, set up the desk and the log, bump the incarnation, start the threads.
+
+use std::sync::Arc;
+
+use mq_core::backend::{Durability as Achieved, Stopped};
+use mq_core::id::StoreTag;
+use mq_core::manager::{Open, QueueManager};
+use mq_core::time::{StoreTime, Timestamp};
+use mq_persistence::frame::Frame;
+use mq_persistence::identity::Identity;
+use mq_persistence::keeper::Keeper;
+use mq_persistence::open::{JournalOptions, OpenInputs, OpenReport};
+use mq_persistence::storage::{DirectoryStorage, Storage, StorageLock};
+use parking_lot::Mutex;
+
+use super::backend::EngineBackend;
+use super::cache::EnvelopeCache;
+use super::desk::{Desk, DeskSetup, Paper, SYNC_WITHIN};
+use super::effects::Needs;
+use super::maintenance::Maintenance;
+use super::shell::{LogSide, Shell, ShellSetup};
+use super::signal::Signal;
+use super::time_keeper::TimeKeeper;
+use super::{Engine, Owner};
+use crate::builder::{Builder, Place};
+use crate::environment::Environment;
+use crate::error::OpenError;
+use crate::options::{Durability, Options};
+
+/// What a store brings along, be it on disk or in memory.
+struct Ground {
+    identity: Identity,
+    manager: QueueManager,
+    paper: Option<Paper>,
+    log: Option<mq_persistence::log::Log>,
+    keeper: Option<Keeper>,
+    lock: Option<Box<dyn StorageLock>>,
+    store_time: StoreTime,
+    report: Option<OpenReport>,
+}
+
+impl Engine {
+    pub(crate) fn start(builder: Builder) -> Result<Self, OpenError> {
+        let Builder { place, options, environment } = builder;
+        let mut random = Random::new(environment.seed);
+        let ground = match place {
+            Place::Directory(path) => {
+                let storage = environment.storage.clone().unwrap_or_else(|| Arc::new(DirectoryStorage::new(path)) as Arc<dyn Storage>);
+                ground_on_disk(storage, &options, &environment, &mut random)?
+            }
+            Place::Memory => ground_in_memory(&options, &environment, &mut random),
+        };
+        Self::on(ground, &options, &environment)
+    }
+
+    fn on(ground: Ground, options: &Options, environment: &Environment) -> Result<Self, OpenError> {
+        let is_memory = ground.paper.is_none();
+        let (needs, achieved, sync_within) = match options.durability {
+            _ if is_memory => (Needs::Write, Achieved::Memory, Some(SYNC_WITHIN)),
+            Durability::Synced => (Needs::Sync, Achieved::Synced, Some(SYNC_WITHIN)),
+            Durability::Interval(interval) => (Needs::Write, Achieved::Synced, Some(interval)),
+            Durability::Buffered => (Needs::Write, Achieved::Synced, None),
+        };
+        let desk = Desk::new(DeskSetup {
+            manager: ground.manager,
+            paper: ground.paper,
+            cache: EnvelopeCache::new(if is_memory { u64::MAX } else { options.payload_cache }),
+            time: TimeKeeper::new(Arc::clone(&environment.clock), ground.store_time),
+            written_is_durable: needs == Needs::Write,
+            sync_within,
+        });
+        let log = LogSide::new(ground.log, Frame::new(&ground.identity), achieved);
+        let setup = ShellSetup {
+            desk,
+            log,
+            identity: ground.identity,
+            payload_size_max: options.payload_size_max,
+            needs,
+            signal: Signal::new(environment.park.parker()),
+            maintenance: Signal::new(environment.park.parker()),
+        };
+        let shell = Shell::new(setup)
+            .map_err(|error| OpenError::Stopped(Stopped::Poisoned { operation: "making the rings".to_owned(), reason: error.to_string() }))?;
+        let shell = Arc::new(shell);
+        bump_incarnation(&shell)?;
+        let threads = start_threads(&shell, ground.keeper, environment)?;
+        let owner = Owner {
+            backend: EngineBackend(shell),
+            report: ground.report,
+            full_wait: options.full_wait,
+            threads: Mutex::new(threads),
+            lock: Mutex::new(ground.lock),
+        };
+        Ok(Self { owner: Arc::new(owner) })
+    }
+}
+
+/// Each opening has its own number, durable before anything is served: leases of former openings are stale.
+fn bump_incarnation(shell: &Shell) -> Result<(), OpenError> {
+    let opened = shell.look(|desk, now| {
+        let opened = desk.decide(now, &Open);
+        desk.want_sync();
+        opened
+    });
+    opened.map_err(|refused| Stopped::Poisoned { operation: "opening".to_owned(), reason: refused.to_string() })?;
+    let mut side = shell.lock_log();
+    while !shell.look(|desk, _| desk.is_settled()) {
+        shell.round(&mut side)?;
+    }
+    Ok(())
+}
+
+fn start_threads(shell: &Arc<Shell>, keeper: Option<Keeper>, environment: &Environment) -> Result<Vec<std::thread::JoinHandle<()>>, OpenError> {
+    let refused = |source| OpenError::System { what: "a thread", source };
+    let committer = Arc::clone(shell);
+    let mut threads = vec![environment.spawn.spawn("mq-commit", Box::new(move || committer.run())).map_err(refused)?];
+    if let Some(keeper) = keeper {
+        let maintenance = Maintenance::new(Arc::clone(shell), keeper);
+        threads.push(environment.spawn.spawn("mq-maintain", Box::new(move || maintenance.run())).map_err(refused)?);
+    }
+    Ok(threads)
+}
+
+fn ground_on_disk(storage: Arc<dyn Storage>, options: &Options, environment: &Environment, random: &mut Random) -> Result<Ground, OpenError> {
+    let journal = JournalOptions { segment_size_max: options.segment_size_max, snapshot_after_min: options.snapshot_after, segment_size_first: options.segment_size_max.min(1 << 20), ..JournalOptions::default() };
+    let inputs = OpenInputs {
+        wall: environment.clock.wall(),
+        config: options.config(random.next()),
+        owner: format!("pid {} ({})", std::process::id(), program_name()),
+        random: &mut || random.next(),
+    };
+    let opened = mq_persistence::open::open(storage, &journal, inputs)?;
+    let frame = Frame::new(&opened.identity);
+    Ok(Ground {
+        identity: opened.identity,
+        manager: opened.manager,
+        paper: Some(Paper { frame, places: opened.places }),
+        log: Some(opened.log),
+        keeper: Some(opened.keeper),
+        lock: Some(opened.lock),
+        store_time: opened.store_time,
+        report: Some(opened.report),
+    })
+}
+
+fn ground_in_memory(options: &Options, environment: &Environment, random: &mut Random) -> Ground {
+    let (high, low) = (random.next(), random.next());
+    let secret = ((u128::from(high) << 64) | u128::from(low)).to_le_bytes();
+    let tag = StoreTag::new(u32::try_from(random.next() >> 32).unwrap_or_default());
+    let created: Timestamp = environment.clock.wall();
+    let config = mq_core::manager::Config { tag, ..options.config(random.next()) };
+    Ground {
+        identity: Identity { uuid: secret, tag, secret, created },
+        manager: QueueManager::new(config),
+        paper: None,
+        log: None,
+        keeper: None,
+        lock: None,
+        store_time: StoreTime::from_ms(0),
+        report: None,
+    }
+}
+
+fn program_name() -> String {
+    let program = std::env::current_exe().ok();
+    let name = program.as_deref().and_then(std::path::Path::file_name);
+    name.map_or_else(|| "unknown program".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Random numbers: from the seed seam if it is given, else from the operating system's keyed hasher.
+struct Random {
+    state: u64,
+    system: Option<std::hash::RandomState>,
+}
+
+impl Random {
+    fn new(seed: Option<u64>) -> Self {
+        Self { state: seed.unwrap_or_default(), system: seed.is_none().then(std::hash::RandomState::new) }
+    }
+
+    /// Source: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+    fn next(&mut self) -> u64 {
+        use std::hash::BuildHasher;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        if let Some(system) = &self.system {
+            return system.hash_one(self.state); // SipHash of a counter under keys from the operating system
+        }
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

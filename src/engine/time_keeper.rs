@@ -1,0 +1,53 @@
+//! Turns the clock seam into the three times of the rules, and notices wall clocks that jump.
+//!
+//! Store time goes on from what the journal recorded; nothing here is written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq_core::time::{Clock, Monotonic, Now, StoreTime, Timestamp};
+
+/// A wall clock that moves by more than this against the monotonic one is reported.
+const JUMP_MIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct TimeKeeper {
+    clock: Arc<dyn Clock>,
+    opened: Duration,
+    store_at_open: StoreTime,
+    last: Option<(Timestamp, Duration)>,
+    jumps: u64,
+}
+
+impl TimeKeeper {
+    pub(crate) fn new(clock: Arc<dyn Clock>, store_at_open: StoreTime) -> Self {
+        let opened = clock.monotonic();
+        Self { clock, opened, store_at_open, last: None, jumps: 0 }
+    }
+
+    /// Reads the clocks once.
+    pub(crate) fn now(&mut self) -> Now {
+        let wall = self.clock.wall();
+        let monotonic = self.clock.monotonic();
+        self.notice_jump(wall, monotonic);
+        let open_for = monotonic.saturating_sub(self.opened);
+        Now { wall, monotonic: Monotonic::from_ms(0).after(open_for), store: self.store_at_open.after(open_for) }
+    }
+
+    /// How often the wall clock has jumped since the open.
+    pub(crate) fn jumps(&self) -> u64 {
+        self.jumps
+    }
+
+    fn notice_jump(&mut self, wall: Timestamp, monotonic: Duration) {
+        if let Some((wall_before, monotonic_before)) = self.last {
+            let expected = wall_before.after(monotonic.saturating_sub(monotonic_before));
+            let moved = wall.since(expected).max(expected.since(wall));
+            if moved > JUMP_MIN {
+                self.jumps += 1;
+                tracing::warn!(?moved, forward = wall > expected, "the wall clock jumped: due times follow it, leases and retention do not");
+            }
+        }
+        self.last = Some((wall, monotonic));
+    }
+}
