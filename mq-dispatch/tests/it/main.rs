@@ -9,6 +9,7 @@
 mod handlers;
 mod outcomes;
 mod pools;
+mod rules;
 mod staging;
 mod start;
 mod stop;
