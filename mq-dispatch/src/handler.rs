@@ -107,6 +107,18 @@ pub trait Handler<M: Message>: Send + Sync + 'static {
 /// async fn handler(_text: u32) {}
 /// mq_dispatch::WorkersBuilder::new(backend()).handle(handler);
 /// ```
+///
+/// The attribute `#[handler]` makes the compiler say which part of it is wrong, at that part.
+///
+/// ```compile_fail,E0277
+/// # use mq_macros::{Message, handler};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, Message)]
+/// # #[message(kind = "image.resize", crate = mq_dispatch)]
+/// # struct Resize;
+/// #[handler(crate = mq_dispatch)]
+/// async fn resize(resize: Resize, width: u32) {}
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "not a handler of messages",

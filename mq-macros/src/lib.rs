@@ -1,8 +1,10 @@
-//! `#[derive(Message)]`: the facts of a kind of message, written once at its type.
+//! `#[derive(Message)]`: the facts of a kind of message, written once at its type. `#[handler]`: compiler errors about a
+//! handler, at the handler.
 //!
 //! Everything that can be wrong with them is a compiler error at the place where it is written. Nothing is made up:
 //! a kind is the author's word, because stored messages outlive the names of types.
 
+mod handler;
 mod message;
 
 use proc_macro::TokenStream;
@@ -25,4 +27,18 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
     message::expand(&input)
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
+}
+
+/// Checks that a function is a handler, and says what is wrong where it is wrong. The function stays as it is: the
+/// attribute is for reading errors, and may be left out.
+///
+/// Without it, the compiler can only say at `handle(function)` that the function is not a handler. With it, each
+/// argument, the return value and (for an async function) whether it can move between threads are checked by
+/// themselves. `#[handler(crate = path)]` names the crate that has the traits, `::mq` otherwise.
+#[proc_macro_attribute]
+pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item: proc_macro2::TokenStream = item.into();
+    let checks = handler::checks(arguments.into(), item.clone())
+        .unwrap_or_else(|error| error.to_compile_error());
+    quote::quote!(#item #checks).into()
 }

@@ -20,6 +20,7 @@ type Told = UnboundedSender<String>;
 #[tokio::test(start_paused = true)]
 async fn a_function_gets_its_message_and_everything_it_asks_for() {
     #[expect(clippy::too_many_arguments, reason = "as many as there can be")]
+    #[mq_macros::handler(crate = mq_dispatch)]
     async fn charge(
         charge: Charge,
         State(told): State<Told>,
@@ -76,6 +77,7 @@ async fn a_type_handles_with_its_own_settings_and_its_result_is_kept() {
 
 #[tokio::test]
 async fn a_blocking_handler_runs_on_a_thread_of_its_own_with_all_of_ctx() {
+    #[mq_macros::handler(crate = mq_dispatch)]
     fn charge(charge: Charge, ctx: Ctx, State(told): State<Told>) -> Outcome {
         let thread = std::thread::current();
         told.send(thread.name().unwrap_or_default().to_owned())?;
