@@ -223,6 +223,14 @@ pub enum PlaceChange {
 }
 
 impl PlaceChange {
+    /// Whose envelope lies in the record; `None` if it brings none.
+    pub(crate) const fn placed_seq(self) -> Option<Seq> {
+        match self {
+            Self::Placed { seq, .. } | Self::Relocated { seq, .. } => Some(seq),
+            Self::Forgotten { .. } => None,
+        }
+    }
+
     /// The change with its record `by` bytes further into the journal.
     fn moved(self, by: Lsn) -> Self {
         let shift = |at: Lsn| Lsn::from_bits(at.get().saturating_add(by.get()));
@@ -333,27 +341,14 @@ impl Frame {
         self.count(start);
     }
 
-    /// Appends a copy of a record, byte for byte; `change` is what the original did to its message's place.
-    pub(crate) fn append_copy(&mut self, bytes: &[u8], change: Option<PlaceChange>) {
+    /// Appends a copy of a record, byte for byte. If it holds the present envelope of a message, `seq` says whose: its place moves here.
+    pub(crate) fn append_copy(&mut self, bytes: &[u8], seq: Option<Seq>) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(bytes);
         self.count(start);
-        let (here, size) = (self.position(start), self.len_from(start));
-        let change = change.map(|change| match change {
-            PlaceChange::Placed { seq, .. } => PlaceChange::Placed {
-                seq,
-                at: here,
-                len: size,
-            },
-            PlaceChange::Relocated { seq, from, .. } => PlaceChange::Relocated {
-                seq,
-                from,
-                at: here,
-                len: size,
-            },
-            PlaceChange::Forgotten { seq } => PlaceChange::Forgotten { seq },
-        });
-        self.changes.extend(change);
+        let (at, len) = (self.position(start), self.len_from(start));
+        self.changes
+            .extend(seq.map(|seq| PlaceChange::Placed { seq, at, len }));
     }
 
     /// The header of this frame but for what the log knows.

@@ -161,7 +161,7 @@ impl Log {
             syncer: Arc::clone(&self.syncer),
             file: Arc::clone(&self.file),
             name: self.segment.name().to_owned(),
-            end: self.written(),
+            end: self.dirty_end,
         }))
     }
 
@@ -182,10 +182,10 @@ impl Log {
         self.durable
     }
 
-    /// Everything before this is written; here the next frame goes, unless it needs a new segment.
+    /// Everything before this is written, and [`sync`](Self::sync) makes it durable. A mark is not counted: nothing hangs on it.
     #[must_use]
-    pub fn written(&self) -> Lsn {
-        Lsn::new(self.segment.number(), self.position)
+    pub const fn written(&self) -> Lsn {
+        self.dirty_end
     }
 
     /// Bytes written that have to be synced.
@@ -242,6 +242,11 @@ impl Log {
         self.syncer.count()
     }
 
+    /// Where the next frame goes, unless it needs a new segment.
+    fn here(&self) -> Lsn {
+        Lsn::new(self.segment.number(), self.position)
+    }
+
     fn check(&self) -> Result<(), JournalError> {
         self.poison.clone().map_or(Ok(()), Err)
     }
@@ -293,7 +298,7 @@ impl Log {
         frame.append_next(spare.segment.number());
         self.put(&mut frame, FrameFlags::SEAL, now)?;
         self.sync_here()?;
-        let end = self.written();
+        let end = self.here();
         self.seed = Seed::of_salt(spare.segment.salt());
         self.segment = spare.segment;
         self.file = spare.file;
@@ -340,7 +345,7 @@ impl Log {
         flags: FrameFlags,
         now: &Now,
     ) -> Result<Written, JournalError> {
-        let start = self.written();
+        let start = self.here();
         let size = align_frame(u32::try_from(frame.size()).unwrap_or(u32::MAX));
         let (header, crc) = self.header(frame, flags, now);
         let staged = u32::try_from(self.staged.len()).unwrap_or(FRAME_ALIGN);
@@ -352,10 +357,10 @@ impl Log {
         self.previous_crc = crc;
         self.staged.clear();
         self.idle = false;
-        self.dirty_end = self.written();
+        self.dirty_end = self.here();
         Ok(Written {
             start,
-            end: self.written(),
+            end: self.here(),
             changes: frame.take_changes(start),
         })
     }
@@ -367,7 +372,7 @@ impl Log {
         now: &Now,
     ) -> ([u8; crate::frame::FRAME_HEADER_SIZE], u32) {
         let mut header = frame.header();
-        header.lsn = self.written();
+        header.lsn = self.here();
         header.durable = self.durable;
         header.wall = now.wall;
         header.store = now.store;
@@ -378,7 +383,7 @@ impl Log {
 
     fn sync_here(&mut self) -> Result<(), JournalError> {
         self.syncer.sync(&*self.file, self.segment.name())?;
-        self.durable = self.durable.max(self.written());
+        self.durable = self.durable.max(self.here());
         Ok(())
     }
 

@@ -67,12 +67,8 @@ fn clear(storage: &dyn Storage) -> Result<(), OpenError> {
     let names = super::list(storage)?;
     for name in &names {
         let is_slot = snapshot::SLOT_NAMES.contains(&name.as_str());
-        let is_store = match segment::number_of(name) {
-            Some(1) => !is_just_begun(storage, name)?,
-            Some(_) => true,
-            None => is_slot,
-        };
-        if is_store {
+        let is_segment = segment::number_of(name).is_some();
+        if is_slot || (is_segment && !is_just_begun(storage, name)?) {
             return Err(OpenError::MissingIdentity { file: name.clone() });
         }
     }
@@ -90,7 +86,7 @@ fn clear(storage: &dyn Storage) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Whether a first segment holds nothing but what creating a store writes.
+/// Whether a segment holds nothing but what creating a store writes into its first one.
 fn is_just_begun(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
     let read = || -> io::Result<Option<SegmentBytes>> {
         let file = storage.open(name, OpenMode::Read)?;

@@ -3,10 +3,12 @@
 //! Invariants:
 //! 1. Each frame's header carries the checksum of the one before: no frame can be missing in between.
 //! 2. The position a frame calls durable is not behind itself, and never goes back.
-//! 3. Places are noted for frames that are known to be synced. The others wait; they are noted where their copies will lie.
+//! 3. Frames that are not known to be synced are kept at hand: their records are copied, and the places in them move to the copies.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+use mq_core::id::Seq;
 
 use super::chain::{Chain, Link, load};
 use super::{Contradiction, JournalEnd, JournalFacts, LastTime, Replay, SegmentOnDisk};
@@ -41,7 +43,6 @@ struct Unproven {
     start: Lsn,
     end: Lsn,
     crc: u32,
-    changes: Vec<PlaceChange>,
 }
 
 /// See the head of this file.
@@ -188,7 +189,6 @@ impl<'a> Walk<'a> {
         self.durable = header.durable;
         self.flags = header.flags;
         self.next = None;
-        let mut changes = Vec::new();
         if header.lsn >= self.from {
             self.last = LastTime {
                 wall: header.wall,
@@ -204,7 +204,9 @@ impl<'a> Walk<'a> {
                         offset: at.offset().into(),
                         contradiction,
                     })?;
-                changes.extend(change_of(&raw, &record, at));
+                if let Some(change) = change_of(&raw, &record, at) {
+                    self.places.apply(&change, frame.end());
+                }
             }
         }
         self.unproven.push_back(Unproven {
@@ -212,7 +214,6 @@ impl<'a> Walk<'a> {
             start: header.lsn,
             end: frame.end(),
             crc: frame.crc(),
-            changes,
         });
         self.settle();
         Ok(())
@@ -259,21 +260,15 @@ impl<'a> Walk<'a> {
         self.durable.max(self.from)
     }
 
-    /// Takes the places of frames over that are now known to be synced.
+    /// Lets go of frames that are now known to be synced.
     fn settle(&mut self) {
         let proven = self.proven();
-        while self
-            .unproven
-            .front()
-            .is_some_and(|frame| frame.end <= proven)
-        {
-            let Some(frame) = self.unproven.pop_front() else {
+        while let Some(frame) = self.unproven.front() {
+            if frame.end > proven {
                 break;
-            };
-            for change in &frame.changes {
-                self.places.apply(change, frame.end);
             }
             self.proven_crc = frame.crc;
+            self.unproven.pop_front();
         }
     }
 
@@ -295,7 +290,7 @@ impl<'a> Walk<'a> {
         let copied = self
             .unproven
             .iter()
-            .map(|unproven| copy(unproven, &mut frame))
+            .map(|unproven| copy(unproven, self.places, &mut frame))
             .sum();
         let facts = JournalFacts {
             segments: 0,
@@ -311,8 +306,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Copies the records of a frame, but for what only concerns the segment it lies in; answers how many.
-fn copy(unproven: &Unproven, into: &mut Frame) -> u64 {
+/// Copies the records of a frame, but for what only concerns the segment it lies in; answers how many. Places that lie in it move.
+fn copy(unproven: &Unproven, places: &Places, into: &mut Frame) -> u64 {
     let Ok(frame) = unproven.segment.frame(unproven.start) else {
         return 0; // it was whole when it was read, and nobody writes it
     };
@@ -326,7 +321,9 @@ fn copy(unproven: &Unproven, into: &mut Frame) -> u64 {
                 | Record::Relocated { .. }
                 | Record::Ignored { .. }),
             ) => {
-                into.append_copy(raw.bytes(), change_of(&raw, &record, at));
+                let placed = change_of(&raw, &record, at).and_then(PlaceChange::placed_seq);
+                let lies_here = |seq: &Seq| places.find(*seq).is_some_and(|place| place.at == at);
+                into.append_copy(raw.bytes(), placed.filter(lies_here));
                 copied += 1;
             }
         }
