@@ -40,6 +40,8 @@ pub(crate) struct Compaction {
     queue: VecDeque<(Seq, Place)>,
     /// Segments with a record that could not be read.
     unreadable: BTreeSet<u32>,
+    /// Segments with a record too large to be moved while space is scarce.
+    postponed: BTreeSet<u32>,
 }
 
 impl Compaction {
@@ -61,9 +63,8 @@ impl Compaction {
         self.queue = found.into();
     }
 
-    /// A segment could not be read: nothing more is tried in it.
-    fn give_up(&mut self, segment: u32) {
-        self.unreadable.insert(segment);
+    /// Nothing more of a segment is read in this round.
+    fn leave(&mut self, segment: u32) {
         self.queue
             .retain(|(_, place)| place.at.segment() != segment);
     }
@@ -78,11 +79,17 @@ pub fn still_lives(places: &Places, relocation: &Relocation) -> bool {
 
 impl Keeper {
     /// Reads records that must move, up to about `size_max` bytes of them (one at least, if there is any). The owner appends those that
-    /// [`still_lives`] to its next frame. Empty when there is nothing to do.
+    /// [`still_lives`] to its next frame. Empty when there is nothing to do, or too little room to do it.
     ///
     /// # Errors
     /// A record could not be read; the journal goes on, its segment stays. Call again for the others.
     pub fn read_live(&mut self, size_max: usize) -> Result<Vec<Relocation>, ReadFailure> {
+        let room = self.pool.room();
+        if room.low {
+            return Ok(Vec::new());
+        }
+        let certain = usize::try_from(room.frame_size_max).unwrap_or(usize::MAX) / 2;
+        let size_max = size_max.min(certain);
         self.compaction.look_up();
         let mut relocations = Vec::new();
         let mut size = 0;
@@ -90,28 +97,41 @@ impl Keeper {
             let Some((seq, place)) = self.compaction.queue.pop_front() else {
                 break;
             };
-            let Some(segment) = self.segments.get(place.at.segment()) else {
-                continue; // freed meanwhile: nothing lived there any more
-            };
-            let pinned = Pinned::new(segment, self.segments.identity().clone(), seq, place);
-            let sealed = match pinned.read() {
-                Ok(sealed) => sealed,
-                Err(failure) => {
-                    self.compaction.give_up(place.at.segment());
-                    return Err(failure);
-                }
-            };
-            size += sealed.bytes.len();
-            let from = place.at;
-            relocations.push(Relocation { seq, from, sealed });
+            let number = place.at.segment();
+            let len = usize::try_from(place.len).unwrap_or(usize::MAX);
+            if len > certain {
+                self.compaction.postponed.insert(number);
+                self.compaction.leave(number);
+            } else if let Some(relocation) = self.read_one(seq, place)? {
+                size += len;
+                relocations.push(relocation);
+            }
         }
         Ok(relocations)
+    }
+
+    /// Reads one record; `None` if its segment was freed meanwhile, because nothing lived there any more.
+    fn read_one(&mut self, seq: Seq, place: Place) -> Result<Option<Relocation>, ReadFailure> {
+        let number = place.at.segment();
+        let Some(segment) = self.segments.get(number) else {
+            return Ok(None);
+        };
+        let pinned = Pinned::new(segment, self.segments.identity().clone(), seq, place);
+        let sealed = pinned.read().inspect_err(|_| {
+            self.compaction.unreadable.insert(number);
+            self.compaction.leave(number);
+        })?;
+        let from = place.at;
+        Ok(Some(Relocation { seq, from, sealed }))
     }
 
     /// Chooses the oldest segments of which little lives, unless the last choice is still being worked on.
     pub(crate) fn plan_compaction(&mut self, places: &Places, written: Lsn) {
         if self.compaction.has_work() || self.pool.room().low {
             return;
+        }
+        if !self.pool.is_scarce() {
+            self.compaction.postponed.clear();
         }
         let percent = self.live_percent(places);
         let segments = self.segments.list();
@@ -122,6 +142,7 @@ impl Keeper {
                 && usage.bytes < limit
                 && segment.number() < written.segment()
                 && !self.compaction.unreadable.contains(&segment.number())
+                && !self.compaction.postponed.contains(&segment.number())
         });
         let chosen: Vec<u32> = sparse
             .map(|segment| segment.number())

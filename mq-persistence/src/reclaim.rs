@@ -34,7 +34,7 @@ impl Keeper {
         Survey {
             snapshot: self.wants_snapshot(places, written, durable),
             reclaim: !self.freed.is_empty(),
-            compaction: self.compaction.has_work(),
+            compaction: self.compaction.has_work() && !self.pool.room().low,
         }
     }
 

@@ -309,7 +309,8 @@ impl Slots {
     }
 }
 
-/// Opens what stands in a slot, and makes sure that it is what the disk has: after a failed sync the cache may show more.
+/// Opens what stands in a slot. Whoever opens the store has synced it before: after a failed sync the cache may show more than the disk
+/// has.
 fn open_slot(
     storage: &dyn Storage,
     name: &str,

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 
 use crate::error::JournalError;
 use crate::pins::{SegmentFile, Segments};
+use crate::segment::{DATA_START, FRAME_ALIGN};
 use crate::storage::{Storage, StorageFile};
 use make::Filling;
 
@@ -33,6 +34,8 @@ pub use make::Trouble;
 const SEGMENTS_PER_JOURNAL: u64 = 8;
 /// Segments made on the spot, when the log finds no spare, are no larger than this unless a frame needs it: somebody waits.
 const ON_THE_SPOT_SIZE_MAX: u32 = 4 << 20;
+/// Bytes of a segment that its header and the frames the log writes by itself may take.
+const FRAME_OVERHEAD: u32 = DATA_START + 3 * FRAME_ALIGN;
 /// Freed segments kept for later beside the spares; what goes beyond is removed.
 const MATERIAL_LEN_MAX: usize = 4;
 
@@ -80,8 +83,8 @@ pub struct DiskRoom {
     pub free_spare_bytes: u64,
     /// Space is so scarce that only what frees it may be written: no new messages.
     pub low: bool,
-    /// Size of the largest spare: a larger frame needs space from the file system.
-    pub spare_size_max: u32,
+    /// The largest frame that can be written for certain: while space is scarce, one that fits into the largest spare.
+    pub frame_size_max: u32,
 }
 
 /// The spares of one store. See the head of this file.
@@ -175,7 +178,7 @@ impl SparePool {
             Some(spare) => spare,
             None => self.make(self.size_next().min(ON_THE_SPOT_SIZE_MAX).max(size_min))?,
         };
-        self.state.lock().taken_number = spare.segment.number();
+        self.state.lock().pass_over(spare.segment.number());
         self.segments.add(Arc::clone(&spare.segment));
         self.refresh();
         Ok(spare)
@@ -205,7 +208,11 @@ impl SparePool {
         DiskRoom {
             free_spare_bytes: sizes.clone().map(u64::from).sum(),
             low: state.is_low(&self.options),
-            spare_size_max: sizes.max().unwrap_or(0),
+            frame_size_max: if state.scarce {
+                sizes.max().unwrap_or(0).saturating_sub(FRAME_OVERHEAD)
+            } else {
+                u32::MAX
+            },
         }
     }
 
@@ -303,12 +310,22 @@ impl State {
             self.starved += 1;
             return None;
         };
-        for passed_over in self.ready.drain(..position) {
-            self.material.push(Material::of(&passed_over));
-        }
-        let spare = self.ready.pop_front()?;
-        self.taken_number = spare.segment.number();
+        let spare = self.ready.remove(position)?;
+        self.pass_over(spare.segment.number());
         Some(spare)
+    }
+
+    /// The segment `number` is taken: spares with lower numbers cannot follow on it any more.
+    fn pass_over(&mut self, number: u32) {
+        self.taken_number = number;
+        while self
+            .ready
+            .front()
+            .is_some_and(|it| it.segment.number() < number)
+        {
+            let passed_over = self.ready.pop_front();
+            self.material.extend(passed_over.as_ref().map(Material::of));
+        }
     }
 
     /// The first piece of raw material that is large enough.

@@ -62,7 +62,8 @@ fn a_message_left_behind_by_thousands_costs_its_own_size_only() {
 #[test]
 fn a_page_at_the_border_does_not_change_its_form_with_each_message() {
     let mut places = filled(1023);
-    let is_table = |places: &Places| matches!(**places.pages.get(&0).unwrap(), super::Page::Table { .. });
+    let is_table =
+        |places: &Places| matches!(**places.pages.get(&0).unwrap(), super::Page::Table { .. });
     assert!(is_table(&places));
     for number in 1..=700 {
         places.forget(Seq::new(number).unwrap(), Lsn::START);

@@ -42,6 +42,7 @@ impl Trouble {
 pub(super) struct Filling {
     name: String,
     file: Arc<dyn StorageFile>,
+    number: u32,
     size: u32,
     filled: u32,
 }
@@ -51,7 +52,7 @@ impl SparePool {
     pub(super) fn make(&self, size: u32) -> Result<Spare, Trouble> {
         let mut filling = self.begin(size)?;
         while !self.fill(&mut filling)? {}
-        self.finish(&filling.name, filling.file, filling.size)
+        self.finish_filled(filling)
     }
 
     /// Writes the next stretch of the file in work, beginning one if there is none.
@@ -62,7 +63,7 @@ impl SparePool {
             None => self.begin(self.size_within_free()?)?,
         };
         if self.fill(&mut filling)? {
-            let spare = self.finish(&filling.name, filling.file, filling.size)?;
+            let spare = self.finish_filled(filling)?;
             self.add(spare);
         } else {
             *slot = Some(filling);
@@ -101,7 +102,8 @@ impl SparePool {
             self.remove(&aside)?;
             return Ok(None);
         }
-        Ok(Some(self.finish(&aside, file, material.size)?))
+        let number = self.number();
+        Ok(Some(self.finish(&aside, file, material.size, number)?))
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {
@@ -150,7 +152,8 @@ impl SparePool {
     }
 
     fn begin(&self, size: u32) -> Result<Filling, Trouble> {
-        let name = segment::spare_name(self.number());
+        let number = self.number();
+        let name = segment::spare_name(number);
         let file = self
             .storage
             .open(&name, OpenMode::CreateNew)
@@ -158,6 +161,7 @@ impl SparePool {
         Ok(Filling {
             name,
             file,
+            number,
             size,
             filled: 0,
         })
@@ -188,9 +192,35 @@ impl SparePool {
         Ok(filling.filled == filling.size)
     }
 
+    /// Makes a segment of a file that is full. Its number is the one it was begun with, unless others were given since.
+    fn finish_filled(&self, filling: Filling) -> Result<Spare, Trouble> {
+        let Filling {
+            name,
+            file,
+            size,
+            number,
+            ..
+        } = filling;
+        let number = if self.is_newest(number) {
+            number
+        } else {
+            self.number()
+        };
+        let finished = self.finish(&name, file, size, number);
+        if matches!(finished, Err(Trouble::NoRoom)) {
+            self.remove(&name)?;
+        }
+        finished
+    }
+
     /// Writes the header, makes it durable, and only then gives the file its name in the journal.
-    fn finish(&self, name: &str, file: Arc<dyn StorageFile>, size: u32) -> Result<Spare, Trouble> {
-        let number = self.number();
+    fn finish(
+        &self,
+        name: &str,
+        file: Arc<dyn StorageFile>,
+        size: u32,
+        number: u32,
+    ) -> Result<Spare, Trouble> {
         let salt = self.salt(number);
         let header = segment::Header::new(
             self.segments.identity(),
@@ -227,6 +257,11 @@ impl SparePool {
     /// The first number given in this opening of the store.
     fn opening(&self, number: u32) -> u32 {
         *self.state.lock().opening.get_or_insert(number)
+    }
+
+    /// Whether no number was given after this one.
+    fn is_newest(&self, number: u32) -> bool {
+        self.state.lock().next_number == number + 1
     }
 
     /// A number no file has had.

@@ -1,0 +1,199 @@
+//! Compaction: one old message does not keep the millions around it on disk.
+
+use mq_persistence::open::JournalOptions;
+use mq_testing::sim_disk::SimDisk;
+
+use crate::journal::SMALL;
+use crate::store::Store;
+
+const OPTIONS: JournalOptions = JournalOptions {
+    segment_size_max: 64 << 10,
+    ..SMALL
+};
+
+fn new_store() -> Store {
+    Store::open(&SimDisk::new(), &OPTIONS, 1_000)
+}
+
+/// Messages come and go, a few at a time; none stays.
+fn pass_through(store: &mut Store, count: u64) {
+    for _ in 0..count / 10 {
+        let batch: Vec<_> = (0..10).map(|_| store.enqueue(300).unwrap()).collect();
+        store.commit().unwrap();
+        batch.into_iter().for_each(|seq| store.finish(seq));
+        store.commit().unwrap();
+        store.maintain().unwrap();
+    }
+}
+
+#[test]
+fn one_old_message_does_not_pin_the_journal() {
+    let mut store = new_store();
+    let old = store.enqueue(700).unwrap();
+    store.commit().unwrap();
+    pass_through(&mut store, 3_000);
+    let size = store.disk_size();
+    pass_through(&mut store, 9_000);
+    // Enough for two snapshots' worth of journal, four segments, the spares.
+    assert!(
+        store.disk_size() <= 16 * (64 << 10),
+        "{} bytes for one message",
+        store.disk_size()
+    );
+    assert!(
+        store.disk_size() <= size + 4 * (64 << 10),
+        "{size} bytes, then {}",
+        store.disk_size()
+    );
+    assert!(store.counts.relocations > 0);
+    assert!(store.holds(old.get(), 700));
+    let store = store.reopen(&OPTIONS);
+    assert_eq!(store.live().len(), 1);
+    assert!(store.holds(old.get(), 700), "and it survives");
+}
+
+#[test]
+fn old_messages_among_many_keep_little_disk() {
+    let mut store = new_store();
+    let mut kept = Vec::new();
+    for round in 0..60_u64 {
+        kept.push(store.enqueue(500).unwrap());
+        pass_through(&mut store, 50 + round);
+    }
+    pass_through(&mut store, 2_000);
+    let live = store.opened.places.live_bytes();
+    let bound = live * 5 / 2 + 20 * (64 << 10);
+    assert!(
+        store.disk_size() as u64 <= bound,
+        "{} bytes for {live}",
+        store.disk_size()
+    );
+    for seq in &kept {
+        assert!(store.holds(seq.get(), 500));
+    }
+}
+
+#[test]
+fn an_idle_store_is_compacted_too() {
+    let mut store = new_store();
+    let batch: Vec<_> = (0..1_000)
+        .map(|_| {
+            let seq = store.enqueue(300).unwrap();
+            store.commit().unwrap();
+            seq
+        })
+        .collect();
+    for seq in batch.iter().skip(1).filter(|seq| seq.get() % 20 != 0) {
+        store.finish(*seq);
+    }
+    store.commit().unwrap();
+    let segments = store.opened.places.segments().list().len();
+    for _ in 0..200 {
+        if !store.survey().compaction {
+            break;
+        }
+        store.compact(4 << 10).unwrap();
+    }
+    store.snapshot().unwrap();
+    store.snapshot().unwrap();
+    store.maintain().unwrap();
+    let left = store.opened.places.segments().list().len();
+    assert!(
+        left * 3 < segments,
+        "{left} of {segments} segments are left"
+    );
+    for seq in store.live() {
+        assert!(store.holds(seq.get(), 300));
+    }
+}
+
+#[test]
+fn a_step_reads_no_more_than_it_may() {
+    let mut store = new_store();
+    let kept: Vec<_> = (0..200).map(|_| store.enqueue(300).unwrap()).collect();
+    store.commit().unwrap();
+    pass_through(&mut store, 500);
+    let copied = store.counts.relocations;
+    for seq in kept.iter().skip(20) {
+        store.finish(*seq);
+    }
+    store.commit().unwrap();
+    while !store.survey().compaction {
+        pass_through(&mut store, 10);
+        assert!(store.counts.relocations < copied + 100);
+    }
+    let read = store.opened.keeper.read_live(1_000).unwrap();
+    let size: usize = read.iter().map(|it| it.sealed.bytes.len()).sum();
+    assert!(!read.is_empty() && size <= 1_000 + 400, "{size} bytes");
+}
+
+#[test]
+fn an_envelope_is_moved_byte_for_byte_with_its_checksum() {
+    let mut store = new_store();
+    let old = store.enqueue(700).unwrap();
+    store.commit().unwrap();
+    let before = store.opened.places.pin(old).unwrap().read().unwrap();
+    let place = store.opened.places.find(old).unwrap();
+    pass_through(&mut store, 3_000);
+    assert_ne!(store.opened.places.find(old), Some(place), "it has moved");
+    assert_eq!(
+        store.opened.places.pin(old).unwrap().read().unwrap(),
+        before
+    );
+}
+
+#[test]
+fn what_ended_meanwhile_is_not_brought_back() {
+    let mut store = new_store();
+    let old = store.enqueue(700).unwrap();
+    store.commit().unwrap();
+    pass_through(&mut store, 50);
+    while !store.survey().compaction {
+        let seq = store.enqueue(300).unwrap();
+        store.commit().unwrap();
+        store.finish(seq);
+        store.commit().unwrap();
+    }
+    let read = store.opened.keeper.read_live(4_000).unwrap();
+    assert!(read.iter().any(|it| it.seq == old));
+    store.finish(old);
+    store.commit().unwrap();
+    let lives = |it| mq_persistence::compaction::still_lives(&store.opened.places, it);
+    assert!(!read.iter().any(lives));
+}
+
+#[test]
+fn a_damaged_record_is_reported_and_stays_where_it_is() {
+    let mut store = new_store();
+    let old = store.enqueue(700).unwrap();
+    let other = store.enqueue(20_000).unwrap();
+    store.commit().unwrap();
+    let place = store.opened.places.find(old).unwrap();
+    let name = mq_persistence::segment::name(place.at.segment());
+    store
+        .disk
+        .flip_bit(&name, u64::from(place.at.offset()) + 60, 1)
+        .unwrap();
+    store.finish(other);
+    store.commit().unwrap();
+    let mut failure = None;
+    for _ in 0..200 {
+        let seq = store.enqueue(300).unwrap();
+        store.commit().unwrap();
+        store.finish(seq);
+        store.commit().unwrap();
+        if store.survey().compaction {
+            failure = failure.or(store.opened.keeper.read_live(4_000).err());
+        }
+    }
+    let failure = failure.unwrap();
+    assert_eq!(
+        (failure.seq, failure.file, failure.offset),
+        (old, name, place.at.offset())
+    );
+    assert_eq!(store.opened.places.find(old), Some(place));
+    assert!(
+        store.opened.keeper.read_live(4_000).unwrap().is_empty(),
+        "not tried again"
+    );
+}

@@ -1,0 +1,145 @@
+//! A full disk is back-pressure: what is there can always be settled, and then there is room again.
+
+use mq_core::id::Seq;
+use mq_persistence::open::JournalOptions;
+use mq_testing::random::SplitMix64;
+use mq_testing::sim_disk::SimDisk;
+
+use crate::journal::SMALL;
+use crate::store::Store;
+
+const OPTIONS: JournalOptions = JournalOptions {
+    spares: 2,
+    snapshot_after_min: 256 << 10,
+    ..SMALL
+};
+
+fn new_store(capacity: u64) -> Store {
+    let disk = SimDisk::with_capacity(capacity);
+    let mut store = Store::open(&disk, &OPTIONS, 1_000);
+    store.prepare().unwrap();
+    store
+}
+
+/// Enqueues until the store refuses, keeping house in between; answers what was taken.
+fn fill(store: &mut Store, size: usize) -> Vec<Seq> {
+    let mut taken = Vec::new();
+    let mut refusals = 0;
+    // Housekeeping may find room once or twice more.
+    while refusals < 5 {
+        while let Some(seq) = store.enqueue(size) {
+            store.commit().unwrap();
+            taken.push(seq);
+            if taken.len() % 7 == 0 {
+                store.maintain().unwrap();
+            }
+        }
+        store.maintain().unwrap();
+        refusals += 1;
+    }
+    taken
+}
+
+/// Other programs take whatever this one does not hold.
+fn take_all_space(store: &Store) {
+    let free = mq_persistence::storage::Storage::free_bytes(&store.disk).unwrap();
+    let used = 2 * (1 << 20) - free;
+    store.disk.set_capacity(Some(used));
+}
+
+fn settle_all(store: &mut Store, order: &[Seq]) {
+    for (count, seq) in order.iter().enumerate() {
+        store.finish(*seq);
+        store.commit().unwrap_or_else(|error| {
+            panic!(
+                "after {count} of {}: {error}\n{:?}",
+                order.len(),
+                store.counts
+            )
+        });
+        store.maintain().unwrap();
+    }
+    assert!(store.live().is_empty());
+}
+
+fn shuffled(mut seqs: Vec<Seq>, seed: u64) -> Vec<Seq> {
+    let mut random = SplitMix64::new(seed);
+    for index in (1..seqs.len()).rev() {
+        let other = usize::try_from(random.below(index as u64 + 1)).unwrap();
+        seqs.swap(index, other);
+    }
+    seqs
+}
+
+#[test]
+fn a_full_store_is_emptied_on_a_full_disk_and_filled_again() {
+    let mut store = new_store(2 << 20);
+    let first = fill(&mut store, 900);
+    let live = store.opened.places.live_bytes();
+    assert!(
+        live > 1 << 20,
+        "{live} bytes in a store that says it is full"
+    );
+    take_all_space(&store);
+    settle_all(&mut store, &first);
+    store.disk.set_capacity(Some(2 << 20));
+    for _ in 0..20 {
+        store.maintain().unwrap();
+    }
+    let second = fill(&mut store, 900);
+    assert!(
+        second.len() * 10 >= first.len() * 9,
+        "{} messages, then {}",
+        first.len(),
+        second.len()
+    );
+    for seq in &second {
+        assert!(store.holds(seq.get(), 900));
+    }
+    store.disk.set_capacity(None);
+    let store = store.reopen(&OPTIONS);
+    assert_eq!(store.live().len(), second.len());
+}
+
+#[test]
+fn the_order_of_settling_does_not_matter() {
+    for seed in 1..=4 {
+        println!("seed {seed}");
+        let mut store = new_store(2 << 20);
+        let taken = fill(&mut store, 500);
+        take_all_space(&store);
+        settle_all(&mut store, &shuffled(taken, seed));
+        assert!(store.counts.snapshots > 2, "{:?}", store.counts);
+    }
+}
+
+#[test]
+fn a_full_store_survives_a_crash_and_is_emptied_after_it() {
+    let mut store = new_store(2 << 20);
+    let taken = fill(&mut store, 900);
+    take_all_space(&store);
+    let disk = store.disk.clone();
+    drop(store);
+    let disk = disk.restart_process();
+    // Opening needs one segment; whoever made the disk full gives that much back.
+    let held: u64 = disk
+        .file_names()
+        .iter()
+        .filter_map(|name| disk.file_bytes(name))
+        .map(|bytes| bytes.len() as u64)
+        .sum();
+    disk.set_capacity(Some(held + (256 << 10)));
+    let mut store = Store::open(&disk, &OPTIONS, 90_000);
+    store.prepare().unwrap();
+    assert_eq!(store.live().len(), taken.len());
+    settle_all(&mut store, &shuffled(taken, 9));
+}
+
+#[test]
+fn producers_are_refused_before_settling_is() {
+    let mut store = new_store(1 << 20);
+    fill(&mut store, 900);
+    let room = store.opened.keeper.room();
+    assert!(room.low);
+    assert!(room.free_spare_bytes >= 2 * (16 << 10), "{room:?}");
+}

@@ -1,0 +1,19 @@
+//! Tests of the journal through its public interface, on the simulated disk and on the real one.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod compaction;
+mod crash;
+mod disk_full;
+mod fixture;
+mod journal;
+mod keeper;
+mod places;
+mod recovery;
+mod snapshot;
+mod store;
