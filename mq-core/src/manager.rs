@@ -40,9 +40,6 @@ mod tally;
 mod tick;
 mod timers;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

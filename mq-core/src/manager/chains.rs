@@ -63,24 +63,28 @@ struct Chain {
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     chains: KeyMap<Chain>,
+    /// Chains that have members; the others only wait for a departure to be durable.
+    occupied: u64,
 }
 
 impl Chains {
-    /// How many keys have a chain.
+    /// How many keys have messages.
     pub(super) const fn len(&self) -> u64 {
-        self.chains.len()
+        self.occupied
     }
 
-    /// Whether a key has a chain.
+    /// Whether a key has messages.
     pub(super) fn contains(&self, key: KeyHash) -> bool {
-        self.chains.get(key).is_some()
+        self.first(key).is_some()
     }
 
     /// Adds a message at its place in line.
     pub(super) fn join(&mut self, key: KeyHash, order: u64, seq: Seq) {
         if let Some(chain) = self.chains.get_mut(key) {
+            self.occupied += u64::from(chain.members.first().is_none());
             chain.members.insert((order, seq));
         } else {
+            self.occupied += 1;
             let chain = Chain {
                 members: Members::One((order, seq)),
                 unsettled: 0,
@@ -98,6 +102,7 @@ impl Chains {
         chain.members.remove((order, seq));
         if was_first {
             chain.unsettled += 1;
+            self.occupied -= u64::from(chain.members.first().is_none());
         }
         was_first
     }

@@ -15,6 +15,9 @@ use crate::time::{StoreTime, Timestamp};
 
 use super::entry::{high_half, low_half};
 
+#[cfg(test)]
+mod tests;
+
 const SHARDS: usize = 256;
 const CHUNK_LEN: usize = 512;
 

@@ -14,6 +14,9 @@ use super::entry::{Entry, Tag, flag};
 use super::names::Place;
 use super::table::Table;
 
+#[cfg(test)]
+mod tests;
+
 const CHUNK_LEN: usize = 512;
 /// A closed chunk is packed when no more than one in so many of its slots is in use.
 const PACK_RATIO: usize = 2;

@@ -104,7 +104,6 @@ impl QueueManager {
         if is_plain {
             self.make_ready(seq);
         } else if is_cancelled {
-            self.retag(seq, Tag::Blocked);
             self.cancelling.insert(seq);
         } else if due > self.advanced.as_ms() {
             self.retag(seq, Tag::Scheduled);
@@ -149,13 +148,12 @@ impl QueueManager {
         }
     }
 
-    /// Whether nothing of its keys comes before a message, and no cancellation is about to end it.
+    /// Whether nothing of its keys comes before a message.
     fn comes_first(&self, seq: Seq, entry: &Entry) -> bool {
         let follows = |behind: Seq| self.followers.get(&behind.get()) == Some(&seq);
-        !entry.has(flag::CANCEL)
-            && entry
-                .ordering()
-                .is_none_or(|key| self.chains.may_go(key, seq))
+        entry
+            .ordering()
+            .is_none_or(|key| self.chains.may_go(key, seq))
             && !entry
                 .dedup()
                 .and_then(|dedup| dedup.behind)
@@ -202,9 +200,9 @@ impl QueueManager {
                 self.timers.due.remove(due, seq, &self.table);
                 self.retag(seq, Tag::Limbo);
             }
-            Tag::Blocked => {
+            Tag::Blocked => self.retag(seq, Tag::Limbo),
+            Tag::Limbo => {
                 self.cancelling.remove(&seq);
-                self.retag(seq, Tag::Limbo);
             }
             Tag::Completed => {
                 let until = super::tick::kept_until(entry);
@@ -212,7 +210,7 @@ impl QueueManager {
                     .retention
                     .remove(until.as_ms(), seq, &self.table);
             }
-            Tag::Vacant | Tag::Limbo | Tag::Leased | Tag::Held | Tag::Dead | Tag::Superseded => {}
+            Tag::Vacant | Tag::Leased | Tag::Held | Tag::Dead | Tag::Superseded => {}
         }
     }
 

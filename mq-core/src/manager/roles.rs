@@ -15,6 +15,8 @@ use super::limbo::Follow;
 pub(super) struct Roles {
     /// The dedup key it holds.
     dedup: Option<KeyHash>,
+    /// Whom it has that key from: the key goes back to that message if it is still live.
+    behind: Option<Seq>,
     /// Its ordering key and its place in the chain.
     chain: Option<(KeyHash, u64)>,
     /// Somebody may wait behind it.
@@ -28,11 +30,10 @@ impl Roles {
             return Self::default();
         }
         let chain = entry.ordering().filter(|_| entry.is_in_chain());
+        let dedup = entry.dedup().filter(|_| entry.tag.is_live());
         Self {
-            dedup: entry
-                .dedup()
-                .filter(|_| entry.tag.is_live())
-                .map(|dedup| dedup.key),
+            dedup: dedup.map(|dedup| dedup.key),
+            behind: dedup.and_then(|dedup| dedup.behind),
             chain: chain.map(|key| (key, entry.order)),
             leads: entry.tag.is_live() || entry.tag == Tag::Superseded,
         }
@@ -47,6 +48,19 @@ impl QueueManager {
             .is_some_and(|entry| entry.tag.is_live() || entry.tag == Tag::Superseded)
     }
 
+    /// A message gives up its dedup key: to the one it waited behind, if that one is still live, else to nobody.
+    fn hand_back(&mut self, key: KeyHash, behind: Option<Seq>) {
+        let leader = behind.filter(|leader| {
+            self.table
+                .get(*leader)
+                .is_some_and(|entry| Roles::of(entry).dedup == Some(key))
+        });
+        match leader {
+            Some(leader) => self.dedup.insert(key, leader),
+            None => self.dedup.remove(key),
+        }
+    }
+
     /// Gives up roles that a message had, takes up those it has now, and lets what follows from that wait for `mark`.
     pub(super) fn move_roles(&mut self, seq: Seq, old: Roles, new: Roles, mark: u64) {
         if old == new {
@@ -56,7 +70,7 @@ impl QueueManager {
             if let Some(key) = old.dedup
                 && self.dedup.get(key) == Some(&seq)
             {
-                self.dedup.remove(key);
+                self.hand_back(key, old.behind);
             }
             if let Some(key) = new.dedup {
                 self.dedup.insert(key, seq);

@@ -12,6 +12,9 @@ use crate::id::Seq;
 
 use super::entry::{Entry, Tag};
 
+#[cfg(test)]
+mod tests;
+
 const PAGE_LEN: usize = 512;
 const DIR_LEN: usize = 512;
 const WORD_BITS: usize = 64;
@@ -19,7 +22,7 @@ const WORDS: usize = PAGE_LEN / WORD_BITS;
 /// A page is packed when no more than one in so many of its slots is in use …
 const PACK_RATIO: usize = 4;
 /// … and it has more slots than this.
-const PACK_MIN: usize = 8;
+const PACK_MIN: usize = 2;
 
 /// Where a sequence number is: directory, page in it, slot in that.
 #[derive(Clone, Copy)]

@@ -273,3 +273,19 @@ fn a_long_chain_goes_in_order_through_a_crash() {
     }
     assert_eq!(rig.manager.stats(&rig.now).keys, 0);
 }
+
+#[test]
+fn a_replacement_under_another_ordering_key_joins_the_tail_of_that_key() {
+    let mut rig = Rig::new();
+    rig.open_pool();
+    let keyed = |ordering| Draft {
+        ordering: Some(KeyHash(ordering)),
+        ..deduped(7, DedupPolicy::Replace, ordering)
+    };
+    rig.enqueue(keyed(1));
+    let running = rig.enqueue(ordered(2));
+    rig.grant_all();
+    let new = rig.enqueue(keyed(2));
+    assert_eq!(rig.state(new), State::Blocked { by: running });
+    assert_eq!(rig.grant(), None, "two of one ordering key would run");
+}

@@ -8,14 +8,17 @@
 )]
 
 mod chain;
+mod cost;
 mod crash;
 mod keys;
 mod lease;
 mod life;
 mod lifecycle;
+mod model;
 mod operate;
 mod order;
 mod pools;
+mod recovery;
 mod rig;
 mod room;
 mod time;
