@@ -213,8 +213,8 @@ pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
     };
     let mut script = Script { machine, known: knowledge };
     match script.run_until_empty() {
+        _ if disk.has_crashed() => script.known.oracle.so_far().into_result().map(|()| Checked::Interrupted),
         Ok(()) => script.known.oracle.when_empty().into_result().map(|()| Checked::Complete),
-        Err(_) if disk.has_crashed() => script.known.oracle.so_far().into_result().map(|()| Checked::Interrupted),
         Err(error) => Err(error),
     }
 }

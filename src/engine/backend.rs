@@ -16,7 +16,8 @@ use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
 use mq_core::pending::{Drive, Pending};
-use mq_core::state::{DeadReason, Failure};
+use mq_core::retry::RetryPolicy;
+use mq_core::state::Failure;
 use mq_core::view::{Filter, Lookup, Page, Stats};
 use mq_persistence::envelope::{seal, unseal};
 
@@ -43,9 +44,9 @@ impl EngineBackend {
     }
 
     fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: String) {
-        tracing::error!(id = %token.id, reason, "a message could not be read back and goes to the dead letters");
+        tracing::error!(id = %token.id, reason, "a message could not be read back; it is tried again later");
         let failure = Failure { error_type: "Unreadable".to_owned(), text: reason };
-        let settlement = Settlement::DeadLetter { reason: DeadReason::Undecodable, failure, note: None };
+        let settlement = Settlement::Fail { failure, retry: RetryPolicy::default(), retry_in: None };
         drop(self.settle(vec![SettleRequest { token, settlement, staged: Vec::new() }]));
         self.checkout(pool, 1);
     }

@@ -226,8 +226,11 @@ impl Shell {
             if let Some(fault) = desk.fault() {
                 return Err(Stopped::Poisoned { operation: "applying an event".to_owned(), reason: fault.to_owned() });
             }
-            (if side.log.is_some() { desk.hand_over(&now, &mut side.frame) } else { desk.close_frame(&now) }, now)
+            let handover = if side.log.is_some() { desk.hand_over(&now, &mut side.frame) } else { desk.close_frame(&now) };
+            desk.release(&mut side.effects); // refusals of stale leases, say, rest on frames that are written already
+            (handover, now)
         };
+        side.let_leave(side.achieved);
         if handover.has_events {
             self.write(side, handover.mark, &now)?;
         }

@@ -93,7 +93,7 @@ fn an_enqueue_that_was_not_synced_is_not_acknowledged() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();
     enqueue(&machine, message("good"));
-    disk.fail_from(IoKind::SyncData, disk.count_of(IoKind::SyncData) + 1, Fault::IoError);
+    disk.fail_from(IoKind::SyncData, 1, Fault::IoError);
     let error = try_enqueue(&machine, message("bad")).unwrap_err();
     assert!(matches!(error, EnqueueError::Stopped(_)), "{error:?}");
     disk.clear_faults();
@@ -294,13 +294,13 @@ fn every_way_of_becoming_ready_wakes_a_waiting_pool() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();
     let mut later = message("restored");
-    later.due = Due::After(Duration::from_secs(1));
+    later.due = Due::After(Duration::from_secs(5));
     enqueue(&machine, later);
     let disk = power_cut(machine, &disk);
     let machine = Machine::open(&disk, 1).unwrap();
     machine.ask(5);
     assert!(machine.taken().is_empty());
-    machine.pass(Duration::from_secs(1));
+    machine.pass(Duration::from_secs(5));
     let restored = machine.taken();
     assert_eq!(payloads(&restored), [b"restored"], "fallen due, without other traffic");
     machine.settle(&restored[0], fail("once more"), Vec::new()).unwrap();
