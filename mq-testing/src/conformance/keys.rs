@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mq_core::backend::EnqueueError;
+use mq_core::backend::{EnqueueError, OperateRequest};
 use mq_core::command::{Enqueue, EnqueueRefused};
 use mq_core::key::DedupPolicy;
 use mq_core::limits::IDEMPOTENCY_WINDOW_DEFAULT;
@@ -30,6 +30,7 @@ checks![
     reject_refuses_while_the_key_is_held_and_no_longer,
     discard_identical_looks_at_the_bytes,
     run_once_more_lets_one_wait_behind_the_running_one,
+    a_follower_that_is_cancelled_gives_the_key_back_to_the_running_message,
     the_same_dedup_key_twice_in_one_batch_is_refused,
     a_dead_message_holds_no_dedup_key,
     a_dead_message_releases_its_ordering_key_unless_told_to_halt,
@@ -215,6 +216,18 @@ fn run_once_more_lets_one_wait_behind_the_running_one(subject: &dyn Subject) {
     assert_eq!((again.id, again.enqueue), (more, Enqueue::Existing));
     store.settle(grant.token, succeed());
     assert_eq!(store.granted(&mut worker), [more]);
+}
+
+fn a_follower_that_is_cancelled_gives_the_key_back_to_the_running_message(subject: &dyn Subject) {
+    let store = subject.open(&Setup::default());
+    let mut worker = store.worker_with(9);
+    let running = store.enqueue(unique("1", "x", DedupPolicy::RunOnceMore));
+    let grant = store.grant(&mut worker);
+    let more = store.enqueue(unique("2", "x", DedupPolicy::RunOnceMore));
+    store.operate(more, OperateRequest::Cancel);
+    let again = store.receipt(unique("3", "x", DedupPolicy::Keep)).accepted;
+    assert_eq!((again.id, again.enqueue), (running, Enqueue::Existing));
+    store.settle(grant.token, succeed());
 }
 
 fn the_same_dedup_key_twice_in_one_batch_is_refused(subject: &dyn Subject) {

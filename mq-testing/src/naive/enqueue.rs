@@ -22,7 +22,7 @@ impl Model {
         drafts: &[Draft],
     ) -> Result<Vec<Accepted>, EnqueueRefused> {
         let mut next = self.clone();
-        let outcome = next.add_all(now, drafts).and_then(|accepted| {
+        let outcome = next.add_all(now, drafts, self).and_then(|accepted| {
             next.check_budgets(self)?;
             Ok(accepted)
         });
@@ -45,11 +45,13 @@ impl Model {
         };
     }
 
-    /// Adds messages without asking the budgets.
+    /// Adds messages without asking for room. `before` is the store as the command found it: what the command itself
+    /// makes of dead letters does not count yet.
     pub(super) fn add_all(
         &mut self,
         now: &Now,
         drafts: &[Draft],
+        before: &Self,
     ) -> Result<Vec<Accepted>, EnqueueRefused> {
         let bytes = drafts
             .iter()
@@ -65,35 +67,46 @@ impl Model {
                 bytes,
             });
         }
-        check_twice(drafts)?;
-        drafts.iter().map(|draft| self.add(now, draft)).collect()
+        let mut accepted = Vec::new();
+        for draft in drafts {
+            let one = self.add(now, draft, (drafts, &accepted), before)?;
+            accepted.push(one);
+        }
+        Ok(accepted)
     }
 
-    fn add(&mut self, now: &Now, draft: &Draft) -> Result<Accepted, EnqueueRefused> {
+    fn add(
+        &mut self,
+        now: &Now,
+        draft: &Draft,
+        earlier: (&[Draft], &[Accepted]),
+        before: &Self,
+    ) -> Result<Accepted, EnqueueRefused> {
         if let Some(existing) = self.same_request(now, draft)? {
             return Ok(existing);
         }
+        check_twice(draft, earlier)?;
         let holder = draft
             .dedup
             .and_then(|(key, policy)| Some((self.key_holder(key)?.clone(), policy)));
         let Some((old, policy)) = holder else {
-            return self.insert(now, draft, None);
+            return self.insert(now, draft, None, before);
         };
         let existing = Accepted {
             id: old.id,
             enqueue: Enqueue::Existing,
         };
         match policy {
-            DedupPolicy::Replace => self.replace(now, draft, &old),
+            DedupPolicy::Replace => self.replace(now, draft, &old, before),
             DedupPolicy::Keep => Ok(existing),
             DedupPolicy::Reject => Err(EnqueueRefused::KeyHeld { id: old.id }),
             DedupPolicy::DiscardIdentical if old.payload == draft.payload => Ok(Accepted {
                 id: old.id,
                 enqueue: Enqueue::Discarded,
             }),
-            DedupPolicy::DiscardIdentical => self.replace(now, draft, &old),
+            DedupPolicy::DiscardIdentical => self.replace(now, draft, &old, before),
             DedupPolicy::RunOnceMore if old.lease.is_none() => Ok(existing),
-            DedupPolicy::RunOnceMore => self.insert_behind(now, draft, &old),
+            DedupPolicy::RunOnceMore => self.insert_behind(now, draft, &old, before),
         }
     }
 
@@ -120,8 +133,9 @@ impl Model {
         now: &Now,
         draft: &Draft,
         old: &Message,
+        before: &Self,
     ) -> Result<Accepted, EnqueueRefused> {
-        let accepted = self.insert(now, draft, None)?;
+        let accepted = self.insert(now, draft, None, before)?;
         if let Some(message) = self.find_mut(accepted.id.seq()) {
             message.behind = Some(old.seq());
         }
@@ -133,11 +147,14 @@ impl Model {
         now: &Now,
         draft: &Draft,
         old: &Message,
+        before: &Self,
     ) -> Result<Accepted, EnqueueRefused> {
         if old.lease.is_none() {
             self.remove(old.seq());
         }
-        let accepted = self.insert(now, draft, Some(old))?;
+        // A message that its own handler replaces hands on the place it had while it ran.
+        let place = before.find(old.seq()).unwrap_or(old);
+        let accepted = self.insert(now, draft, Some(place), before)?;
         if let Some(running) = self.find_mut(old.seq()) {
             running.stored = StoredState::Superseded {
                 by: accepted.id.seq(),
@@ -153,15 +170,9 @@ impl Model {
         now: &Now,
         draft: &Draft,
         old: Option<&Message>,
+        before: &Self,
     ) -> Result<Accepted, EnqueueRefused> {
-        let queue_died = |message: &Message| message.is_dead() && message.queue == draft.queue;
-        if self.dead_bytes() >= self.limits.dead_bytes && self.messages.iter().any(queue_died) {
-            return Err(EnqueueRefused::DeadLettersFull {
-                queue: draft.queue.clone(),
-                used: self.dead_bytes(),
-                limit: self.limits.dead_bytes,
-            });
-        }
+        before.check_dead_letters(draft)?;
         let seq = self.last_seq.next();
         self.last_seq = seq;
         let id = MessageId::new(now.wall.as_ms(), seq, self.limits.tag);
@@ -176,6 +187,17 @@ impl Model {
         Ok(Accepted { id, enqueue })
     }
 
+    /// A queue that has dead letters takes no more messages once their budget is full.
+    fn check_dead_letters(&self, draft: &Draft) -> Result<(), EnqueueRefused> {
+        let queue_died = |message: &Message| message.is_dead() && message.queue == draft.queue;
+        let (used, limit) = (self.dead_bytes(), self.limits.dead_bytes);
+        if used < limit || !self.messages.iter().any(queue_died) {
+            return Ok(());
+        }
+        let queue = draft.queue.clone();
+        Err(EnqueueRefused::DeadLettersFull { queue, used, limit })
+    }
+
     fn remember_key(&mut self, now: &Now, key: KeyHash, id: MessageId, payload: KeyHash) {
         self.window.retain(|known| known.key != key);
         self.window.push(Remembered {
@@ -188,7 +210,10 @@ impl Model {
 
     fn fresh(&mut self, now: &Now, draft: &Draft, id: MessageId, old: Option<&Message>) -> Message {
         let due = due_at(now, draft.due);
-        let own_order = self.next_order();
+        let keeps_order =
+            |old: &&Message| draft.ordering.is_none() || draft.ordering == old.ordering;
+        let old_order = old.filter(keeps_order).map(|old| old.order);
+        let order = old_order.unwrap_or_else(|| self.next_order());
         let own_joined = now.wall.max(due);
         let mut message = Message {
             id,
@@ -196,7 +221,7 @@ impl Model {
             queue: draft.queue.clone(),
             kind: draft.kind.clone(),
             priority: draft.priority,
-            order: old.map_or(own_order, |old| old.order),
+            order,
             joined: old.map_or(own_joined, |old| old.joined),
             stored: StoredState::Pending { due },
             superseded_by: None,
@@ -234,6 +259,12 @@ impl Model {
         if new_keys > 0 && (old_keys.len() + new_keys) as u64 > limits.keys {
             return Err(EnqueueRefused::KeysFull { limit: limits.keys });
         }
+        self.check_room(before)
+    }
+
+    /// Refuses messages and bytes that `before` did not use and that do not fit.
+    pub(super) fn check_room(&self, before: &Self) -> Result<(), EnqueueRefused> {
+        let limits = &self.limits;
         let (messages, bytes) = self.used();
         let (old_messages, old_bytes) = before.used();
         if messages > limits.capacity_messages && messages > old_messages {
@@ -264,16 +295,19 @@ impl Model {
     }
 }
 
-/// One batch, one message for each dedup key.
-fn check_twice(drafts: &[Draft]) -> Result<(), EnqueueRefused> {
-    for (second, draft) in drafts.iter().enumerate() {
-        let key = draft.dedup.map(|(key, _)| key);
-        let same = |other: &Draft| key.is_some() && other.dedup.map(|(key, _)| key) == key;
-        if let Some(first) = drafts.iter().take(second).position(same) {
-            return Err(EnqueueRefused::KeyTwiceInBatch { first, second });
-        }
-    }
-    Ok(())
+/// One batch stores one message for each dedup key.
+fn check_twice(draft: &Draft, earlier: (&[Draft], &[Accepted])) -> Result<(), EnqueueRefused> {
+    let (drafts, accepted) = earlier;
+    let key = draft.dedup.map(|(key, _)| key);
+    let stored =
+        |accepted: &Accepted| matches!(accepted.enqueue, Enqueue::New | Enqueue::Replaced { .. });
+    let twice = drafts.iter().zip(accepted).position(|(other, accepted)| {
+        key.is_some() && other.dedup.map(|(key, _)| key) == key && stored(accepted)
+    });
+    let second = accepted.len();
+    twice.map_or(Ok(()), |first| {
+        Err(EnqueueRefused::KeyTwiceInBatch { first, second })
+    })
 }
 
 /// A moment as due times write it down: zero for at once.

@@ -102,6 +102,13 @@ impl Message {
         self.is_due = due <= now.wall;
     }
 
+    /// Makes it wait until `due` and join the line then.
+    pub(super) fn join_again(&mut self, now: &Now, due: Timestamp) {
+        self.joined = due;
+        let is_late = due > now.wall;
+        self.wait_until(now, if is_late { due } else { Timestamp::from_ms(0) });
+    }
+
     /// Looks at its due time again, as after every change of a waiting message.
     pub(super) fn look_again(&mut self, now: &Now) {
         if let StoredState::Pending { due } = self.stored {

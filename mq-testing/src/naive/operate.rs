@@ -147,7 +147,8 @@ impl Model {
                 message.size = u32::try_from(edit.bytes.len()).unwrap_or(u32::MAX);
             }
         }
-        next.check_budgets(self)?;
+        // Its keys come back with it, whatever their budget says: it held them before.
+        next.check_room(self)?;
         *self = next;
         Ok(())
     }

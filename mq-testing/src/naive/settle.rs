@@ -39,7 +39,7 @@ impl Model {
         let mut next = self.clone();
         next.end_attempt(now, message.seq(), &command.settlement);
         let state = next.find(message.seq()).map(|message| next.state(message));
-        let outcome = next.add_all(now, &command.staged).and_then(|staged| {
+        let outcome = next.add_all(now, &command.staged, self).and_then(|staged| {
             next.check_budgets(self)?;
             Ok(staged)
         });
@@ -90,8 +90,7 @@ impl Model {
             }
             Settlement::Snooze { delay } => {
                 message.tail.snoozes += 1;
-                message.joined = now.wall.after(*delay);
-                message.wait_until(now, now.wall.after(*delay));
+                message.join_again(now, now.wall.after(*delay));
                 self.end(now, seq, Outcome::Snoozed, None);
             }
             Settlement::Interrupt => {
@@ -142,8 +141,7 @@ impl Model {
             return;
         }
         let due = retry_at.unwrap_or_else(|| now.wall.after(retry.backoff.delay(failures)));
-        message.joined = due;
-        message.wait_until(now, due);
+        message.join_again(now, due);
     }
 
     /// Completes a message: kept for its retention, or gone.
@@ -167,8 +165,7 @@ impl Model {
     /// # Errors
     /// [`StaleLease`]; nothing was changed.
     pub fn give_back(&mut self, now: &Now, command: &GiveBack) -> Result<(), StaleLease> {
-        let token = command.token;
-        let message = self.held_by(token).ok_or(StaleLease { token })?.clone();
+        let message = self.held(command.token)?.clone();
         if message.is_superseded() {
             self.remove(message.seq());
         } else if let Some(message) = self.find_mut(message.seq()) {
