@@ -28,14 +28,7 @@ use crate::pins::{SegmentFile, Segments};
 use crate::places::PlacesImage;
 use crate::snapshot::{self, ASIDE_PREFIX, Content, NEXT_NAME, SegmentEntry, Slots, SnapshotFacts};
 use crate::spares::{DiskRoom, Prepared, SparePool, Trouble};
-use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
-
-/// Bytes of room for a snapshot written in one step.
-const STRETCH: u64 = 1 << 20;
-/// What a message is taken to need in a snapshot before one was written.
-const MESSAGE_SIZE_GUESS: u64 = 160;
-/// Room for a snapshot beyond what its messages need.
-const SNAPSHOT_SIZE_BASE: u64 = 16 << 10;
+use crate::storage::{OpenMode, Storage, StorageFile};
 
 /// What a keeper has to know.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +61,8 @@ pub struct Keeper {
     pub(crate) compaction: Compaction,
     /// Messages that had a place at the last survey.
     pub(crate) messages: u64,
-    /// Bytes of [`NEXT_NAME`] that were written ahead.
-    room: u64,
+    /// Bytes of [`ROOM_NAME`](crate::room::ROOM_NAME); `None` before it was looked at.
+    pub(crate) room: Option<u64>,
 }
 
 impl Keeper {
@@ -91,13 +84,13 @@ impl Keeper {
             freed: Vec::new(),
             compaction: Compaction::default(),
             messages: 0,
-            room: 0,
+            room: None,
         }
     }
 
     /// Takes a snapshot: `records` and `places` as they were when the journal ended at `at`, which is durable by now.
     ///
-    /// Spares go on being prepared between its blocks: a large snapshot does not leave the log without.
+    /// Spares go on being prepared between its blocks, unless space is scarce: a large snapshot does not leave the log without.
     ///
     /// # Errors
     /// The journal must stop. The older snapshots are still good.
@@ -115,14 +108,14 @@ impl Keeper {
             at <= durable,
             "a snapshot at {at} of a journal that is durable up to {durable} only"
         );
-        if !self.has_room_for_snapshot() {
+        if !self.make_room_for_snapshot()? {
             return Ok(Snapshotted::NoRoom);
         }
         let mut records = records;
         match self.write_snapshot(&mut records, places, at, now) {
             Ok(facts) => Ok(Snapshotted::Taken(facts)),
             Err(Trouble::NoRoom) => {
-                self.give_up_room()?;
+                self.remove_next()?;
                 Ok(Snapshotted::NoRoom)
             }
             Err(Trouble::Journal(error)) => Err(error),
@@ -134,11 +127,18 @@ impl Keeper {
     /// # Errors
     /// The journal must stop. A full disk is no error but [`Prepared::DiskLow`].
     pub fn prepare_spares(&mut self) -> Result<Prepared, JournalError> {
-        let need = self.snapshot_need();
-        self.pool.set_snapshot_room(need, self.room);
-        match self.pool.step()? {
-            Prepared::Enough if self.pool.is_scarce() && self.room < need => self.widen_room(need),
-            prepared @ (Prepared::Enough | Prepared::Progress | Prepared::DiskLow) => Ok(prepared),
+        self.report_room()?;
+        // While space is scarce, what a snapshot gave back belongs to the next one: a new file must not take it.
+        if self.pool.is_scarce() && !self.pool.has_material() {
+            match self.keep_room()? {
+                Prepared::Enough => self.pool.step(),
+                prepared @ (Prepared::Progress | Prepared::DiskLow) => Ok(prepared),
+            }
+        } else {
+            match self.pool.step()? {
+                Prepared::Enough => self.keep_room(),
+                prepared @ (Prepared::Progress | Prepared::DiskLow) => Ok(prepared),
+            }
         }
     }
 
@@ -189,12 +189,16 @@ impl Keeper {
             self.segments.identity(),
             (generation, at, now),
             content,
-            &mut || pool.step().map(drop),
+            &mut || {
+                if pool.is_scarce() {
+                    Ok(())
+                } else {
+                    pool.step().map(drop)
+                }
+            },
         )?;
         self.rename(NEXT_NAME, slot)?;
         self.slots.put(slot, facts);
-        self.room = 0;
-        self.pool.set_snapshot_room(self.snapshot_need(), self.room);
         Ok(facts)
     }
 
@@ -219,62 +223,27 @@ impl Keeper {
         Ok(synced.map_err(Failure::of("sync of the directory", ""))?)
     }
 
-    /// The file that the next snapshot is written to, over whatever is in it.
+    /// The file that the next snapshot is written to, over whatever an interrupted one left in it.
     fn open_next(&self) -> Result<Arc<dyn StorageFile>, Trouble> {
-        match self.storage.open(NEXT_NAME, OpenMode::ReadWrite) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let created = self.storage.open(NEXT_NAME, OpenMode::CreateNew);
-                created.map_err(|error| Trouble::of(Failure::of("create", NEXT_NAME)(error)))
-            }
-            opened => opened.map_err(|error| Trouble::of(Failure::of("open", NEXT_NAME)(error))),
-        }
+        open_or_create(&*self.storage, NEXT_NAME).map_err(Trouble::of)
     }
 
-    /// Whether trying makes sense. Only a hint, but it saves writing all but the end of a large snapshot again and again.
-    fn has_room_for_snapshot(&self) -> bool {
-        let free = self.storage.free_bytes().unwrap_or(u64::MAX);
-        free.saturating_add(self.room) >= self.snapshot_need()
+    /// Forgets a snapshot that did not fit.
+    fn remove_next(&self) -> Result<(), JournalError> {
+        let removed = self.storage.remove(NEXT_NAME);
+        Ok(removed.map_err(Failure::of("remove", NEXT_NAME))?)
     }
+}
 
-    /// Bytes the next snapshot may take, a quarter to spare.
-    fn snapshot_need(&self) -> u64 {
-        let (size, each) = self
-            .slots
-            .newest()
-            .map_or((0, MESSAGE_SIZE_GUESS), |newest| {
-                (newest.size, newest.size / newest.records.max(1))
-            });
-        let need = size.max(each.saturating_mul(self.messages));
-        SNAPSHOT_SIZE_BASE + need + need / 4
-    }
-
-    /// Writes the next stretch of room for a snapshot.
-    fn widen_room(&mut self, need: u64) -> Result<Prepared, JournalError> {
-        let stretch = (need - self.room).min(STRETCH);
-        let zeros = vec![0; usize::try_from(stretch).unwrap_or_default()];
-        let written = self.open_next().and_then(|file| {
-            let written = write_all_at(&*file, &zeros, self.room).and_then(|()| file.sync_data());
-            written.map_err(|error| Trouble::of(Failure::of("write", NEXT_NAME)(error)))
-        });
-        match written {
-            Ok(()) => {
-                self.room += stretch;
-                self.pool.set_snapshot_room(need, self.room);
-                Ok(Prepared::Progress)
-            }
-            Err(Trouble::NoRoom) => Ok(Prepared::DiskLow),
-            Err(Trouble::Journal(error)) => Err(error),
-        }
-    }
-
-    /// Gives the space of a snapshot that did not fit back.
-    fn give_up_room(&mut self) -> Result<(), JournalError> {
-        self.room = 0;
-        match self.storage.remove(NEXT_NAME) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Failure::of("remove", NEXT_NAME)(error).into())
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+/// Opens a file for writing; makes it if it is not there.
+pub(crate) fn open_or_create(
+    storage: &dyn Storage,
+    name: &str,
+) -> Result<Arc<dyn StorageFile>, Failure> {
+    match storage.open(name, OpenMode::ReadWrite) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => storage
+            .open(name, OpenMode::CreateNew)
+            .map_err(Failure::of("create", name)),
+        opened => opened.map_err(Failure::of("open", name)),
     }
 }

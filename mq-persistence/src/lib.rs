@@ -19,6 +19,7 @@ pub mod places;
 pub mod reclaim;
 pub mod record;
 pub mod recovery;
+pub mod room;
 pub mod scan;
 pub mod segment;
 pub mod snapshot;

@@ -40,7 +40,7 @@ pub use entry::SegmentEntry;
 
 /// The names of the two generations.
 pub const SLOT_NAMES: [&str; 2] = ["snap-A", "snap-B"];
-/// Where the next one is written, and where room for it is kept when the disk is nearly full.
+/// Where the next one is written.
 pub const NEXT_NAME: &str = "snap-next";
 /// Begins the names of files that could not be read and were put aside.
 pub const ASIDE_PREFIX: &str = "aside-";
@@ -284,6 +284,12 @@ impl Slots {
         let [first, second] = self.states.map(Slot::facts);
         let pair = [first?, second?];
         pair.into_iter().min_by_key(|facts| facts.generation)
+    }
+
+    /// The bytes in both slots.
+    pub(crate) fn sizes(&self) -> [u64; 2] {
+        self.states
+            .map(|slot| slot.facts().map_or(0, |facts| facts.size))
     }
 
     /// The slot for the next snapshot, and whether what stands there must be put aside first.

@@ -109,7 +109,7 @@ struct State {
     size_next: u32,
     starved: u64,
     scarce: bool,
-    /// Bytes that the next snapshot will need, and those written ahead for it.
+    /// Bytes that the next snapshots will need beyond those they replace, and those written ahead for them.
     snapshot_need: u64,
     snapshot_room: u64,
 }
@@ -228,7 +228,12 @@ impl SparePool {
         self.state.lock().scarce
     }
 
-    /// Says how much the next snapshot will need and how much of it is written ahead.
+    /// Whether there are files to be recycled.
+    pub(crate) fn has_material(&self) -> bool {
+        !self.state.lock().material.is_empty()
+    }
+
+    /// Says how much the next snapshots will need and how much of it is written ahead.
     pub(crate) fn set_snapshot_room(&self, need: u64, room: u64) {
         let mut state = self.state.lock();
         state.snapshot_need = need;
@@ -348,7 +353,7 @@ impl State {
     /// Free bytes below which space counts as scarce.
     fn margin(&self, options: &SpareOptions) -> u64 {
         let spares = options.count as u64 + 2;
-        u64::from(self.size_next) * spares + 2 * self.snapshot_need
+        u64::from(self.size_next) * spares + self.snapshot_need + self.snapshot_need / 4
     }
 
     /// Doubles the size of the next segment; `false` if it is at its largest.

@@ -13,7 +13,7 @@ use crate::segment;
 use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
 
 /// Bytes written, and synced, in one step.
-const STRETCH: usize = 1 << 20;
+const STRETCH: u32 = 1 << 20;
 
 /// Why no segment could be made.
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +184,7 @@ impl SparePool {
             filling.file.set_size(u64::from(filling.size))?;
             return Ok(true);
         }
-        let stretch = (filling.size - filling.filled).min(STRETCH as u32);
+        let stretch = (filling.size - filling.filled).min(STRETCH);
         let zeros = vec![0; stretch as usize];
         write_all_at(&*filling.file, &zeros, u64::from(filling.filled))?;
         filling.file.sync_data()?;
