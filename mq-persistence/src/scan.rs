@@ -110,7 +110,13 @@ impl SegmentBytes {
     /// # Errors
     /// [`DecodeError`]: no frame of this segment begins there.
     pub fn frame_header(&self, at: Lsn) -> Result<(FrameHeader, u32), DecodeError> {
-        FrameHeader::decode(self.from(at), self.seed, at)
+        let (header, crc) = FrameHeader::decode(self.from(at), self.seed)?;
+        if header.lsn == at {
+            return Ok((header, crc));
+        }
+        let found = header.lsn.get();
+        let what = "the position of a frame";
+        Err(DecodeError::Value { what, found })
     }
 
     /// The frame at `at`, which is a position in this segment.
@@ -160,14 +166,18 @@ impl SegmentBytes {
         }
     }
 
-    /// The headers of all frames that begin after `after`, torn or not, wherever one could begin. For what lies behind the end.
-    pub fn headers_after(&self, after: Lsn) -> impl Iterator<Item = FrameHeader> {
+    /// The headers of all frames that begin after `after`, torn or not, wherever one could begin, and whether or not it was written
+    /// there. For what lies behind the end.
+    pub fn headers_after(&self, after: Lsn) -> impl Iterator<Item = (Lsn, FrameHeader)> {
         let first = align_frame(after.offset().saturating_add(1)).max(DATA_START);
         let end = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
         (first..end)
             .step_by(FRAME_ALIGN as usize)
-            .filter_map(|offset| self.frame_header(Lsn::new(self.header.number, offset)).ok())
-            .map(|(header, _)| header)
+            .map(|offset| Lsn::new(self.header.number, offset))
+            .filter_map(|at| {
+                let (header, _) = FrameHeader::decode(self.from(at), self.seed).ok()?;
+                Some((at, header))
+            })
     }
 
     /// Whether nothing was ever written where the first frame goes.

@@ -4,7 +4,8 @@
 //!
 //! 1. any frame behind `p`, in its segment or a later one, calls `p` synced, or
 //! 2. a frame in the same segment begins further behind `p` than the log ever writes without syncing, or
-//! 3. a snapshot was taken behind `p`, or the segment in which the journal goes on is gone.
+//! 3. a frame behind `p` does not lie where it was written, or
+//! 4. a snapshot was taken behind `p`, or the segment in which the journal goes on is gone.
 //!
 //! Else `p` is the end. Frames behind it that say nothing of the kind reached the disk out of order; nobody was told of them.
 //!
@@ -86,9 +87,9 @@ impl Finding<'_> {
     /// Looks at all headers behind the end in its own segment.
     fn look_behind(&mut self, bytes: &SegmentBytes, at: Lsn) -> Result<(), OpenError> {
         let unsynced_max = bytes.header().unsynced_max;
-        for header in bytes.headers_after(at) {
-            let distance = header.lsn.offset().saturating_sub(at.offset());
-            if header.durable > at || distance > unsynced_max {
+        for (here, header) in bytes.headers_after(at) {
+            let distance = here.offset().saturating_sub(at.offset());
+            if header.durable > at || distance > unsynced_max || header.lsn != here {
                 return Err(self.damage(&header, self.damaged, at));
             }
             self.dropped += 1;
@@ -104,8 +105,8 @@ impl Finding<'_> {
     ) -> Result<(), OpenError> {
         let start = bytes.start();
         let before = Lsn::new(start.segment(), start.offset() - 1);
-        for header in bytes.headers_after(before) {
-            if header.durable > self.at {
+        for (here, header) in bytes.headers_after(before) {
+            if header.durable > self.at || header.lsn != here {
                 // The first frame of this segment is what is missing, if the journal came this far; else something before it.
                 return Err(self.damage(&header, segment, start));
             }

@@ -10,6 +10,7 @@ use mq_core::event::Event;
 use mq_core::id::{Incarnation, Seq};
 use mq_core::image::{Holder, ImageRecord, MessageImage};
 use mq_core::manager::Config;
+use mq_core::message::Sealed;
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::Frame;
 use mq_persistence::keeper::Snapshotted;
@@ -104,6 +105,8 @@ pub(crate) struct Known {
     /// How many of them were synced, beyond doubt.
     durable: usize,
     time: u64,
+    /// Payloads are smaller than a sector.
+    is_small: bool,
 }
 
 impl Default for Known {
@@ -113,11 +116,59 @@ impl Default for Known {
             written: 0,
             durable: 0,
             time: 1_000,
+            is_small: false,
         }
     }
 }
 
 impl Known {
+    /// Of a store with small messages, every byte of which can be damaged in turn.
+    pub(crate) fn small() -> Self {
+        Self {
+            is_small: true,
+            ..Self::default()
+        }
+    }
+
+    /// Everything happens so much later: identities depend on the time.
+    pub(crate) fn shift_time(&mut self, ms: u64) {
+        self.time += ms;
+    }
+
+    /// Small segments; with small messages, snapshots come sooner too.
+    fn options(&self) -> JournalOptions {
+        JournalOptions {
+            snapshot_after_min: if self.is_small {
+                5 << 10
+            } else {
+                SMALL.snapshot_after_min
+            },
+            ..SMALL
+        }
+    }
+
+    /// How many frames after `found` there were; `None` if it never was.
+    pub(crate) fn behind(&self, found: &Model) -> Option<usize> {
+        let index = self.states.iter().position(|state| state == found)?;
+        Some(self.states.len() - 1 - index)
+    }
+
+    /// The envelope of a message.
+    pub(crate) fn envelope(&self, seq: Seq) -> bytes::Bytes {
+        sealed(seq.get(), self.size_of(seq.get())).bytes
+    }
+
+    /// The size of a payload, by the number of its message: up to half a sector, or to several pages.
+    fn size_of(&self, number: u64) -> usize {
+        let size = SplitMix64::new(number).below(2_000);
+        let size = match (self.is_small, number.is_multiple_of(37)) {
+            (true, _) => size % 60,
+            (false, true) => 20_000,
+            (false, false) => size,
+        };
+        usize::try_from(size).unwrap()
+    }
+
     /// Notes how a life ended. What a loss of power may have taken stays in doubt until an opening has found it or not.
     fn ended(&mut self, ending: Ending) {
         if ending == Ending::PowerLost {
@@ -148,17 +199,6 @@ impl Known {
     pub(crate) fn state(&self) -> &Model {
         self.states.last().unwrap()
     }
-}
-
-/// The payload of a message, by its number: half a sector to several pages.
-pub(crate) fn size_of(number: u64) -> usize {
-    let size = SplitMix64::new(number).below(2_000);
-    let size = if number.is_multiple_of(37) {
-        20_000
-    } else {
-        size
-    };
-    usize::try_from(size).unwrap()
 }
 
 pub(crate) fn inputs(time: u64, random: &mut dyn FnMut() -> u64) -> OpenInputs<'_> {
@@ -200,9 +240,9 @@ impl<'a> Journal<'a> {
     ) -> Result<Self, String> {
         known.time += 10_000;
         known.ended(ending);
-        let opened = open(disk, &SMALL, known.time).map_err(|error| error.to_string())?;
+        let opened = open(disk, &known.options(), known.time).map_err(|error| error.to_string())?;
         known.settle_on(&opened.manager)?;
-        check_envelopes(&opened.manager, &opened.places)?;
+        check_envelopes(known, &opened.manager, &opened.places)?;
         let frame = Frame::new(&opened.identity);
         Ok(Self {
             opened,
@@ -247,7 +287,9 @@ impl<'a> Journal<'a> {
 
     fn enqueue(&mut self, state: &mut Model) {
         let number = state.last.get() + 1;
-        let sealed = sealed_for(&self.opened.identity, number);
+        let bytes = self.known.envelope(seq(number));
+        let crc = self.opened.identity.seed().checksum(&bytes);
+        let sealed = Sealed { bytes, crc };
         self.append(&Event::Enqueued(enqueued(number, Some(sealed))), state);
     }
 
@@ -350,21 +392,8 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// The envelope of the message `number`, sealed for a store.
-pub(crate) fn sealed_for(
-    identity: &mq_persistence::Identity,
-    number: u64,
-) -> mq_core::message::Sealed {
-    let envelope = sealed(number, size_of(number)).bytes;
-    let crc = identity.seed().checksum(&envelope);
-    mq_core::message::Sealed {
-        bytes: envelope,
-        crc,
-    }
-}
-
 /// Every message that is there can be read back as it was, and no other has a place.
-pub(crate) fn check_envelopes(model: &Model, places: &Places) -> Result<(), String> {
+fn check_envelopes(known: &Known, model: &Model, places: &Places) -> Result<(), String> {
     if places.len() != model.live.len() as u64 {
         return Err(format!(
             "{} messages have {} places",
@@ -375,25 +404,9 @@ pub(crate) fn check_envelopes(model: &Model, places: &Places) -> Result<(), Stri
     for seq in &model.live {
         let pinned = places.pin(*seq).ok_or(format!("{seq} has no place"))?;
         let read = pinned.read().map_err(|error| error.to_string())?;
-        if read.bytes != sealed(seq.get(), size_of(seq.get())).bytes {
+        if read.bytes != known.envelope(*seq) {
             return Err(format!("{seq} came back with other bytes"));
         }
     }
     Ok(())
-}
-
-/// A store with some frames, whose log is left as a kill leaves it.
-pub(crate) fn some_store(frames: u64, seed: u64) -> (SimDisk, Known) {
-    let disk = SimDisk::new();
-    let mut known = Known::default();
-    let mut journal = Journal::open(&disk, &mut known, Ending::Closed).unwrap();
-    journal.run(frames, &mut SplitMix64::new(seed)).unwrap();
-    journal.sync().unwrap();
-    drop(journal);
-    (disk, known)
-}
-
-/// The first message's number.
-pub(crate) fn first() -> Seq {
-    seq(1)
 }
