@@ -7,13 +7,17 @@
     reason = "a test fails by panicking"
 )]
 
+mod codec;
 mod compaction;
 mod crash;
 mod disk_full;
 mod fixture;
+mod golden;
 mod journal;
 mod keeper;
+mod log;
 mod places;
 mod recovery;
+mod samples;
 mod snapshot;
 mod store;
