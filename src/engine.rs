@@ -8,6 +8,7 @@ mod backend;
 mod cache;
 mod desk;
 mod effects;
+mod gather;
 mod inbox;
 mod maintenance;
 mod prepare;

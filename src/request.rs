@@ -402,7 +402,7 @@ impl<T> Future for Sending<T> {
         let this = &mut *self;
         if let Stage::Entering(job, pending) = &mut this.stage {
             let entered = this.backend.shell().poll_submit(job, context.waker());
-            this.backend.shell().call();
+            this.backend.shell().call_for_submission();
             let Some(pending) = entered.is_ready().then(|| pending.take()).flatten() else { return Poll::Pending };
             this.stage = Stage::Waiting(pending);
         }
@@ -425,6 +425,6 @@ impl EngineBackend {
     fn submit(&self, job: Box<EnqueueJob>) {
         let mut job = Some(job);
         block_until_ready(|waker| self.shell().poll_submit(&mut job, waker), self.shell());
-        self.shell().call();
+        self.shell().call_for_submission();
     }
 }

@@ -11,7 +11,8 @@
 //! 2. The first failed write or sync stops the engine for good: nothing is retried, everybody who waits is told.
 //! 3. A holder that panics stops the engine too ([`StopOnPanic`]).
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use mq_core::backend::{Durability, Stopped};
 use mq_core::pending::{Drive, Pending, Promise};
 use mq_core::ring::Ring;
-use mq_core::time::Now;
+use mq_core::time::{Clock, Now};
 use mq_persistence::error::JournalError;
 use mq_persistence::frame::Frame;
 use mq_persistence::identity::Identity;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 use super::desk::{Desk, EnqueueJob, SettleJob};
 use super::effects::{Effect, Needs};
+use super::gather::Gather;
 use super::signal::Signal;
 
 /// Submissions that can wait for the manager token; beyond it producers wait. Chosen to hold several syncs' worth.
@@ -51,19 +53,24 @@ pub(crate) struct LogSide {
     /// Scratch.
     effects: Vec<Effect>,
     was_idle: bool,
+    gather: Gather,
     achieved: Durability,
     segment: u32,
 }
 
 impl LogSide {
     pub(crate) fn new(log: Option<Log>, frame: Frame, achieved: Durability) -> Self {
-        Self { log, frame, effects: Vec::new(), was_idle: false, achieved, segment: 0 }
+        Self { log, frame, effects: Vec::new(), was_idle: false, gather: Gather::new(), achieved, segment: 0 }
     }
 
-    fn let_leave(&mut self, achieved: Durability) {
+    /// Lets effects leave; answers how many enqueues were answered.
+    fn let_leave(&mut self, achieved: Durability) -> usize {
+        let mut answered = 0;
         for effect in self.effects.drain(..) {
+            answered += usize::from(matches!(effect, Effect::Enqueue(..)));
             effect.leave(achieved);
         }
+        answered
     }
 }
 
@@ -85,6 +92,7 @@ pub(crate) struct ShellSetup {
     pub(crate) needs: Needs,
     pub(crate) signal: Signal,
     pub(crate) maintenance: Signal,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
@@ -100,6 +108,9 @@ pub(crate) struct Shell {
     desk: Mutex<Desk>,
     signal: Signal,
     pub(crate) maintenance: Signal,
+    /// For how many submissions the commit thread waits; 0 if it does not.
+    gathering: AtomicUsize,
+    clock: Arc<dyn Clock>,
     /// Until when (monotonic milliseconds) the commit thread plans to sleep.
     planned: AtomicU64,
     stopped: OnceLock<Stopped>,
@@ -121,6 +132,8 @@ impl Shell {
             desk: Mutex::new(setup.desk),
             signal: setup.signal,
             maintenance: setup.maintenance,
+            gathering: AtomicUsize::new(0),
+            clock: setup.clock,
             planned: AtomicU64::new(0),
             stopped: OnceLock::new(),
             closing: Mutex::new(None),
@@ -151,6 +164,16 @@ impl Shell {
             self.refuse_if_stopped();
         }
         pushed
+    }
+
+    /// Calls the commit thread for a submission that was just put into the ring; not while it waits for more than there are.
+    pub(crate) fn call_for_submission(&self) {
+        // Partner: the fence in `Signal::sleep`. Either this sees that the wait is over, or the sleeper sees the submission.
+        fence(SeqCst);
+        let wanted = self.gathering.load(Relaxed);
+        if wanted == 0 || self.submissions.len() >= wanted {
+            self.signal.call();
+        }
     }
 
     /// Calls the commit thread: there is something in a ring or on the desk.
@@ -265,15 +288,18 @@ impl Shell {
     }
 
     fn sync(&self, side: &mut LogSide, mark: u64) -> Result<(), Stopped> {
+        let before = self.clock.monotonic();
         if let Some(log) = &mut side.log {
             log.sync().map_err(poisoned)?;
         }
+        let took = self.clock.monotonic().saturating_sub(before);
         {
             let mut desk = self.desk.lock();
             desk.note_synced(mark);
             desk.release(&mut side.effects);
         }
-        side.let_leave(side.achieved);
+        let answered = side.let_leave(side.achieved);
+        side.gather.note_sync(took, answered);
         Ok(())
     }
 
@@ -325,8 +351,21 @@ impl Shell {
         }
     }
 
+    /// Waits a moment for those who were just answered, if that has paid lately. See [`Gather`].
+    fn gather(&self, side: &mut LogSide) {
+        let Some((wanted, wait)) = side.gather.plan() else { return };
+        let arrived = || self.submissions.len() >= wanted || !self.settlements.is_empty();
+        if !arrived() && !self.desk.lock().has_work() {
+            self.gathering.store(wanted, Relaxed);
+            self.signal.sleep(Some(wait), arrived);
+            self.gathering.store(0, Relaxed);
+        }
+        side.gather.note_arrivals(wanted, self.submissions.len());
+    }
+
     fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Duration>, Stopped> {
         loop {
+            self.gather(side);
             match self.round(side)? {
                 Round::More => {}
                 Round::Idle(rest) => {

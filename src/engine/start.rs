@@ -78,6 +78,7 @@ impl Engine {
             needs,
             signal: Signal::new(environment.park.parker()),
             maintenance: Signal::new(environment.park.parker()),
+            clock: Arc::clone(&environment.clock),
         };
         let shell = Shell::new(setup)
             .map_err(|error| OpenError::Stopped(Stopped::Poisoned { operation: "making the rings".to_owned(), reason: error.to_string() }))?;
