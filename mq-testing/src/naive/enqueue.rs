@@ -160,6 +160,7 @@ impl Model {
                 by: accepted.id.seq(),
             };
             running.superseded_by = Some(accepted.id);
+            running.suspect = false; // it will not run again
         }
         self.follow_up();
         Ok(accepted)

@@ -366,6 +366,9 @@ impl World {
             id: *id,
             operation: operation.clone(),
         };
+        if let Operation::RunNow = operation {
+            self.sync(); // whether a message is scheduled or ready is decided when all is durable
+        }
         let is_durable = self.pasts.len() == 1;
         let manager = self.run(&command);
         let model = self.model.operate(&self.now, &command);
