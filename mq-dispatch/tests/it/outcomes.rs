@@ -266,6 +266,28 @@ async fn an_ending_the_store_refuses_becomes_a_failed_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_ending_frees_its_worker_once() {
+    async fn charge(charge: Charge, ctx: mq_dispatch::Ctx) -> Outcome {
+        if charge.order == 1 {
+            std::future::pending::<()>().await;
+        }
+        ctx.stage(Notify { order: 2 }).await?;
+        Ok(())
+    }
+    let store = Store::new();
+    store.refuse_staged();
+    let two = |h: mq_dispatch::HandlerOptions| h.parallelism(1..=2).timeout(Duration::MAX);
+    let _workers = store.workers().handle_with(charge, two).start().unwrap();
+    store.send(&Charge { order: 1 });
+    let refused = store.send(&Charge { order: 2 });
+    store.ended(refused, 1).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.permits("charge"), 1, "the other worker is busy");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_stopped_makes_the_workers_unhealthy() {
     let store = Store::new();
     let workers = store.workers().handle(nothing).start().unwrap();

@@ -131,7 +131,9 @@ async fn a_blocking_handler_that_ignores_its_time_limit_is_stuck_until_it_return
     let second = store.send(&Charge { order: 8 });
     let stored = store.ended(first, 1).await;
     assert_eq!(error_type(&stored), "timeout");
+    let renewals = store.renewals();
     pass(&store, 60).await;
+    assert_eq!(store.renewals(), renewals, "its lease is no longer its own");
     assert_eq!(workers.stats().first().unwrap().stuck, 1);
     let kind = "charge".to_owned();
     let illnesses = workers.health().unwrap_err().illnesses;
