@@ -28,12 +28,15 @@ use mq_core::time::Timestamp;
 pub struct Setup {
     /// Live messages the store takes; at least 64.
     pub capacity_messages: u64,
+    /// Bytes of dead letters after which the queues that have some take no more messages.
+    pub dead_bytes: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
             capacity_messages: 100_000,
+            dead_bytes: 1 << 20,
         }
     }
 }
@@ -72,7 +75,7 @@ pub trait Store: fmt::Debug {
 /// A promise of a backend: its name, and the check that fails if it is broken.
 pub type Check = (&'static str, fn(&dyn Subject));
 
-/// All checks.
+/// All checks: `for (name, check) in conformance::all() { check(&subject) }`.
 #[must_use]
 pub fn all() -> Vec<Check> {
     [

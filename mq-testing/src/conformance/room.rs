@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use mq_core::backend::{EnqueueError, SettleError, WhenFull};
+use mq_core::backend::{EnqueueError, OperateRequest, SettleError, WhenFull};
 use mq_core::command::{EnqueueRefused, SettleRefused};
 use mq_core::message::NewMessage;
 
-use super::worker::{fail, message, succeed};
+use super::worker::{fail, message, queue, succeed};
 use super::{Setup, Store, Subject, checks};
 
 checks![
@@ -23,10 +23,12 @@ checks![
     reserved_room_is_kept_for_its_lease,
     reserved_room_comes_back_with_the_lease,
     a_dead_letter_leaves_the_capacity,
+    a_queue_that_filled_the_budget_of_dead_letters_takes_no_more_until_some_are_purged,
 ];
 
 const SMALL: Setup = Setup {
     capacity_messages: 64,
+    dead_bytes: 1 << 20,
 };
 
 fn filled(subject: &dyn Subject) -> Box<dyn Store> {
@@ -156,4 +158,35 @@ fn a_dead_letter_leaves_the_capacity(subject: &dyn Subject) {
     assert!(store.backend().stats().dead_bytes > 0);
     let one: Vec<NewMessage> = vec![message("one more")];
     store.try_enqueue(one).expect("there is room for one");
+}
+
+fn a_queue_that_filled_the_budget_of_dead_letters_takes_no_more_until_some_are_purged(
+    subject: &dyn Subject,
+) {
+    let store = subject.open(&Setup {
+        dead_bytes: 100,
+        ..SMALL
+    });
+    let mut worker = store.worker_with(1);
+    let dead = store.enqueue(NewMessage {
+        failures_max: Some(1),
+        ..message(&"x".repeat(200))
+    });
+    let grant = store.grant(&mut worker);
+    store.settle(grant.token, fail());
+    store.settle_down();
+    match store.try_enqueue(vec![message("one more")]) {
+        Err(EnqueueError::Refused { refused, messages }) => {
+            let full = matches!(refused, EnqueueRefused::DeadLettersFull { limit: 100, .. });
+            assert!(full && messages.len() == 1, "{refused:?}");
+        }
+        other => panic!("the budget is full, but the answer was {other:?}"),
+    }
+    store.enqueue(NewMessage {
+        queue: queue("other"),
+        ..message("elsewhere")
+    });
+    store.operate(dead, OperateRequest::Purge);
+    store.settle_down();
+    store.enqueue(message("one more"));
 }

@@ -24,6 +24,7 @@ impl Subject for NaiveSubject {
         let clock = Arc::new(ManualClock::default());
         let limits = Limits {
             capacity_messages: setup.capacity_messages,
+            dead_bytes: setup.dead_bytes,
             ..Limits::default()
         };
         let naive = Arc::new(Naive::new(Arc::clone(&clock) as Arc<dyn Clock>, limits));
