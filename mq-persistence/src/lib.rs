@@ -10,6 +10,7 @@ pub mod error;
 mod fields;
 pub mod frame;
 pub mod identity;
+pub mod inspect;
 pub mod keeper;
 pub mod log;
 pub mod lsn;

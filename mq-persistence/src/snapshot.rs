@@ -163,6 +163,19 @@ pub fn load_best(storage: &dyn Storage, identity: &Identity) -> Result<Loaded, L
     })
 }
 
+/// Checks one snapshot from end to end, for whoever only looks; what is wrong with it is said in words.
+pub(crate) fn examine(
+    storage: &dyn Storage,
+    name: &str,
+    identity: &Identity,
+) -> Result<SnapshotContents, String> {
+    let slot = SLOT_NAMES.into_iter().find(|slot| *slot == name);
+    let slot = slot.ok_or("not the name of a snapshot")?;
+    let file = open_slot(storage, slot, identity).map_err(|fault| fault.to_string())?;
+    let file = file.ok_or("it is gone")?;
+    SnapshotContents::checked(file, slot).map_err(|fault| fault.to_string())
+}
+
 impl SnapshotContents {
     fn checked(file: SnapshotFile, name: &'static str) -> Result<Self, Fault> {
         file.verify()?;
