@@ -40,6 +40,7 @@ mod request;
 
 pub use admin::{Admin, DeadLetters};
 pub use builder::Builder;
+pub use duration::{days, hours, millis, minutes, secs};
 pub use engine::Engine;
 pub use environment::Environment;
 pub use error::{EnqueueError, Error, OpenError, OperateError, ReadError, SettleError};

@@ -8,12 +8,14 @@ use mq::environment::Environment;
 use mq::{Builder, Engine, Limit};
 use mq_core::backend::{Backend, Delivery, Grant, SettleReceipt, SettleRequest};
 use mq_core::command::{PoolSpec, Selector, Settlement};
-use mq_core::id::PoolId;
+use mq_core::id::{PoolId, Seq};
 use mq_core::message::NewMessage;
 use mq_core::retry::{Backoff, RetryPolicy};
+use mq_core::view::Filter;
+use mq_core::time::{Clock, Timestamp};
+use mq_testing::clock::{ManualClock, START_MS};
 use mq_testing::sim_disk::SimDisk;
 
-use crate::clock::ManualClock;
 use crate::puppets::Puppets;
 
 /// The retry policy of the machine's pool, and of failures in tests.
@@ -50,12 +52,21 @@ impl Machine {
     /// # Errors
     /// Why it was refused.
     pub fn open_with(disk: &SimDisk, life: u64, options: impl FnOnce(Builder) -> Builder) -> Result<Self, String> {
+        let clock = Arc::new(ManualClock::default());
+        clock.set_wall(Timestamp::from_ms(START_MS + life * 1_000));
+        Self::open_on(disk, clock, life, options)
+    }
+
+    /// [`Machine::open_with`] on a clock that goes on.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn open_on(disk: &SimDisk, clock: Arc<ManualClock>, seed: u64, options: impl FnOnce(Builder) -> Builder) -> Result<Self, String> {
         let puppets = Puppets::new();
-        let clock = Arc::new(ManualClock::at(1_800_000_000_000 + life * 1_000));
         let environment = Environment {
             storage: Some(Arc::new(disk.clone())),
-            clock: Arc::clone(&clock) as _,
-            seed: Some(7 + life),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            seed: Some(7 + seed),
             spawn: Arc::new(puppets.clone()),
             park: Arc::new(puppets.clone()),
         };
@@ -87,8 +98,17 @@ impl Machine {
 
     /// The machine's clock.
     #[must_use]
-    pub fn clock(&self) -> &ManualClock {
+    pub fn clock(&self) -> &Arc<ManualClock> {
         &self.clock
+    }
+
+    /// Everything decided so far is synced, and what follows from it has arrived.
+    pub fn settle_down(&self) {
+        for _ in 0..3 {
+            // A look that is answered when all before it is synced; the waiting caller commits itself.
+            drop(self.backend.list(Filter::default(), Seq::NONE, 1).wait());
+            self.commit();
+        }
     }
 
     /// Lets the commit thread work until it sleeps.

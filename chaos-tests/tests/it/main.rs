@@ -1,5 +1,6 @@
 //! The whole engine on the simulated machine.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod conformance;
 mod crash;
 mod promises;

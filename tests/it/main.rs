@@ -1,0 +1,6 @@
+//! The public interface, on real files: what users do, and what they do wrong.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod handlers;
+mod memory;
