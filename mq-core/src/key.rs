@@ -103,7 +103,7 @@ impl fmt::Debug for KeyHasher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DedupPolicy {
     /// The new message takes the old one's place in line, with a new id and fresh budgets; if the old one is running,
-    /// it becomes superseded and its outcome is discarded.
+    /// it becomes superseded and its outcome is discarded. Under another ordering key it joins the end of that key.
     Replace,
     /// The old message stays; its id is the answer.
     Keep,

@@ -69,11 +69,6 @@ impl QueueManager {
         };
         self.room.remove(entry);
         self.names.count(entry.place, entry.tag.kind(), false);
-        let is_replayed = entry.tag == Tag::Dead && tag.is_live();
-        let forget_expiry = is_replayed && entry.limits().expires.is_some();
-        if forget_expiry && let Some(limits) = entry.extra_mut().limits.as_mut() {
-            limits.expires = None;
-        }
         entry.place = place;
         entry.joined = new.joined.as_ms();
         entry.order = new.order;

@@ -63,8 +63,9 @@ pub(super) struct Plan<'a> {
     need: Need,
     last_seq: Seq,
     last_order: u64,
-    queues: Vec<(QueueName, QueueId)>,
-    kinds: Vec<(KindName, KindId)>,
+    /// Queues and kinds that the batch uses for the first time.
+    queues: HashMap<QueueName, QueueId>,
+    kinds: HashMap<KindName, KindId>,
     keys: BatchKeys,
     accepted: Vec<Accepted>,
 }
@@ -93,8 +94,8 @@ impl<'a> Plan<'a> {
             need,
             last_seq: manager.last_seq,
             last_order: manager.last_order,
-            queues: Vec::new(),
-            kinds: Vec::new(),
+            queues: HashMap::new(),
+            kinds: HashMap::new(),
             keys: BatchKeys::default(),
             accepted: Vec::new(),
         }
@@ -369,13 +370,13 @@ impl<'a> Plan<'a> {
             self.check_dead_letters(id)?;
             return Ok(id);
         }
-        if let Some((_, id)) = self.queues.iter().find(|(known, _)| known == name) {
+        if let Some(id) = self.queues.get(name) {
             return Ok(*id);
         }
         let id = names
             .next_queue(self.queues.len())
             .ok_or(EnqueueRefused::NumbersUsedUp { what: "queue" })?;
-        self.queues.push((name.clone(), id));
+        self.queues.insert(name.clone(), id);
         let name = name.clone();
         events.push(Event::QueueDefined { id, name });
         Ok(id)
@@ -401,13 +402,13 @@ impl<'a> Plan<'a> {
         if let Some(id) = names.kind_id(name) {
             return Ok(id);
         }
-        if let Some((_, id)) = self.kinds.iter().find(|(known, _)| known == name) {
+        if let Some(id) = self.kinds.get(name) {
             return Ok(*id);
         }
         let id = names
             .next_kind(self.kinds.len())
             .ok_or(EnqueueRefused::NumbersUsedUp { what: "kind" })?;
-        self.kinds.push((name.clone(), id));
+        self.kinds.insert(name.clone(), id);
         let name = name.clone();
         events.push(Event::KindDefined { id, name });
         Ok(id)

@@ -136,9 +136,7 @@ impl Image {
             expires: limits.expires,
             idempotency: None,
             dedup: dedup.map(|dedup| dedup.key),
-            behind: dedup
-                .and_then(|dedup| dedup.behind)
-                .filter(|behind| entry.tag.is_live() && self.leads(*behind)),
+            behind: dedup.and_then(|dedup| dedup.behind),
             ordering: entry.ordering(),
             halt_on_dead: entry.halt_on_dead(),
             payload: dedup.map_or(KeyHash(0), |dedup| dedup.payload),
@@ -154,13 +152,6 @@ impl Image {
             deliveries: entry.deliveries,
             holder: holder_of(entry),
         })
-    }
-
-    /// Whether another message may wait behind this one.
-    fn leads(&self, seq: Seq) -> bool {
-        self.pages
-            .get(seq)
-            .is_some_and(|entry| entry.tag.is_live() || entry.tag == Tag::Superseded)
     }
 }
 

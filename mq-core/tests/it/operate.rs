@@ -277,3 +277,15 @@ fn every_change_of_an_operator_waits_for_the_disk() {
     rig.sync();
     rig.grant_of(id);
 }
+
+#[test]
+fn rescheduling_a_ready_message_to_now_keeps_its_place() {
+    let mut rig = Rig::new();
+    rig.open_pool();
+    let first = rig.enqueue(draft());
+    rig.pass(secs(1));
+    let second = rig.enqueue(draft());
+    rig.pass(secs(1));
+    rig.operate(first, Operation::Reschedule(Due::Now)).unwrap();
+    assert_eq!(rig.grant_all(), [first, second]);
+}

@@ -356,94 +356,69 @@ fn an_image_is_not_changed_by_what_happens_after_it() {
     assert!(image.records().eq(before));
 }
 
+/// Applies an event that must be refused.
+fn refuse(rig: &mut Rig, event: &Event, error: ApplyError) {
+    let before = rig.records();
+    assert_eq!(rig.manager.apply(event, 99), Err(error));
+    assert_eq!(rig.records(), before, "{event:?} changed something");
+}
+
 #[test]
-fn an_event_that_contradicts_the_state_is_refused_and_changes_nothing() {
+fn an_event_about_a_message_that_contradicts_its_state_changes_nothing() {
     let mut rig = Rig::new();
     rig.open_pool();
-    let ids = rig.enqueue_all(vec![draft(), draft()]);
-    let (waiting, done) = (ids[1].seq(), ids[0].seq());
+    let ids = rig.enqueue_all(vec![draft(); 3]);
+    let [done, out, waiting] = [0, 1, 2].map(|index: usize| ids[index].seq());
     let token = rig.grant_of(ids[0]);
     rig.settle(token, crate::rig::succeed());
-    let enqueued = rig
-        .journal
-        .iter()
-        .find(|event| matches!(event, Event::Enqueued(_)));
-    let again = enqueued.unwrap().clone();
-    let solo = false;
-    let bad = [
-        (
-            again,
-            ApplyError::SeqNotNew {
-                seq: done,
-                last: waiting,
-            },
-        ),
-        (
-            Event::Finished { seq: done },
-            ApplyError::UnknownMessage { seq: done },
-        ),
-        (
-            Event::CheckedOut {
-                seq: done,
-                delivery: 9,
-                solo,
-            },
-            ApplyError::UnknownMessage { seq: done },
-        ),
-        (
-            Event::CheckedOut {
-                seq: waiting,
-                delivery: 0,
-                solo,
-            },
-            ApplyError::NotWaiting {
-                seq: waiting,
-                delivery: 0,
-            },
-        ),
-        (
-            Event::Returned {
-                seq: waiting,
-                delivery: 1,
-            },
-            ApplyError::NotLeased {
-                seq: waiting,
-                delivery: 1,
-            },
-        ),
-        (
-            Event::QueueDefined {
-                id: QueueId(5),
-                name: queue("five"),
-            },
-            ApplyError::Definition {
-                what: "queue",
-                number: 5,
-            },
-        ),
-        (
-            Event::QueuePaused {
-                queue: QueueId(5),
-                paused: true,
-            },
-            ApplyError::UnknownQueue { id: QueueId(5) },
-        ),
-        (
-            Event::Opened {
-                incarnation: Incarnation(1),
-                at: Timestamp::default(),
-            },
-            ApplyError::Incarnation {
-                given: Incarnation(1),
-                last: Incarnation(1),
-            },
-        ),
-    ];
-    let before = rig.records();
-    for (event, error) in bad {
-        assert_eq!(rig.manager.apply(&event, 99), Err(error));
-        assert_eq!(rig.records(), before);
+    rig.grant_of(ids[1]);
+    let is_enqueue = |event: &&Event| matches!(event, Event::Enqueued(_));
+    let again = rig.journal.iter().find(is_enqueue).unwrap().clone();
+    let last = waiting;
+    refuse(&mut rig, &again, ApplyError::SeqNotNew { seq: done, last });
+    let gone = ApplyError::UnknownMessage { seq: done };
+    refuse(&mut rig, &Event::Finished { seq: done }, gone);
+    for (seq, delivery) in [(waiting, 0), (out, 1), (out, 2)] {
+        let solo = false;
+        let event = Event::CheckedOut {
+            seq,
+            delivery,
+            solo,
+        };
+        refuse(&mut rig, &event, ApplyError::NotWaiting { seq, delivery });
     }
+    for (seq, delivery) in [(waiting, 1), (out, 2)] {
+        let event = Event::Returned { seq, delivery };
+        refuse(&mut rig, &event, ApplyError::NotLeased { seq, delivery });
+    }
+}
+
+#[test]
+fn an_event_about_the_store_that_contradicts_its_state_changes_nothing() {
+    let mut rig = Rig::new();
+    rig.enqueue(draft());
+    let definition = ApplyError::Definition {
+        what: "queue",
+        number: 5,
+    };
+    let id = QueueId(5);
+    let name = queue("five");
+    refuse(&mut rig, &Event::QueueDefined { id, name }, definition);
+    let paused = Event::QueuePaused {
+        queue: id,
+        paused: true,
+    };
+    refuse(&mut rig, &paused, ApplyError::UnknownQueue { id });
+    let incarnation = Incarnation(1);
+    let opened = Event::Opened {
+        incarnation,
+        at: Timestamp::default(),
+    };
+    let error = ApplyError::Incarnation {
+        given: incarnation,
+        last: incarnation,
+    };
+    refuse(&mut rig, &opened, error);
 }
 
 #[test]

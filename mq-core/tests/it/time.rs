@@ -50,6 +50,20 @@ fn a_message_that_started_does_not_expire() {
 }
 
 #[test]
+fn a_message_that_failed_in_time_does_not_expire_while_it_waits_again() {
+    let mut rig = Rig::new();
+    let pool = rig.pool(crate::rig::pool(None, None), 1);
+    let id = rig.enqueue(expiring(10));
+    let token = rig.grant_of(id);
+    rig.settle(token, crate::rig::fail());
+    rig.pass(secs(20));
+    assert_eq!(rig.state(id), State::Ready);
+    rig.check_recovery();
+    rig.manager.add_permits(pool, 1);
+    rig.grant_of(id);
+}
+
+#[test]
 fn a_message_given_back_unstarted_still_expires() {
     let mut rig = Rig::new();
     rig.open_pool();
