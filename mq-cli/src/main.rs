@@ -1,2 +1,60 @@
-//! Being built.
-fn main() {}
+//! The `mq` program: reads the command line, runs one verb, and ends with the exit code that tells how it went.
+//!
+//! Data goes to standard output, remarks to standard error. Verbs, exit codes and JSON are a contract.
+
+mod args;
+mod clock;
+mod config;
+mod demo;
+mod dlq;
+mod dump;
+mod enqueue;
+mod escape;
+mod exit;
+mod input;
+mod listing;
+mod messages;
+mod offline;
+mod output;
+mod queue;
+mod signal;
+mod stats;
+mod store;
+mod values;
+mod verify;
+mod view;
+mod work;
+
+use std::process::ExitCode;
+
+use args::{Command, Verb};
+use clap::Parser;
+use escape::EscapedLines;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => Exit::Done.into(),
+        // The reader of a listing has seen enough.
+        Err(failure) if failure.is_broken_pipe() => Exit::Done.into(),
+        Err(failure) => {
+            eprintln!("mq: {}", EscapedLines(&format!("{:#}", failure.error)));
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> exit::Result {
+    match command.verb {
+        Verb::Enqueue(arguments) => enqueue::run(arguments),
+        Verb::Work(arguments) => work::run(&arguments),
+        Verb::Dlq(verb) => dlq::run(&verb),
+        Verb::Messages(verb) => messages::run(&verb),
+        Verb::Queue(verb) => queue::run(&verb),
+        Verb::Stats(arguments) => stats::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Dump(arguments) => dump::run(&arguments),
+        Verb::Config => config::run(),
+        Verb::Demo(arguments) => demo::run(&arguments),
+    }
+}

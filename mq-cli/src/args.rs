@@ -1,0 +1,141 @@
+//! The command line: what can be said, and the help that teaches it.
+//!
+//! Only what can be read off one argument is checked here; what needs several of them is checked by the verb.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{demo, dlq, dump, enqueue, messages, queue, stats, verify, work};
+
+const EXAMPLES: &str = "\
+Examples:
+  echo '{\"user\":7}' | mq enqueue --data ./data --queue mail
+  mq work --data ./data --queue mail -- ./send-mail
+  mq dlq ls --data ./data
+  mq messages explain --data ./data ID
+
+Exit codes:
+  0  done
+  1  failed
+  2  the command line is wrong
+  3  another process owns the store
+  4  the store is corrupt
+  5  the store or the message is not there";
+
+/// A durable work queue: what was enqueued survives kill -9 and power loss, and runs until it is done.
+#[derive(Debug, Parser)]
+#[command(name = "mq", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Command {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Enqueue a message per line of a file or of standard input
+    Enqueue(enqueue::Arguments),
+    /// Run a command for each message
+    Work(work::Arguments),
+    /// Look at dead letters, bring them back, or remove them
+    #[command(subcommand)]
+    Dlq(dlq::Verb),
+    /// Look at messages, and ask why one is not running
+    #[command(subcommand)]
+    Messages(messages::Verb),
+    /// List queues, pause and resume them
+    #[command(subcommand)]
+    Queue(queue::Verb),
+    /// Count what is in the store
+    Stats(stats::Arguments),
+    /// Check every byte of a store; changes nothing and needs no owner
+    Verify(verify::Arguments),
+    /// Print what stands in the journal; changes nothing and needs no owner
+    Dump(dump::Arguments),
+    /// Print every default and its range
+    Config,
+    /// Run an order pipeline, kill it half-way, and prove that nothing was lost
+    Demo(demo::Arguments),
+}
+
+/// Which store.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Data {
+    /// The store's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_help_and_those_that_act_have_examples() {
+        let command = Command::command();
+        for verb in command.get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+        }
+        for name in ["enqueue", "work"] {
+            let verb = command.find_subcommand(name).unwrap();
+            assert!(verb.get_after_help().is_some(), "{name}");
+        }
+    }
+
+    /// The page that promises all this.
+    const PAGE: &str = include_str!("../../docs/cli.md");
+
+    /// Every verb below `command`, with its path.
+    fn verbs(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+        let below = command.get_subcommands().flat_map(|verb| {
+            let path = format!("{path} {}", verb.get_name());
+            let mut verbs = verbs(verb, &path);
+            if verbs.is_empty() {
+                verbs.push((path, verb.clone()));
+            }
+            verbs
+        });
+        below.collect()
+    }
+
+    #[test]
+    fn every_verb_and_option_stands_on_the_page() {
+        for (path, verb) in verbs(&Command::command(), "mq") {
+            let name = verb.get_name();
+            assert!(
+                PAGE.contains(&format!("`{path}`")) || PAGE.contains(&format!("`{name}`")),
+                "{path}"
+            );
+            let shown = verb
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set());
+            for option in shown.filter_map(clap::Arg::get_long) {
+                let known = ["help", "version"].contains(&option);
+                assert!(
+                    known || PAGE.contains(&format!("`--{option}")),
+                    "{path} --{option}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_of_a_state_stands_on_the_page() {
+        for state in mq_core::view::StateKind::ALL {
+            assert!(
+                PAGE.contains(&format!("`{}`", state.as_str())),
+                "{}",
+                state.as_str()
+            );
+        }
+    }
+}

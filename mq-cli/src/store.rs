@@ -1,0 +1,131 @@
+//! Opens and closes the store, and gives each way in which that can fail its exit code: the one file that knows how.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mq::{Engine, OpenError};
+use mq_core::backend::{Backend, Stopped};
+use mq_persistence::identity::IDENT_NAME;
+use mq_persistence::open::OpenError as StoreError;
+
+use crate::exit::{Exit, Failure, Result};
+use crate::output::Output;
+
+/// What to do when there is no store in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Create it.
+    Create,
+    /// Fail with [`Exit::NotFound`].
+    Refuse,
+}
+
+/// An open store, owned by this process until it is closed.
+#[derive(Debug)]
+pub(crate) struct Store {
+    engine: Engine,
+}
+
+impl Store {
+    /// Opens the store in the folder `path`.
+    ///
+    /// # Errors
+    /// With the exit code that tells why; the store is as it was.
+    pub(crate) fn open(path: &Path, missing: Missing) -> Result<Store> {
+        if missing == Missing::Refuse {
+            must_be_there(path)?;
+        }
+        let opened = Engine::builder(path).open_wait();
+        let engine = opened.map_err(|error| Failure::new(exit_of(&error), error))?;
+        Ok(Store { engine })
+    }
+
+    /// Opens a store that is there, lets `visit` print from it, and closes it.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be opened or closed, or `visit` fails.
+    pub(crate) fn visit(path: &Path, visit: impl FnOnce(&Store, &mut Output) -> Result) -> Result {
+        let store = Store::open(path, Missing::Refuse)?;
+        let mut output = Output::stdout();
+        let visited = visit(&store, &mut output).and_then(|()| Ok(output.flush()?));
+        let closed = store.close();
+        visited.and(closed)
+    }
+
+    /// As [`Store::visit`], for what needs the store only as a backend.
+    ///
+    /// # Errors
+    /// As [`Store::visit`].
+    pub(crate) fn read(
+        path: &Path,
+        read: impl FnOnce(&dyn Backend, &mut Output) -> Result,
+    ) -> Result {
+        Store::visit(path, |store, output| read(store.backend().as_ref(), output))
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The store, as any backend.
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        self.engine.backend()
+    }
+
+    /// Fails if the store does not serve any more.
+    ///
+    /// # Errors
+    /// [`Stopped`], with what stopped it.
+    pub(crate) fn must_serve(&self) -> std::result::Result<(), Stopped> {
+        self.engine.stopped().map_or(Ok(()), Err)
+    }
+
+    /// Syncs everything and lets the store go.
+    ///
+    /// # Errors
+    /// When the last sync failed, or the store had stopped before.
+    pub(crate) fn close(self) -> Result {
+        Ok(self.engine.close_wait()?)
+    }
+}
+
+/// Fails if there is no store in the folder `path`.
+///
+/// # Errors
+/// With [`Exit::NotFound`].
+pub(crate) fn must_be_there(path: &Path) -> Result {
+    if path.join(IDENT_NAME).exists() {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!(
+        "there is no store in {}; mq enqueue creates one",
+        path.display()
+    );
+    Err(Failure::new(Exit::NotFound, error))
+}
+
+fn exit_of(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Options(_) => Exit::Usage,
+        OpenError::Store(error) => exit_of_store(error),
+        // The facade may learn new reasons; none of them is about what the store holds.
+        _ => Exit::Failed,
+    }
+}
+
+fn exit_of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::InUse { .. } => Exit::Owned,
+        StoreError::OtherStore { .. }
+        | StoreError::Corrupt(_)
+        | StoreError::Contradiction { .. }
+        | StoreError::MissingSegment { .. }
+        | StoreError::MissingIdentity { .. } => Exit::Corrupt,
+        StoreError::Refused(_)
+        | StoreError::NewerFormat { .. }
+        | StoreError::DiskFull { .. }
+        | StoreError::Io(_)
+        | StoreError::Journal(_) => Exit::Failed,
+    }
+}

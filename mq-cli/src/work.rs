@@ -1,0 +1,200 @@
+//! `mq work`: a command for each message.
+//!
+//! The command's end decides (see [`verdict`]). The first signal lets running commands finish within their grace, the
+//! second ends them at once at no cost to their messages. With `--until-empty` the run ends by itself when nothing is
+//! [left](left) to wait for.
+
+mod child;
+mod left;
+mod pool;
+mod retry;
+mod search;
+mod verdict;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mq_core::backend::Backend;
+use mq_core::limits::{FAILURES_DEFAULT, FAILURES_MAX, PARALLELISM_MAX, TIMEOUT_DEFAULT};
+use mq_core::name::{KindName, QueueName};
+use mq_core::retry::{Backoff, RetryPolicy};
+use tokio::time;
+
+use crate::args::Data;
+use crate::escape::Escaped;
+use crate::exit::{Failure, Result};
+use crate::signal::Signals;
+use crate::store::{Missing, Store};
+use crate::values;
+use child::Program;
+use left::Scope;
+
+/// How often a run that ends by itself looks whether nothing is left.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+const EXAMPLES: &str = "\
+Examples:
+  Send mails, eight at a time, each within a minute:
+    mq work --data ./data --queue mail --parallelism 8 --timeout 1m -- ./send-mail
+  Resize every image once and end:
+    mq work --data ./data --queue images --until-empty -- sh -c 'read f; convert \"$f\" -resize 50% \"small-$f\"'
+  Try three times, ten seconds apart:
+    mq work --data ./data --queue q --max-attempts 3 --backoff fixed:10s -- ./job
+
+The command gets the payload on standard input, and in its environment
+  MQ_MESSAGE_ID, MQ_ATTEMPT, MQ_QUEUE, MQ_KIND, MQ_LEASE (unique to this run of this message).
+What its exit code means:
+  0    done
+  75   come back later (see --snooze); costs no attempt
+  100  never: the message becomes a dead letter
+  else, or killed by a signal, or over its time limit (its process group is killed):
+       a failed attempt; the end of its standard error is kept as the reason
+--until-empty exits with 1 if a message went dead in this run.";
+
+/// Arguments of `mq work`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    data: Data,
+    /// The queue
+    #[arg(long, value_name = "Q")]
+    queue: QueueName,
+    /// Only messages of this kind
+    #[arg(long, value_name = "K")]
+    kind: Option<KindName>,
+    /// Run at most so many commands at once; by default one per core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(PARALLELISM_MAX)))]
+    parallelism: Option<u32>,
+    /// Time limit of one attempt; by default 5m
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    timeout: Option<Duration>,
+    /// Failed attempts before a message becomes a dead letter
+    #[arg(long, value_name = "N", default_value_t = FAILURES_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(FAILURES_MAX)))]
+    max_attempts: u32,
+    /// Time between attempts: none, fixed:5s, linear:1s..5m or exponential:1s..5m (the default)
+    #[arg(long, value_name = "BACKOFF", value_parser = retry::backoff)]
+    backoff: Option<Backoff>,
+    /// How long after exit code 75 a message comes back
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
+    snooze: Duration,
+    /// End when nothing is ready, running or waiting for another attempt
+    #[arg(long)]
+    until_empty: bool,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// What a pool of commands does.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    scope: Scope,
+    program: Program,
+    parallelism: usize,
+    retry: RetryPolicy,
+    snooze: Duration,
+}
+
+impl Arguments {
+    fn plan(&self) -> Result<Plan> {
+        let mut words = self.command.iter().cloned();
+        let name = words.next().unwrap_or_default();
+        if !search::can_be_run(&name) {
+            let name = name.to_string_lossy();
+            return Err(Failure::usage(format_args!(
+                "{} is not a program that can be run",
+                Escaped(&name)
+            )));
+        }
+        let program = Program {
+            name,
+            arguments: words.collect(),
+            timeout: self.timeout.unwrap_or(TIMEOUT_DEFAULT),
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let parallelism = self
+            .parallelism
+            .and_then(|given| usize::try_from(given).ok());
+        let backoff = self.backoff.unwrap_or(RetryPolicy::default().backoff);
+        Ok(Plan {
+            scope: Scope {
+                queue: self.queue.clone(),
+                kind: self.kind.clone(),
+            },
+            program,
+            parallelism: parallelism.unwrap_or(cores),
+            retry: RetryPolicy {
+                failures_max: self.max_attempts,
+                backoff,
+            },
+            snooze: self.snooze,
+        })
+    }
+}
+
+/// Runs `mq work`.
+///
+/// # Errors
+/// When the command or the store is not there, the store stops, or with `--until-empty` a message went dead.
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let plan = arguments.plan()?;
+    let store = Store::open(&arguments.data.data, Missing::Refuse)?;
+    let backend = store.backend();
+    let dead_before = plan.scope.dead(backend.as_ref());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let worked = runtime.block_on(work(&store, &plan, arguments.until_empty));
+    drop(runtime);
+    let dead = plan
+        .scope
+        .dead(backend.as_ref())
+        .saturating_sub(dead_before);
+    let stays = plan.scope.what_stays(backend.as_ref());
+    let closed = store.close();
+    worked?;
+    closed?;
+    if let Some(stays) = stays {
+        eprintln!("mq: queue {} still holds {stays}", plan.scope.queue);
+    }
+    match dead {
+        0 => Ok(()),
+        _ if !arguments.until_empty => Ok(()),
+        dead => Err(anyhow::anyhow!("{dead} messages went dead in this run; see mq dlq ls").into()),
+    }
+}
+
+/// Runs commands until a signal comes, nothing is left, or the store stops.
+async fn work(store: &Store, plan: &Plan, until_empty: bool) -> Result {
+    let mut signals = Signals::listen()?;
+    let workers = pool::start(store, plan)?;
+    let ended = tokio::select! {
+        () = signals.next() => Ok(()),
+        ended = nothing_left(store, &plan.scope, until_empty) => ended,
+    };
+    workers.stop(signals.next()).await;
+    ended
+}
+
+/// Resolves when nothing is left to wait for, if that is asked for, or when the store stops.
+async fn nothing_left(store: &Store, scope: &Scope, until_empty: bool) -> Result {
+    let mut look = time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        store.must_serve()?;
+        if until_empty && is_empty(store.backend(), scope.clone()).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Reading waits for the store, and must not hold up the commands meanwhile.
+async fn is_empty(backend: Arc<dyn Backend>, scope: Scope) -> Result<bool> {
+    let looked = tokio::task::spawn_blocking(move || scope.is_empty(backend.as_ref()));
+    looked.await.map_err(anyhow::Error::from)?
+}

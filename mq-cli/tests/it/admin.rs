@@ -1,0 +1,187 @@
+//! Looking at a store and operating it.
+
+use std::process::Command;
+
+use crate::setup::Store;
+use crate::work::ECHO;
+
+#[test]
+fn messages_are_listed_with_filters_and_pages() {
+    let store = Store::new();
+    let lines: Vec<String> = (0..25).map(|number| number.to_string()).collect();
+    let ids = store.enqueue("a", &lines);
+    store.enqueue("b", &lines);
+    let page = store.mq("messages ls", &["--queue", "a", "--limit", "10"]);
+    assert_eq!(page.lines().len(), 11, "ten rows below the headings");
+    assert!(page.stderr.contains("there are more"), "{}", page.stderr);
+    let after = ids.get(9).unwrap();
+    let rest = store.mq("messages ls", &["--queue", "a", "--after", after, "--json"]);
+    assert_eq!(rest.json().len(), 15);
+    assert_eq!(
+        store
+            .mq("messages ls", &["--state", "dead", "--json"])
+            .json()
+            .len(),
+        0
+    );
+}
+
+#[test]
+fn queues_are_listed_paused_and_resumed() {
+    let store = Store::new();
+    store.enqueue("mail", &["1".to_owned()]);
+    store.mq("queue pause", &["mail"]).lines();
+    let queue = store.mq("queue ls", &["--json"]).only_json();
+    assert_eq!(
+        (queue.get("paused").unwrap(), queue.get("ready").unwrap()),
+        (&true.into(), &1.into())
+    );
+    store.mq("queue resume", &["mail"]).lines();
+    assert_eq!(
+        store
+            .mq("queue ls", &["--json"])
+            .only_json()
+            .get("paused")
+            .unwrap(),
+        false
+    );
+}
+
+#[test]
+fn explain_says_what_a_message_waits_for() {
+    let store = Store::new();
+    let ran = store.mq_with(
+        b"1\n2\n",
+        "enqueue",
+        &["--queue", "q", "--ordering-key", "k"],
+    );
+    let ids = ran.lines();
+    let (first, second) = (ids.first().unwrap(), ids.last().unwrap());
+    let text = store.mq("messages explain", &[second]).stdout;
+    assert!(text.contains(*first), "{text}");
+    store.mq("queue pause", &["q"]).lines();
+    let text = store.mq("messages explain", &[first]).stdout;
+    assert!(text.contains("paused"), "{text}");
+}
+
+#[test]
+fn dead_letters_are_purged_by_id_and_by_filter() {
+    let store = Store::new();
+    let lines: Vec<String> = (0..5).map(|number| number.to_string()).collect();
+    let ids = store.enqueue("q", &lines);
+    let worked = store.mq(
+        "work",
+        &[
+            "--queue",
+            "q",
+            "--until-empty",
+            "--",
+            "sh",
+            "-c",
+            "exit 100",
+        ],
+    );
+    assert_eq!(worked.code, 1);
+    let one = ids.first().unwrap();
+    assert_eq!(store.mq("dlq purge", &[one]).lines(), [one.as_str()]);
+    let would = store.mq("dlq purge", &["--all", "--dry-run"]);
+    assert_eq!(would.lines().len(), 4);
+    assert_eq!(
+        store.mq("dlq ls", &["--json"]).json().len(),
+        4,
+        "a dry run changes nothing"
+    );
+    assert!(
+        store
+            .mq("dlq purge", &["--all", "--older-than", "1h"])
+            .lines()
+            .is_empty()
+    );
+    assert_eq!(
+        store
+            .mq("dlq purge", &["--all", "--reason", "dead_lettered"])
+            .lines()
+            .len(),
+        4
+    );
+    assert!(store.mq("dlq ls", &["--json"]).lines().is_empty());
+}
+
+#[test]
+fn a_dead_letter_comes_back_with_another_payload() {
+    let store = Store::new();
+    let ids = store.enqueue("q", &["wrong".to_owned()]);
+    store.mq(
+        "work",
+        &[
+            "--queue",
+            "q",
+            "--until-empty",
+            "--",
+            "sh",
+            "-c",
+            "exit 100",
+        ],
+    );
+    let fixed = store.file("fixed");
+    std::fs::write(&fixed, "right").unwrap();
+    let id = ids.first().unwrap();
+    store
+        .mq("dlq replay", &["--edit", fixed.to_str().unwrap(), id])
+        .lines();
+    let ran = store.mq(
+        "work",
+        &["--queue", "q", "--until-empty", "--", "sh", "-c", ECHO],
+    );
+    assert_eq!(ran.lines(), ["right"]);
+}
+
+#[test]
+fn a_sound_store_is_verified_and_dumped_without_changing_it() {
+    let store = Store::new();
+    store.enqueue("q", &["1".to_owned(), "2".to_owned()]);
+    let before = snapshot(&store);
+    let verified = store.mq("verify", &[]);
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
+    assert!(!store.mq("dump", &[]).lines().is_empty());
+    assert_eq!(snapshot(&store), before);
+}
+
+/// Names, sizes and contents of the store's files.
+fn snapshot(store: &Store) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(store.data())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.display().to_string(), std::fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn defaults_are_printed_and_help_teaches() {
+    let mq = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mq"))
+            .args(words)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (code, text) = mq(&["config"]);
+    assert!(code == Some(0) && text.contains("1048576"), "{text}");
+    for verb in [
+        &["--help"][..],
+        &["enqueue", "--help"],
+        &["work", "--help"],
+        &["dlq", "purge", "--help"],
+    ] {
+        let (code, text) = mq(verb);
+        assert!(
+            code == Some(0) && text.contains("Examples:"),
+            "{verb:?}: {text}"
+        );
+    }
+}

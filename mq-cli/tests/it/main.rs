@@ -1,0 +1,12 @@
+//! The program as a script sees it: arguments in, lines and exit codes out, signals and kills in between.
+//!
+//! Each test has a store of its own in a temporary folder. Random tests print their seed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod admin;
+mod enqueue;
+mod kills;
+mod refusals;
+mod setup;
+mod work;

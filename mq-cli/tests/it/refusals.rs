@@ -1,0 +1,118 @@
+//! Exit codes of what cannot be done.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::setup::{Running, Store};
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    let store = Store::new();
+    for (verb, rest) in [
+        ("enqueue", &[][..]),
+        ("enqueue", &["--queue", "no spaces"]),
+        ("enqueue", &["--queue", "q", "--delay", "5"]),
+        ("work", &["--queue", "q"]),
+        ("messages show", &["not-an-id"]),
+        ("stats", &["--nonsense"]),
+    ] {
+        assert_eq!(store.mq(verb, rest).code, 2, "{verb} {rest:?}");
+    }
+    assert!(!store.data().exists(), "nothing was done");
+}
+
+#[test]
+fn a_store_in_other_hands_is_3_and_the_owner_is_named() {
+    let store = Store::new();
+    let mut owner = Running::start(store.command("enqueue", &["--queue", "q"]));
+    writeln!(owner.stdin.as_mut().unwrap(), "1").unwrap();
+    owner.line().unwrap();
+    let refused = store.mq("stats", &[]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(&owner.id().to_string()),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(owner.wait(), 0);
+    assert_eq!(store.mq("stats", &[]).code, 0);
+}
+
+#[test]
+fn a_corrupt_store_is_4_and_stays_as_it_is() {
+    let store = Store::new();
+    let lines: Vec<String> = (0..1_000)
+        .map(|number| format!("the payload {number}"))
+        .collect();
+    store.enqueue("q", &lines);
+    for snapshot in ["snap-A", "snap-B"] {
+        // What a snapshot holds need not be read from the journal; without one, the damage shows.
+        fs::remove_file(store.data().join(snapshot)).ok();
+    }
+    let (segment, offset) = find(&store, b"the payload 7");
+    let mut bytes = fs::read(&segment).unwrap();
+    *bytes.get_mut(offset).unwrap() ^= 0x10;
+    fs::write(&segment, &bytes).unwrap();
+    for verb in ["stats", "verify"] {
+        let refused = store.mq(verb, &[]);
+        assert_eq!(
+            refused.code, 4,
+            "{verb}: {}{}",
+            refused.stdout, refused.stderr
+        );
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(
+            said.contains(segment.file_name().unwrap().to_str().unwrap()),
+            "{said}"
+        );
+    }
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+}
+
+/// The segment in which `bytes` stand first, and where.
+fn find(store: &Store, bytes: &[u8]) -> (PathBuf, usize) {
+    let files = fs::read_dir(store.data())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let segments = files.filter(|path| {
+        path.file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("j-")
+    });
+    let found = segments.filter_map(|path| {
+        let content = fs::read(&path).unwrap();
+        let offset = content
+            .windows(bytes.len())
+            .position(|window| window == bytes)?;
+        Some((path, offset))
+    });
+    found.min().unwrap()
+}
+
+#[test]
+fn what_is_not_there_is_5() {
+    let store = Store::new();
+    for verb in [
+        "stats",
+        "verify",
+        "dump",
+        "messages ls",
+        "dlq ls",
+        "queue ls",
+    ] {
+        assert_eq!(store.mq(verb, &[]).code, 5, "{verb}");
+    }
+    assert!(!store.data().exists(), "looking creates nothing");
+    let ids = store.enqueue("q", &["1".to_owned()]);
+    let elsewhere = Store::new();
+    elsewhere.enqueue("q", &["1".to_owned()]);
+    let id = ids.first().unwrap();
+    assert_eq!(
+        elsewhere.mq("messages show", &[id]).code,
+        5,
+        "of another store"
+    );
+    assert_eq!(store.mq("dlq replay", &[id]).code, 5, "no dead letter");
+}
