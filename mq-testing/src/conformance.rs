@@ -28,7 +28,7 @@ use mq_core::time::Timestamp;
 pub struct Setup {
     /// Live messages the store takes; at least 64.
     pub capacity_messages: u64,
-    /// Bytes of dead letters after which the queues that have some take no more messages.
+    /// Bytes of dead letters after which the queues that have some take no more messages; at least 1 MiB.
     pub dead_bytes: u64,
 }
 

@@ -63,5 +63,5 @@ fn manager_and_naive_model_agree_on_short_sequences() {
 
 #[test]
 fn manager_and_naive_model_agree_on_long_sequences() {
-    check(cases(300), 150);
+    check(cases(600), 150);
 }

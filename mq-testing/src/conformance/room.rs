@@ -11,7 +11,7 @@ use mq_core::backend::{EnqueueError, OperateRequest, SettleError, WhenFull};
 use mq_core::command::{EnqueueRefused, SettleRefused};
 use mq_core::message::NewMessage;
 
-use super::worker::{fail, message, queue, succeed};
+use super::worker::{Worker, fail, message, queue, succeed};
 use super::{Setup, Store, Subject, checks};
 
 checks![
@@ -163,21 +163,22 @@ fn a_dead_letter_leaves_the_capacity(subject: &dyn Subject) {
 fn a_queue_that_filled_the_budget_of_dead_letters_takes_no_more_until_some_are_purged(
     subject: &dyn Subject,
 ) {
-    let store = subject.open(&Setup {
-        dead_bytes: 100,
-        ..SMALL
-    });
-    let mut worker = store.worker_with(1);
-    let dead = store.enqueue(NewMessage {
-        failures_max: Some(1),
-        ..message(&"x".repeat(200))
-    });
-    let grant = store.grant(&mut worker);
-    store.settle(grant.token, fail());
-    store.settle_down();
+    let store = subject.open(&SMALL);
+    let mut worker = store.worker_with(2);
+    let die = |worker: &mut Worker| {
+        let dead = store.enqueue(NewMessage {
+            failures_max: Some(1),
+            ..message(&"x".repeat(600 << 10))
+        });
+        let grant = store.grant(worker);
+        store.settle(grant.token, fail());
+        store.settle_down();
+        dead
+    };
+    let dead = [die(&mut worker), die(&mut worker)];
     match store.try_enqueue(vec![message("one more")]) {
         Err(EnqueueError::Refused { refused, messages }) => {
-            let full = matches!(refused, EnqueueRefused::DeadLettersFull { limit: 100, .. });
+            let full = matches!(refused, EnqueueRefused::DeadLettersFull { .. });
             assert!(full && messages.len() == 1, "{refused:?}");
         }
         other => panic!("the budget is full, but the answer was {other:?}"),
@@ -186,7 +187,8 @@ fn a_queue_that_filled_the_budget_of_dead_letters_takes_no_more_until_some_are_p
         queue: queue("other"),
         ..message("elsewhere")
     });
-    store.operate(dead, OperateRequest::Purge);
+    let [first, _] = dead;
+    store.operate(first, OperateRequest::Purge);
     store.settle_down();
     store.enqueue(message("one more"));
 }

@@ -51,6 +51,8 @@ pub(super) enum Step {
     Image,
     /// Loses so many commands, if that many are not durable.
     Crash(usize),
+    /// Hands out whatever it can and crashes, so many times.
+    CrashRunning(usize),
     Close,
 }
 
@@ -95,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::Synced),
         1 => Just(Step::Image),
         3 => (0usize..4).prop_map(Step::Crash),
+        1 => (1usize..5).prop_map(Step::CrashRunning),
         1 => Just(Step::Close),
     ];
     prop_oneof![3 => common, 1 => rare]

@@ -141,6 +141,13 @@ impl World {
             Step::Synced(synced) => self.synced = *synced || self.config.keys < KEYS_AMPLE,
             Step::Image => self.image(),
             Step::Crash(lost) => self.crash(*lost),
+            Step::CrashRunning(times) => {
+                for _ in 0..*times {
+                    self.add_permits(0, 9);
+                    self.hand_out(9)?;
+                    self.crash(0);
+                }
+            }
             Step::Close => self.close(),
         }
         if self.synced {
