@@ -11,7 +11,7 @@ use mq_persistence::segment::{self, DATA_START};
 use mq_persistence::storage::Storage;
 use mq_testing::oracle::Ending;
 use mq_testing::random::SplitMix64;
-use mq_testing::sim_disk::SimDisk;
+use mq_testing::sim_disk::{CrashMode, Fault, IoKind, SimDisk};
 
 use crate::journal::{Journal, Known, Model, SMALL, inputs, open};
 
@@ -459,4 +459,62 @@ fn is_spare(disk: &SimDisk, name: &str) -> bool {
     let bytes = disk.file_bytes(name).unwrap();
     let data = DATA_START as usize;
     bytes[data..data + 4096].iter().all(|byte| *byte == 0)
+}
+
+#[test]
+fn a_frame_that_only_the_cache_still_has_is_saved_before_it_is_believed() {
+    let disk = SimDisk::new();
+    let mut known = Known::small();
+    let mut random = SplitMix64::new(SEED);
+    let mut journal = Journal::open(&disk, &mut known, Ending::Closed).unwrap();
+    journal.write(&mut random).unwrap();
+    journal.sync().unwrap();
+    journal.write(&mut random).unwrap();
+    disk.fail_nth(IoKind::SyncData, 1, Fault::SyncLostKept);
+    journal.sync().expect_err("the sync fails");
+    drop(journal);
+    // The next process still sees what the failed sync lost, and answers on the strength of it.
+    let disk = disk.restart_process();
+    let opened = open(&disk, &SMALL, 100_000).unwrap();
+    assert_eq!(&opened.manager, known.state());
+    assert_eq!(opened.report.journal.as_ref().unwrap().copied, 2);
+    drop(opened);
+    let disk = disk.power_cycle(CrashMode::LoseAll);
+    disk.drop_caches();
+    let opened = open(&disk, &SMALL, 200_000).unwrap();
+    assert_eq!(&opened.manager, known.state());
+    for seq in &opened.manager.live {
+        let read = opened.places.pin(*seq).unwrap().read().unwrap();
+        assert_eq!(read.bytes, known.envelope(*seq));
+    }
+}
+
+#[test]
+fn a_torn_frame_is_reported_with_its_place() {
+    let disk = SimDisk::new();
+    let mut known = Known::default();
+    let mut random = SplitMix64::new(SEED);
+    let mut journal = Journal::open(&disk, &mut known, Ending::Closed).unwrap();
+    journal.write(&mut random).unwrap();
+    journal.sync().unwrap();
+    let end = journal.opened.log.written();
+    for _ in 0..3 {
+        journal.write(&mut random).unwrap();
+    }
+    drop(journal);
+    let disk = disk.restart_process();
+    // The first of three frames that were not synced did not get to the disk whole; the two behind it did.
+    let name = segment::name(end.segment());
+    disk.overwrite(&name, u64::from(end.offset()) + 70, &[0xff; 40])
+        .unwrap();
+    let opened = open(&disk, &SMALL, 100_000).unwrap();
+    let journal = opened.report.journal.unwrap();
+    let JournalEnd::Torn(torn) = journal.end else {
+        panic!("{journal:?}");
+    };
+    assert_eq!(
+        (torn.file, torn.offset, torn.frames_dropped),
+        (name, end.offset(), 3)
+    );
+    assert_eq!(known.behind(&opened.manager), Some(3));
 }
