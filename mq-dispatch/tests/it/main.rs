@@ -14,6 +14,7 @@ mod staging;
 mod start;
 mod stop;
 mod store;
+mod storm;
 mod time;
 
 use mq_macros::Message;
