@@ -1,7 +1,7 @@
 //! Runs every example as a user would: as a program, in an empty folder, to its end.
 //!
-//! An example passes when it exits with 0 within the limit. One that works until a signal comes is sent SIGTERM as
-//! soon as it has printed a line, and has to end well after it.
+//! An example passes when it exits with 0 within the limit. One that works until a signal comes is sent SIGTERM once it
+//! has printed a line and listens for that signal, and has to end well after it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,6 +19,9 @@ use crate::shell::Invocation;
 
 /// How long an example may say nothing: generous beside the second that each of them takes.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a signal is due or the limit is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The call that marks an example as one that runs until it is told to stop.
 const RUNS_UNTIL_SIGNAL: &str = "run_until_signal(";
@@ -98,7 +101,14 @@ fn run_example(root: &Path, example: &Example) -> anyhow::Result<()> {
         .ok()
         .and_then(Pid::from_raw)
         .context("no process id")?;
-    let status = supervise(&follow(child, stdout), pid, example.until_signal)?;
+    let supervision = Supervision {
+        events: &follow(child, stdout),
+        pid,
+        signal_due: example.until_signal,
+        has_printed: false,
+        silence: Duration::ZERO,
+    };
+    let status = supervision.run()?;
     if !status.success() {
         bail!("{status}");
     }
@@ -123,26 +133,61 @@ fn report_lines(stdout: ChildStdout, printed: &Sender<Event>) {
     }
 }
 
-fn supervise(events: &Receiver<Event>, pid: Pid, until_signal: bool) -> anyhow::Result<ExitStatus> {
-    let mut signal_due = until_signal;
-    loop {
-        match events.recv_timeout(SILENCE_MAX) {
-            Ok(Event::Printed(line)) => {
-                println!("  {line}");
-                if std::mem::take(&mut signal_due) {
-                    kill_process(pid, Signal::TERM)?;
+/// Follows an example to its end.
+struct Supervision<'a> {
+    events: &'a Receiver<Event>,
+    pid: Pid,
+    signal_due: bool,
+    has_printed: bool,
+    silence: Duration,
+}
+
+impl Supervision<'_> {
+    fn run(mut self) -> anyhow::Result<ExitStatus> {
+        loop {
+            match self.events.recv_timeout(LOOK_EVERY) {
+                Ok(Event::Printed(line)) => {
+                    println!("  {line}");
+                    self.has_printed = true;
+                    self.silence = Duration::ZERO;
                 }
-            }
-            Ok(Event::Ended(status)) => return Ok(status?),
-            Err(_) => {
-                kill_process_group(pid, Signal::KILL)?;
-                bail!(
-                    "neither ended nor printed a line for {} s",
-                    SILENCE_MAX.as_secs()
-                );
+                Ok(Event::Ended(status)) => return Ok(status?),
+                Err(_) => self.look()?,
             }
         }
     }
+
+    /// What there is to do when nothing happened for a while.
+    fn look(&mut self) -> anyhow::Result<()> {
+        self.silence += LOOK_EVERY;
+        if self.silence > SILENCE_MAX {
+            kill_process_group(self.pid, Signal::KILL)?;
+            bail!(
+                "neither ended nor printed a line for {} s",
+                SILENCE_MAX.as_secs()
+            );
+        }
+        if self.signal_due && self.has_printed && listens_for_sigterm(self.pid) {
+            self.signal_due = false;
+            kill_process(self.pid, Signal::TERM)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the process has a handler for SIGTERM, as Linux shows it; elsewhere a line printed has to be enough.
+fn listens_for_sigterm(pid: Pid) -> bool {
+    let status = Path::new("/proc")
+        .join(pid.as_raw_nonzero().to_string())
+        .join("status");
+    fs::read_to_string(status).map_or(true, |status| catches_sigterm(&status))
+}
+
+/// Source: proc_pid_status(5): `SigCgt` is a mask in hexadecimal, signal 1 in the lowest bit.
+fn catches_sigterm(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (Signal::TERM.as_raw() - 1)) != 0)
 }
 
 #[cfg(test)]
@@ -170,6 +215,15 @@ mod tests {
             found,
             [("big".to_owned(), true), ("hello".to_owned(), false)]
         );
+    }
+
+    #[test]
+    fn a_handler_of_sigterm_is_seen_in_the_status() {
+        assert!(catches_sigterm(
+            "Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n"
+        ));
+        assert!(!catches_sigterm("SigCgt:\t0000000000000002\n"));
+        assert!(!catches_sigterm("Name:\tx\n"));
     }
 
     #[test]
