@@ -67,12 +67,9 @@ fn a_back_off_survives_with_its_reason(subject: &dyn Subject) {
         (view.state, view.tail.failures),
         (State::Scheduled { due }, 1)
     );
-    let reasons = view
-        .tail
-        .history
-        .iter()
-        .map(|attempt| attempt.failure.clone());
-    assert_eq!(reasons.last().flatten(), Some(super::worker::failure()));
+    let last = view.tail.history.last();
+    let reason = last.and_then(|attempt| attempt.failure.clone());
+    assert_eq!(reason, Some(super::worker::failure()));
     assert!(!view.suspect, "it was not running");
 }
 

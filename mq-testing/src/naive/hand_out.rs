@@ -106,17 +106,14 @@ impl Model {
     }
 
     fn may_go(&self, message: &Message) -> bool {
-        let solo_runs = || {
-            let leases = self
-                .messages
-                .iter()
-                .filter_map(|message| message.lease.as_ref());
-            leases.into_iter().any(|lease| lease.solo)
-        };
-        self.state(message) == State::Ready
-            && !message.tail.cancel_requested
-            && !self.paused.contains(&message.queue)
-            && !(message.suspect && solo_runs())
+        let mut leases = self
+            .messages
+            .iter()
+            .filter_map(|other| other.lease.as_ref());
+        let is_paused = self.paused.contains(&message.queue);
+        let must_wait = message.suspect && leases.any(|lease| lease.solo);
+        let is_ready = self.state(message) == State::Ready && !message.tail.cancel_requested;
+        is_ready && !is_paused && !must_wait
     }
 
     /// Hands a message to a pool.
