@@ -12,6 +12,7 @@
 
 mod create;
 mod error;
+mod report;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,12 +32,13 @@ use crate::lsn::Lsn;
 use crate::pins::Segments;
 use crate::places::Places;
 use crate::record::Previous;
-use crate::recovery::{self, Contradiction, JournalFacts, LastTime, Recovered, Recovery, Replay};
+use crate::recovery::{self, Contradiction, LastTime, Recovered, Recovery, Replay};
 use crate::segment::{self, SEGMENT_SIZE_MIN};
-use crate::snapshot::{self, DamagedSnapshot, Loaded, Slots, SnapshotFacts};
+use crate::snapshot::{self, Loaded, Slots};
 use crate::spares::{Material, Spare, SpareOptions, SparePool, Trouble};
 use crate::storage::{Filesystem, LockRefusal, OpenMode, Storage, StorageLock, read_up_to_at};
 pub use error::{Corruption, OpenError};
+pub use report::OpenReport;
 
 /// Name of the lock file.
 pub const LOCK_NAME: &str = "LOCK";
@@ -109,41 +111,6 @@ pub struct Opened<R = QueueManager> {
     pub report: OpenReport,
     /// Held for as long as the store is open. Drop it last.
     pub lock: Box<dyn StorageLock>,
-}
-
-/// What was found and done when a store was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenReport {
-    /// It is new; nothing was found. `journal` is then `None`.
-    pub created: bool,
-    /// What it lies on. Promises about a full disk need one that overwrites in place; promises about power one that is persistent.
-    pub filesystem: Filesystem,
-    /// Permission bits of the directory. Beyond `0o700`, others may read the store.
-    pub permissions: u32,
-    /// The snapshot that replay began with.
-    pub snapshot: Option<SnapshotFacts>,
-    /// Snapshots that were not whole. The journal stood in for them; their files are put aside before they are replaced.
-    pub damaged_snapshots: Vec<DamagedSnapshot>,
-    /// What was read of the journal.
-    pub journal: Option<JournalFacts>,
-    /// By how much the wall clock was behind what was last recorded: it was set back. Zero if it was not.
-    pub wall_clock_behind_ms: u64,
-}
-
-impl OpenReport {
-    /// The report of an engine that keeps everything in memory.
-    #[must_use]
-    pub const fn in_memory() -> Self {
-        Self {
-            created: true,
-            filesystem: Filesystem::Tmpfs,
-            permissions: 0o700,
-            snapshot: None,
-            damaged_snapshots: Vec::new(),
-            journal: None,
-            wall_clock_behind_ms: 0,
-        }
-    }
 }
 
 /// Opens a store, creating it if there is none, and brings its queue manager to where it was.

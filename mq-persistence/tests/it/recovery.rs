@@ -77,7 +77,6 @@ fn judge(disk: &SimDisk, known: &Known, end: End, file: Option<&str>, tally: &mu
     let before = content(disk);
     match open(disk, &SMALL, 1_000_000) {
         Ok(opened) => {
-            let mut known = known.clone();
             let missing = known.behind(&opened.manager).expect("a state that was");
             match (missing, end) {
                 (0, _) => tally.same += 1,
