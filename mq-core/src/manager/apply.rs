@@ -8,12 +8,14 @@ use crate::event::{Enqueued, Event};
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::message::Priority;
 use crate::state::StoredState;
+use crate::time::StoreTime;
 
 use super::QueueManager;
 use super::entry::{DedupFacts, Entry, Limits, Tag, flag};
 use super::keys::Remembered;
 use super::leases::Lease;
 use super::names::Place;
+use super::place::recount;
 use super::roles::Roles;
 
 /// An event that contradicts the state: a damaged journal, or a bug. Nothing was changed.
@@ -208,8 +210,10 @@ impl QueueManager {
     }
 
     /// Puts a new or restored entry into the table and everything that knows of it.
-    pub(super) fn admit(&mut self, seq: Seq, entry: Entry, mark: u64) {
+    pub(super) fn admit(&mut self, seq: Seq, mut entry: Entry, mark: u64) {
         let (place, tag, roles) = (entry.place, entry.tag, Roles::of(&entry));
+        let waits = tag == Tag::Limbo;
+        entry.limbo = u16::from(waits);
         self.room.add(&entry);
         self.names.count(place, tag.kind(), true);
         if entry.extra.is_some() {
@@ -231,8 +235,8 @@ impl QueueManager {
         }
         self.table.insert(seq, entry);
         self.move_roles(seq, Roles::default(), roles, mark);
-        if tag == Tag::Limbo {
-            self.wait(seq, mark);
+        if waits {
+            self.limbo.push(mark, seq);
         }
     }
 
@@ -245,8 +249,8 @@ impl QueueManager {
             return Err(ApplyError::NotWaiting { seq, delivery });
         }
         self.displace(seq);
-        self.retag(seq, Tag::Leased);
         if let Some(entry) = self.table.get_mut(seq) {
+            recount(&mut self.names, entry, Tag::Leased);
             entry.deliveries = delivery;
             entry.set(flag::SOLO, solo);
         }
@@ -270,6 +274,7 @@ impl QueueManager {
 
     /// Ends the lease of a message that was handed out: its reservations are free, and whoever lost it is told.
     pub(super) fn end_lease(&mut self, seq: Seq) {
+        let was_solo = self.leases.solo == Some(seq);
         let lease = self.leases.end(seq, &mut self.timers.lease, &self.table);
         let Some(lease) = lease else {
             return;
@@ -284,7 +289,7 @@ impl QueueManager {
                 token,
             });
         }
-        if let Some(entry) = self.table.get_mut(seq) {
+        if was_solo && let Some(entry) = self.table.get_mut(seq) {
             entry.set(flag::SOLO, false);
         }
     }
@@ -312,32 +317,23 @@ impl QueueManager {
             .get(seq)
             .ok_or(ApplyError::UnknownMessage { seq })?;
         let roles = Roles::of(entry);
-        let is_out = entry.tag.is_out();
-        self.displace(seq);
-        if is_out {
+        if entry.tag.is_out() {
             self.end_lease(seq);
+        } else {
+            self.displace(seq);
         }
         if let Some(entry) = self.table.remove(seq) {
             self.room.remove(&entry);
             self.names.count(entry.place, entry.tag.kind(), false);
-            self.forget_expiry(seq, &entry);
-            self.stop_following(seq, &entry);
+            self.forget_expiry(seq, entry.limits().expires);
         }
         self.move_roles(seq, roles, Roles::default(), mark);
         Ok(())
     }
 
-    pub(super) fn forget_expiry(&mut self, seq: Seq, entry: &Entry) {
-        if let Some(expires) = entry.limits().expires {
+    pub(super) fn forget_expiry(&mut self, seq: Seq, expires: Option<StoreTime>) {
+        if let Some(expires) = expires {
             self.timers.expiry.remove(expires.as_ms(), seq, &self.table);
-        }
-    }
-
-    pub(super) fn stop_following(&mut self, seq: Seq, entry: &Entry) {
-        if let Some(behind) = entry.dedup().and_then(|dedup| dedup.behind)
-            && self.followers.get(&behind.get()) == Some(&seq)
-        {
-            self.followers.remove(&behind.get());
         }
     }
 

@@ -41,15 +41,12 @@ impl QueueManager {
             let now = Roles::of(entry);
             let is_asked = stays_out && !was_cancelled && entry.has(flag::CANCEL);
             if !entry.tag.is_live() {
-                let entry = entry.clone();
-                self.forget_expiry(seq, &entry);
-                self.stop_following(seq, &entry);
+                let expires = entry.limits().expires;
                 if tag == Tag::Completed {
-                    let until = super::tick::kept_until(&entry);
-                    self.timers
-                        .retention
-                        .insert(until.as_ms(), seq, &self.table);
+                    let until = super::tick::kept_until(entry).as_ms();
+                    self.timers.retention.insert(until, seq, &self.table);
                 }
+                self.forget_expiry(seq, expires);
             }
             self.move_roles(seq, roles, now, mark);
             if is_asked {

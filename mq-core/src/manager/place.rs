@@ -9,7 +9,7 @@ use super::QueueManager;
 use super::entry::{Entry, Tag, flag};
 use super::lanes::{Line, Standing};
 use super::limbo::Follow;
-use super::names::Place;
+use super::names::{Names, Place};
 
 impl QueueManager {
     /// The line of a queue and a kind, made on first use; `None` if one of them is not defined.
@@ -27,26 +27,7 @@ impl QueueManager {
     /// Changes what a message is, and the counts.
     pub(super) fn retag(&mut self, seq: Seq, tag: Tag) {
         if let Some(entry) = self.table.get_mut(seq) {
-            let (old, new) = (entry.tag.kind(), tag.kind());
-            entry.tag = tag;
-            let place = entry.place;
-            if old != new {
-                self.names.count(place, old, false);
-                self.names.count(place, new, true);
-            }
-            self.stop_counting_retry(seq, place);
-        }
-    }
-
-    /// Whatever a message becomes, it does not wait for another attempt any more.
-    fn stop_counting_retry(&mut self, seq: Seq, place: Place) {
-        if let Some(entry) = self
-            .table
-            .get_mut(seq)
-            .filter(|entry| entry.has(flag::RETRYING))
-        {
-            entry.flags &= !flag::RETRYING;
-            self.names.count_retrying(place, false);
+            recount(&mut self.names, entry, tag);
         }
     }
 
@@ -99,18 +80,18 @@ impl QueueManager {
         if entry.limbo > 0 || entry.tag != Tag::Limbo {
             return;
         }
-        let is_plain = entry.extra.is_none() && entry.flags == 0;
-        let (is_cancelled, due) = (entry.has(flag::CANCEL), entry.due());
-        if is_plain {
-            self.make_ready(seq);
-        } else if is_cancelled {
+        let due = entry.due();
+        if entry.has(flag::CANCEL) {
             self.cancelling.insert(seq);
         } else if due > self.advanced.as_ms() {
-            self.retag(seq, Tag::Scheduled);
-            self.count_retry(seq);
+            recount(&mut self.names, entry, Tag::Scheduled);
             self.timers.due.insert(due, seq, &self.table);
-        } else {
+            self.count_retry(seq);
+        } else if entry.extra.is_some() {
             self.line_up(seq);
+        } else {
+            let news = enter(&mut self.names, &mut self.lines, seq, entry);
+            self.tell(news);
         }
     }
 
@@ -161,26 +142,17 @@ impl QueueManager {
     }
 
     fn make_ready(&mut self, seq: Seq) {
-        self.retag(seq, Tag::Ready);
-        let Some(entry) = self.table.get_mut(seq) else {
-            return;
-        };
-        let place = entry.place;
-        let Some(line) = self.lines.get_mut(place.line()) else {
-            return;
-        };
-        if entry.has(flag::SUSPECT) {
-            line.suspects.insert((entry.order, seq));
-            self.list_suspects(place.line());
-            return;
+        if let Some(entry) = self.table.get_mut(seq) {
+            let news = enter(&mut self.names, &mut self.lines, seq, entry);
+            self.tell(news);
         }
-        let Some(lane) = line.lane_mut(place.level()) else {
-            return;
-        };
-        lane.push(seq, entry);
-        let rank = Standing::of(entry).rank();
-        if lane.registered.is_none_or(|first| rank < first) {
-            self.list_lane(place);
+    }
+
+    fn tell(&mut self, news: News) {
+        match news {
+            News::None => {}
+            News::Lane(place) => self.list_lane(place),
+            News::Suspects(line) => self.list_suspects(line),
         }
     }
 
@@ -264,5 +236,52 @@ impl QueueManager {
             self.table.step();
             self.pools.list_suspect(&line.groups, index, old, new);
         }
+    }
+}
+
+/// What the pools must be told after a message became ready.
+enum News {
+    /// Nothing: others are before it.
+    None,
+    /// A lane may have a new head.
+    Lane(Place),
+    /// A line may have a new first suspect.
+    Suspects(usize),
+}
+
+/// Changes what a message is, and the counts. Whatever it becomes, it does not wait for another attempt any more.
+pub(super) fn recount(names: &mut Names, entry: &mut Entry, tag: Tag) {
+    let (old, new) = (entry.tag.kind(), tag.kind());
+    entry.tag = tag;
+    if old != new {
+        names.count(entry.place, old, false);
+        names.count(entry.place, new, true);
+    }
+    if entry.has(flag::RETRYING) {
+        entry.set(flag::RETRYING, false);
+        names.count_retrying(entry.place, false);
+    }
+}
+
+/// Puts a message into its lane.
+fn enter(names: &mut Names, lines: &mut [Line], seq: Seq, entry: &mut Entry) -> News {
+    recount(names, entry, Tag::Ready);
+    let place = entry.place;
+    let Some(line) = lines.get_mut(place.line()) else {
+        return News::None;
+    };
+    if entry.has(flag::SUSPECT) {
+        line.suspects.insert((entry.order, seq));
+        return News::Suspects(place.line());
+    }
+    let Some(lane) = line.lane_mut(place.level()) else {
+        return News::None;
+    };
+    lane.push(seq, entry);
+    let rank = Standing::of(entry).rank();
+    if lane.registered.is_none_or(|first| rank < first) {
+        News::Lane(place)
+    } else {
+        News::None
     }
 }

@@ -79,11 +79,8 @@ impl QueueManager {
         if let Some(entry) = self.table.get(seq) {
             self.room.add(entry);
             let now = Roles::of(entry);
-            let entry = entry.clone();
-            self.forget_expiry(seq, &entry);
-            if is_spent {
-                self.stop_following(seq, &entry);
-            }
+            let expires = entry.limits().expires;
+            self.forget_expiry(seq, expires);
             self.move_roles(seq, old, now, mark);
         }
         if !is_spent {
