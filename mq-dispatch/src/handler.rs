@@ -102,10 +102,11 @@ pub trait Handler<M: Message>: Send + Sync + 'static {
 /// A function whose first argument is no message does not compile:
 ///
 /// ```compile_fail,E0277
-/// # use std::sync::Arc;
-/// # fn backend() -> Arc<dyn mq_core::backend::Backend> { unimplemented!() }
 /// async fn handler(_text: u32) {}
-/// mq_dispatch::WorkersBuilder::new(backend()).handle(handler);
+///
+/// fn register(workers: mq_dispatch::WorkersBuilder) -> mq_dispatch::WorkersBuilder {
+///     workers.handle(handler)
+/// }
 /// ```
 ///
 /// The attribute `#[handler]` makes the compiler say which part of it is wrong, at that part.

@@ -230,3 +230,34 @@ async fn progress_is_seen_while_the_handler_runs() {
     );
     assert_eq!(running.token.id, id);
 }
+
+#[tokio::test]
+async fn a_handler_knows_that_it_is_one_and_its_tasks_are_not() {
+    async fn charge(_charge: Charge, State(told): State<UnboundedSender<bool>>) -> Outcome {
+        told.send(mq_dispatch::inside_handler())?;
+        tokio::task::yield_now().await;
+        told.send(mq_dispatch::inside_handler())?;
+        let apart = tokio::spawn(async { mq_dispatch::inside_handler() });
+        told.send(apart.await?)?;
+        Ok(())
+    }
+    fn double(_double: Double, State(told): State<UnboundedSender<bool>>) -> Result<u64, Fail> {
+        told.send(mq_dispatch::inside_handler())?;
+        Ok(0)
+    }
+    let (told, mut hears) = unbounded_channel::<bool>();
+    let store = Store::new();
+    let workers = store
+        .workers()
+        .state(told)
+        .handle(charge)
+        .handle_blocking(double);
+    let _workers = workers.start().unwrap();
+    assert!(!mq_dispatch::inside_handler());
+    store.send(&Charge { order: 7 });
+    for expected in [true, true, false] {
+        assert_eq!(hears.recv().await, Some(expected));
+    }
+    store.send(&Double { number: 7 });
+    assert_eq!(hears.recv().await, Some(true));
+}
