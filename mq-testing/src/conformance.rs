@@ -10,6 +10,7 @@ mod fencing;
 mod handing_out;
 mod keys;
 mod operating;
+mod racing;
 mod room;
 mod settling;
 mod surviving;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Check> {
         room::CHECKS,
         cancelling::CHECKS,
         operating::CHECKS,
+        racing::CHECKS,
         surviving::CHECKS,
     ]
     .concat()
