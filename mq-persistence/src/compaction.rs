@@ -7,8 +7,11 @@
 //! Invariants:
 //! 1. What is read may be over by the time it is appended: the owner checks, under the manager token, that the message's place is still
 //!    the one it was read from ([`still_lives`]), and replay checks the same.
-//! 2. Nothing is copied out of the newest segment or when space is so scarce that only what frees it may be written.
-//! 3. A record that cannot be read stays where it is, and its segment is not tried again: damage is reported, never spread.
+//! 2. A segment is compacted only when it could be freed at once: both snapshots were taken after it. A queue that flows empties its
+//!    segments by itself; copying the rest of one earlier would be in vain.
+//! 3. When the disk is low, nothing but compaction may be left to free it, where one message lives in each of many segments. Then one
+//!    segment is compacted at a time, the next one when the last was freed, and only while the spares kept for settling are all there.
+//! 4. A record that cannot be read stays where it is, and its segment is not tried again: damage is reported, never spread.
 //!
 //! Source of the limit: ActiveMQ Artemis compacts below 30 % (`JournalConstants.JOURNAL_COMPACT_PERCENTAGE`).
 
@@ -84,11 +87,11 @@ impl Keeper {
     /// # Errors
     /// A record could not be read; the journal goes on, its segment stays. Call again for the others.
     pub fn read_live(&mut self, size_max: usize) -> Result<Vec<Relocation>, ReadFailure> {
-        let room = self.pool.room();
-        if room.low {
+        if !self.pool.can_compact() {
             return Ok(Vec::new());
         }
-        let certain = usize::try_from(room.frame_size_max).unwrap_or(usize::MAX) / 2;
+        let certain = self.pool.room().frame_size_max;
+        let certain = usize::try_from(certain).unwrap_or(usize::MAX) / 2;
         let size_max = size_max.min(certain);
         self.compaction.look_up();
         let mut relocations = Vec::new();
@@ -125,32 +128,62 @@ impl Keeper {
         Ok(Some(Relocation { seq, from, sealed }))
     }
 
-    /// Chooses the oldest segments of which little lives, unless the last choice is still being worked on.
-    pub(crate) fn plan_compaction(&mut self, places: &Places, written: Lsn) {
-        if self.compaction.has_work() || self.pool.room().low {
+    /// Chooses segments of which little lives, unless the last choice is still being worked on.
+    pub(crate) fn plan_compaction(&mut self, places: &Places, written: Lsn, durable: Lsn) {
+        if self.compaction.has_work() || !self.pool.can_compact() {
             return;
         }
         if !self.pool.is_scarce() {
             self.compaction.postponed.clear();
         }
+        let chosen = if self.pool.room().low {
+            self.emptiest(places, written, durable)
+        } else {
+            self.oldest_sparse(places)
+        };
+        if !chosen.is_empty() {
+            self.compaction.planned = Some((chosen, places.image()));
+        }
+    }
+
+    /// The oldest of the segments that would be free if nothing lived in them, and of which little lives.
+    fn oldest_sparse(&self, places: &Places) -> Vec<u32> {
+        let bound = self.slots.older().map_or(0, |older| older.at.segment());
         let percent = self.live_percent(places);
+        let sparse = self.sparse(places, bound, percent).into_iter();
+        sparse
+            .map(|(number, _)| number)
+            .take(SEGMENTS_PER_ROUND)
+            .collect()
+    }
+
+    /// The one segment of which the least lives, if no other is on its way to being free.
+    fn emptiest(&self, places: &Places, written: Lsn, durable: Lsn) -> Vec<u32> {
+        if !self.freed.is_empty() || places.has_empty(durable, written.segment()) {
+            return Vec::new();
+        }
+        let percent = self.options.compaction_live_percent.saturating_mul(2);
+        let sparse = self.sparse(places, written.segment(), percent);
+        let emptiest = sparse.into_iter().min_by_key(|(_, bytes)| *bytes);
+        emptiest.map(|(number, _)| number).into_iter().collect()
+    }
+
+    /// The segments below `below` of which something lives, but less than `percent`, with the bytes of it; oldest first.
+    fn sparse(&self, places: &Places, below: u32, percent: u64) -> Vec<(u32, u64)> {
+        let left_alone = |number: &u32| {
+            self.compaction.unreadable.contains(number)
+                || self.compaction.postponed.contains(number)
+        };
         let segments = self.segments.list();
         let sparse = segments.iter().filter(|segment| {
             let usage = places.usage(segment.number());
             let limit = u64::from(segment.size()).saturating_mul(percent) / 100;
-            usage.live > 0
-                && usage.bytes < limit
-                && segment.number() < written.segment()
-                && !self.compaction.unreadable.contains(&segment.number())
-                && !self.compaction.postponed.contains(&segment.number())
+            let is_sparse = usage.live > 0 && usage.bytes < limit;
+            is_sparse && segment.number() < below && !left_alone(&segment.number())
         });
-        let chosen: Vec<u32> = sparse
-            .map(|segment| segment.number())
-            .take(SEGMENTS_PER_ROUND)
-            .collect();
-        if !chosen.is_empty() {
-            self.compaction.planned = Some((chosen, places.image()));
-        }
+        sparse
+            .map(|segment| (segment.number(), places.usage(segment.number()).bytes))
+            .collect()
     }
 
     /// The part of a segment that must live for it to be left alone: twice the usual while the store takes too much disk.

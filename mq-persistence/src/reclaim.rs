@@ -30,11 +30,11 @@ impl Keeper {
         self.messages = places.len();
         let bound = self.slots.older().map_or(0, |older| older.at.segment());
         self.freed.extend(places.take_empty(durable, bound));
-        self.plan_compaction(places, written);
+        self.plan_compaction(places, written, durable);
         Survey {
             snapshot: self.wants_snapshot(places, written, durable),
             reclaim: !self.freed.is_empty(),
-            compaction: self.compaction.has_work() && !self.pool.room().low,
+            compaction: self.compaction.has_work() && self.pool.can_compact(),
         }
     }
 

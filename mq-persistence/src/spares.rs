@@ -104,7 +104,7 @@ struct State {
     material: Vec<Material>,
     next_number: u32,
     taken_number: u32,
-    /// The first segment made: recovery makes it, and notes in it that the store was opened.
+    /// The first segment taken: in it, recovery notes that the store was opened.
     opening: Option<u32>,
     size_next: u32,
     starved: u64,
@@ -167,6 +167,12 @@ impl SparePool {
         spare
     }
 
+    /// Takes over spares that an earlier opening of the store made and never used, by ascending number.
+    pub(crate) fn adopt(&self, spares: Vec<Spare>) {
+        spares.into_iter().for_each(|spare| self.add(spare));
+        self.refresh();
+    }
+
     /// Makes a segment of at least `size_min` bytes while the caller waits, and takes it into the journal.
     ///
     /// # Errors
@@ -226,6 +232,12 @@ impl SparePool {
     #[must_use]
     pub fn is_scarce(&self) -> bool {
         self.state.lock().scarce
+    }
+
+    /// Whether compaction may write: not out of what is kept for settling.
+    pub(crate) fn can_compact(&self) -> bool {
+        let state = self.state.lock();
+        !state.is_low(&self.options) || state.ready.len() >= self.options.count.max(1)
     }
 
     /// Whether there are files to be recycled.
@@ -323,6 +335,7 @@ impl State {
     /// The segment `number` is taken: spares with lower numbers cannot follow on it any more.
     fn pass_over(&mut self, number: u32) {
         self.taken_number = number;
+        self.opening.get_or_insert(number);
         while self
             .ready
             .front()

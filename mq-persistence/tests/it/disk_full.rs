@@ -172,3 +172,33 @@ fn producers_are_refused_before_settling_is() {
     assert!(room.low);
     assert!(room.free_spare_bytes >= 2 * (16 << 10), "{room:?}");
 }
+
+#[test]
+fn one_message_in_each_segment_does_not_keep_a_store_full() {
+    let mut store = new_store(2 << 20);
+    let taken = fill(&mut store, 900);
+    take_all_space(&store, 2 << 20);
+    // One message of every segment stays: none becomes empty by settling.
+    let (kept, settled): (Vec<Seq>, Vec<Seq>) = taken.iter().partition(|seq| seq.get() % 10 == 0);
+    for seq in settled {
+        store.finish(seq);
+        store.commit().unwrap();
+        store.maintain().unwrap();
+    }
+    let mut rounds = 0;
+    while store.opened.keeper.room().low {
+        store.maintain().unwrap();
+        rounds += 1;
+        assert!(rounds < 500, "{}", state(&store));
+    }
+    let again = fill(&mut store, 900);
+    assert!(
+        again.len() * 2 > taken.len(),
+        "{} messages, then {}",
+        taken.len(),
+        again.len()
+    );
+    for seq in kept.iter().chain(&again) {
+        assert!(store.holds(seq.get(), 900));
+    }
+}

@@ -117,8 +117,8 @@ fn a_directory_without_a_store_is_no_store() {
 fn a_message_that_cannot_be_read_is_named_with_file_and_offset() {
     let disk = some_store();
     let opened = journal::open(&disk.fork(), &SMALL, 50_000).unwrap();
-    let oldest = *opened.manager.live.first().unwrap();
-    let place = opened.places.find(oldest).unwrap();
+    let places = opened.places.image().into_places();
+    let (oldest, place) = places.min_by_key(|(_, place)| place.at).unwrap();
     let name = mq_persistence::segment::name(place.at.segment());
     let offset = u64::from(place.at.offset());
     disk.flip_bit(&name, offset + u64::from(place.len) - 3, 1)

@@ -13,6 +13,7 @@ mod crash;
 mod disk_full;
 mod fixture;
 mod golden;
+mod housekeeping;
 mod inspect;
 mod journal;
 mod keeper;

@@ -9,7 +9,7 @@ use mq_persistence::JournalError;
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::Frame;
 use mq_persistence::keeper::Snapshotted;
-use mq_persistence::open::{JournalOptions, Opened};
+use mq_persistence::open::{JournalOptions, OpenError, Opened};
 use mq_persistence::reclaim::Survey;
 use mq_persistence::recovery::Replay;
 use mq_persistence::spares::Prepared;
@@ -38,14 +38,22 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn open(disk: &SimDisk, options: &JournalOptions, time: u64) -> Self {
-        let opened = journal::open(disk, options, time).unwrap();
-        Self {
+        Self::try_open(disk, options, time).unwrap()
+    }
+
+    pub(crate) fn try_open(
+        disk: &SimDisk,
+        options: &JournalOptions,
+        time: u64,
+    ) -> Result<Self, OpenError> {
+        let opened = journal::open(disk, options, time)?;
+        Ok(Self {
             disk: disk.clone(),
             frame: Frame::new(&opened.identity),
             opened,
             counts: Counts::default(),
             time,
-        }
+        })
     }
 
     pub(crate) fn live(&self) -> &BTreeSet<Seq> {
