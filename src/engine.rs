@@ -138,7 +138,7 @@ impl Engine {
     /// Handlers and pools: register handlers, then `start()`.
     #[must_use]
     pub fn workers(&self) -> WorkersBuilder {
-        WorkersBuilder::new(self.backend())
+        WorkersBuilder::new(self.backend()).clock(Arc::clone(self.owner.backend.shell().clock()))
     }
 
     /// The engine as any backend, for code that does not care which it is.

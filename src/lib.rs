@@ -59,11 +59,12 @@ pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
 pub use mq_dispatch::{
     AsyncHandler, Attempt, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError, DecodeError, EncodeError, Fail,
-    Fault, FromContext, Handler, HandlerOptions, HandlerResult, Headers, Message, Needs, OptionExt, Outcome, Outgoing, PoolStats, Problem,
-    Progress, Reply, ResultExt, Retry, Running, Stage, StartError, State, States, StopReport, Unhealthy, Workers, WorkersBuilder,
+    Fault, FromContext, Handler, HandlerOptions, HandlerResult, Headers, Illness, Message, Needs, OptionExt, Outcome, Outgoing,
+    PARALLELISM_BY_CORES, Percentiles, PoolStats, Problem, Progress, Reply, ResultExt, Retry, Running, Stage, StartError, State, States,
+    StopReport, Timers, Totals, Unhealthy, Workers, WorkersBuilder, decode, encode,
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
-pub use mq_macros::Message;
+pub use mq_macros::{Message, handler};
 pub use mq_persistence::open::{Corruption, OpenReport};
 
 /// What `main` of a program can return.

@@ -38,9 +38,13 @@ impl EngineBackend {
             return Err(reason.clone().into());
         }
         let (batch, envelopes, messages) = prepare_batch(batch, &self.0.identity, self.0.payload_size_max)?;
+        let until = match when_full {
+            WhenFull::Refuse => None,
+            WhenFull::Wait(limit) => Some(self.0.clock().monotonic().saturating_add(limit)),
+        };
         let (promise, pending) = Pending::new();
         let driver = Arc::clone(&self.0) as Arc<dyn Drive>;
-        Ok((Box::new(EnqueueJob { batch, envelopes, messages, when_full, needs, promise }), pending.driven_by(driver)))
+        Ok((Box::new(EnqueueJob { batch, envelopes, messages, until, needs, promise }), pending.driven_by(driver)))
     }
 
     fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: String) {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped, WhenFull};
+use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
 use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Granted, Notice, Settle};
 use mq_core::event::Event;
 use mq_core::id::{PoolId, Seq};
@@ -46,7 +46,8 @@ pub(crate) struct EnqueueJob {
     pub(crate) envelopes: Vec<Arc<Envelope>>,
     /// What goes back to the caller if it is refused.
     pub(crate) messages: Vec<NewMessage>,
-    pub(crate) when_full: WhenFull,
+    /// Until when (on the environment's monotonic clock) it waits for room; `None` to be refused at once.
+    pub(crate) until: Option<Duration>,
     pub(crate) needs: Needs,
     pub(crate) promise: EnqueuePromise,
 }
@@ -200,11 +201,7 @@ impl Desk {
 
     /// Takes an enqueue in; one that may wait joins those that wait for room already.
     pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
-        let until = match job.when_full {
-            WhenFull::Refuse => None,
-            WhenFull::Wait(limit) => Some(now.monotonic.after(limit)),
-        };
-        match until {
+        match job.until.map(|until| self.time.since_open(until)) {
             Some(until) if !self.waiting_for_room.is_empty() => self.waiting_for_room.push_back(Waiting { job, until }),
             Some(until) => {
                 if let Room::Wanting(job) = self.try_enqueue(now, job, true) {

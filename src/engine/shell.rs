@@ -141,6 +141,11 @@ impl Shell {
         })
     }
 
+    /// The environment's clock.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Why nothing is served any more, if so.
     pub(crate) fn stopped(&self) -> Option<&Stopped> {
         self.stopped.get()
@@ -260,7 +265,8 @@ impl Shell {
         if handover.sync || side.log.as_ref().is_none_or(|log| log.unsynced_bytes() > UNSYNCED_SIZE_MAX) {
             self.sync(side, handover.mark)?;
         }
-        let round = self.what_is_left();
+        let round = self.what_is_left(side);
+        side.let_leave(side.achieved);
         if self.rounds.receiver_count() > 0 {
             self.rounds.send_modify(|rounds| *rounds += 1);
         }
@@ -303,10 +309,11 @@ impl Shell {
         Ok(())
     }
 
-    fn what_is_left(&self) -> Round {
+    fn what_is_left(&self, side: &mut LogSide) -> Round {
         let mut desk = self.desk.lock();
         let now = desk.time.now();
         desk.serve(&now);
+        desk.release(&mut side.effects); // an enqueue that waited too long for room is refused without any event
         if desk.has_work() || !self.settlements.is_empty() || !self.submissions.is_empty() {
             return Round::More;
         }

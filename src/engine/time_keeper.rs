@@ -34,6 +34,11 @@ impl TimeKeeper {
         Now { wall, monotonic: Monotonic::from_ms(0).after(open_for), store: self.store_at_open.after(open_for) }
     }
 
+    /// A moment of the environment's monotonic clock as the rules count it: since the store was opened.
+    pub(crate) fn since_open(&self, moment: Duration) -> Monotonic {
+        Monotonic::from_ms(0).after(moment.saturating_sub(self.opened))
+    }
+
     /// How often the wall clock has jumped since the open.
     pub(crate) fn jumps(&self) -> u64 {
         self.jumps
