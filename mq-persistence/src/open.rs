@@ -29,7 +29,7 @@ use crate::identity::{IDENT_NAME, IDENT_SIZE, Identity};
 use crate::keeper::{Keeper, KeeperOptions};
 use crate::log::Log;
 use crate::lsn::Lsn;
-use crate::pins::Segments;
+use crate::pins::{SegmentFile, Segments};
 use crate::places::Places;
 use crate::record::Previous;
 use crate::recovery::{self, Contradiction, LastTime, Recovered, Recovery, Replay};
@@ -251,19 +251,31 @@ impl Opening {
             monotonic: Monotonic::default(),
             store: store_time,
         };
+        // Segments that were ready before are ready again: a store on a full disk opens too.
+        pool.adopt(self.open_spares(recovered.untouched)?);
         let mut frame = recovered.frame;
         let (log, written) =
             begin_segment(&self.identity, pool, &mut frame, &recovered.previous, &now)?;
         places.note(&written);
-        // Not before: until the new segment is durable, these are what an interrupted recovery looks at again.
         let debris = names.iter().filter(|name| segment::is_spare_name(name));
-        let debris = debris.filter_map(|name| self.material(name));
-        recovered
-            .untouched
-            .into_iter()
-            .chain(debris)
+        debris
+            .filter_map(|name| self.material(name))
             .for_each(|material| pool.add_material(material));
         Ok((log, store_time))
+    }
+
+    /// Opens segments that were never used, for writing.
+    fn open_spares(&self, segments: Vec<SegmentFile>) -> Result<Vec<Spare>, OpenError> {
+        let open = |segment: SegmentFile| {
+            let name = segment.name();
+            let opened = self.storage.open(name, OpenMode::ReadWrite);
+            let file = opened.map_err(Failure::of("open", name))?;
+            Ok(Spare {
+                segment: Arc::new(segment),
+                file,
+            })
+        };
+        segments.into_iter().map(open).collect()
     }
 
     fn material(&self, name: &str) -> Option<Material> {
@@ -322,7 +334,13 @@ fn begin_segment(
     now: &Now,
 ) -> Result<(Log, crate::log::Written), OpenError> {
     let size = u32::try_from(frame.size()).unwrap_or(u32::MAX);
-    let spare = prepare(pool, Log::segment_size_for(size))?;
+    let size_min = Log::segment_size_for(size);
+    let ready = if pool.room().free_spare_bytes > 0 {
+        pool.take(size_min)
+    } else {
+        None
+    };
+    let spare = ready.map_or_else(|| prepare(pool, size_min), Ok)?;
     let mut log = Log::new(
         identity.clone(),
         Arc::clone(pool),

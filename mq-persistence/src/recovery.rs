@@ -1,8 +1,8 @@
 //! Recovery: from what a disk holds to the state it stands for, or to a precise refusal.
 //!
-//! In order: the segments are listed and their headers checked ([`files`]); the chain of segments that make up the journal is followed
-//! back from the last one that was used ([`chain`]); its frames are replayed from the snapshot on ([`replay`]); where they end, it is
-//! decided whether that is the end of the journal or damage ([`end`]).
+//! In order: the segments are listed and their headers checked (`files`); the chain of segments that make up the journal is followed
+//! back from the last one that was used (`chain`); its frames are replayed from the snapshot on (`replay`); where they end, it is
+//! decided whether that is the end of the journal or damage (`end`).
 //!
 //! Invariants:
 //! 1. Nothing is written. What goes on after the end is written by the log, into a new segment, as one frame.
@@ -32,11 +32,10 @@ use crate::frame::Frame;
 use crate::identity::Identity;
 use crate::lsn::Lsn;
 use crate::open::OpenError;
-use crate::pins::Segments;
+use crate::pins::{SegmentFile, Segments};
 use crate::places::Places;
 use crate::record::Previous;
 use crate::snapshot::{DamagedSnapshot, SnapshotContents};
-use crate::spares::Material;
 use crate::storage::Storage;
 pub(crate) use files::{SegmentOnDisk, header_error};
 
@@ -119,8 +118,8 @@ pub(crate) struct Recovered {
     pub(crate) previous: Previous,
     /// Both clocks when the last frame was written.
     pub(crate) last: LastTime,
-    /// Segments that were never used.
-    pub(crate) untouched: Vec<Material>,
+    /// Segments that were never used, by ascending number.
+    pub(crate) untouched: Vec<SegmentFile>,
     pub(crate) facts: JournalFacts,
 }
 
@@ -190,7 +189,7 @@ impl Recovery<'_> {
                 .untouched
                 .iter()
                 .filter_map(|number| self.on_disk.get(number))
-                .map(SegmentOnDisk::material)
+                .map(|segment| segment.to_file(storage))
                 .collect(),
             facts: JournalFacts {
                 segments: self.on_disk.len() - judged.untouched.len(),

@@ -97,9 +97,9 @@ pub struct Header {
     pub salt: u64,
     /// See [`UNSYNCED_MAX`], which it was written under.
     pub unsynced_max: u32,
-    /// The first segment of the opening of the store in which the header was written: its own number for that one.
+    /// The first segment used in the opening of the store in which the header was written; its own number, if it is that one.
     ///
-    /// Only that one is made before the opening is noted in the journal. So if it is missing, it was removed.
+    /// No other is made before the opening is noted in that one and synced. So if that one is missing, it was removed.
     pub opening: u32,
     /// When the header was written.
     pub created: Timestamp,

@@ -21,7 +21,7 @@ pub struct FrameFlags(u16);
 impl FrameFlags {
     /// Nothing.
     pub const NONE: Self = Self(0);
-    /// The first of its segment: begins with a [`Previous`] record.
+    /// The first of its segment: begins with a [`Previous`](crate::record::Previous) record.
     pub const FIRST: Self = Self(1);
     /// The last of its segment: the journal goes on in the segment it names.
     pub const SEAL: Self = Self(1 << 1);

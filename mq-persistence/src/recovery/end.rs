@@ -67,7 +67,8 @@ pub(super) fn judge(
         let bytes = load(segment, seed)?;
         let dropped = finding.dropped;
         finding.look_into(&bytes, segment)?;
-        if finding.dropped == dropped && bytes.is_untouched() {
+        let is_current = segment.header.is_current_version();
+        if finding.dropped == dropped && is_current && bytes.is_untouched() {
             untouched.push(*number);
         }
     }

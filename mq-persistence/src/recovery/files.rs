@@ -13,7 +13,6 @@ use crate::open::{Corruption, OpenError};
 use crate::pins::SegmentFile;
 use crate::segment::{self, Header, SEGMENT_HEADER_SIZE};
 use crate::snapshot::SnapshotContents;
-use crate::spares::Material;
 use crate::storage::{OpenMode, Storage, StorageFile, read_up_to_at};
 
 /// A segment file whose header is whole.
@@ -34,13 +33,6 @@ impl SegmentOnDisk {
             self.header.salt,
             None,
         )
-    }
-
-    pub(super) fn material(&self) -> Material {
-        Material {
-            name: self.name.clone(),
-            size: self.header.size,
-        }
     }
 
     /// Damage at `lsn` in this segment.

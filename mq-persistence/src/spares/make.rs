@@ -254,7 +254,7 @@ impl SparePool {
         })
     }
 
-    /// The first number given in this opening of the store.
+    /// The first segment taken in this opening of the store: `number`, if there was none yet.
     fn opening(&self, number: u32) -> u32 {
         *self.state.lock().opening.get_or_insert(number)
     }

@@ -517,3 +517,57 @@ fn a_torn_frame_is_reported_with_its_place() {
     );
     assert_eq!(known.behind(&opened.manager), Some(3));
 }
+
+#[test]
+fn a_store_on_a_full_disk_opens_as_often_as_it_has_spares() {
+    let disk = SimDisk::new();
+    let mut known = Known::default();
+    let mut journal = Journal::open(&disk, &mut known, Ending::Closed).unwrap();
+    journal.run(6, &mut SplitMix64::new(SEED)).unwrap();
+    journal.sync().unwrap();
+    journal.keep().unwrap();
+    drop(journal);
+    let disk = disk.restart_process();
+    let used: usize = content(&disk).values().map(Vec::len).sum();
+    disk.set_capacity(Some(used as u64));
+    let opened = open(&disk, &SMALL, 100_000).expect("a spare is there");
+    assert_eq!(&opened.manager, known.state());
+    drop(opened);
+    let before = content(&disk);
+    let error = open(&disk, &SMALL, 200_000).expect_err("no spare is left");
+    assert!(matches!(error, OpenError::DiskFull { .. }), "{error:?}");
+    assert_eq!(content(&disk), before);
+}
+
+#[test]
+fn a_frame_that_follows_on_another_than_the_one_before_it_is_refused() {
+    let base = SimDisk::new();
+    let mut known = Known::small();
+    let mut journal = Journal::open(&base, &mut known, Ending::Closed).unwrap();
+    journal.write(&mut SplitMix64::new(1)).unwrap();
+    journal.sync().unwrap();
+    // Two futures of one store: the same positions, other frames.
+    let write = |disk: &SimDisk, known: &mut Known, seed| {
+        let disk = disk.restart_process();
+        let mut journal = Journal::open(&disk, known, Ending::Killed).unwrap();
+        let start = journal.opened.log.written();
+        journal.write(&mut SplitMix64::new(seed)).unwrap();
+        journal.write(&mut SplitMix64::new(seed)).unwrap();
+        journal.sync().unwrap();
+        (disk, start)
+    };
+    drop(journal);
+    let other = base.fork();
+    let (disk, start) = write(&base, &mut known.clone(), 2);
+    let (other, same) = write(&other, &mut known, 7);
+    assert_eq!(start, same);
+    let name = segment::name(start.segment());
+    let [one, two] = [&disk, &other].map(|disk| disk.file_bytes(&name).unwrap());
+    let at = start.offset() as usize;
+    assert_ne!(one[at..at + 512], two[at..at + 512]);
+    let disk = disk.restart_process();
+    disk.overwrite(&name, at as u64, &two[at..at + 512])
+        .unwrap();
+    let error = open(&disk, &SMALL, 1_000_000).expect_err("a frame of another future");
+    assert!(is_precise(&error, Some(&name)), "{error:?}");
+}
