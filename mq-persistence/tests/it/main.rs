@@ -11,6 +11,7 @@ mod codec;
 mod compaction;
 mod crash;
 mod disk_full;
+mod evidence;
 mod fixture;
 mod golden;
 mod housekeeping;
