@@ -150,7 +150,7 @@ pub struct QueueManager {
     timers: timers::Timers,
     window: keys::Window,
     /// The live message that holds each dedup key.
-    dedup: keys::KeyMap<Seq>,
+    dedup: keys::Index,
     chains: chains::Chains,
     /// By leader: who waits until it is over.
     followers: keys::NumberMap<u64, Seq>,
@@ -181,7 +181,7 @@ impl QueueManager {
             table: table::Table::default(),
             timers: timers::Timers::default(),
             window: keys::Window::default(),
-            dedup: keys::KeyMap::<Seq>::default(),
+            dedup: keys::Index::default(),
             chains: chains::Chains::default(),
             followers: keys::NumberMap::default(),
             cancelling: BTreeSet::new(),

@@ -156,10 +156,10 @@ impl QueueManager {
         }
         if let Some((hash, until)) = new.idempotency {
             self.window.insert(Remembered {
-                hash,
+                hash: hash.into(),
                 seq: new.seq,
                 at: new.at,
-                payload: new.payload,
+                payload: new.payload.into(),
                 until,
             });
         }
@@ -181,25 +181,21 @@ impl QueueManager {
             size: new.size,
             ..Entry::vacant()
         };
-        if new.ordering.is_some() || new.dedup.is_some() {
-            let extra = entry.extra_mut();
-            extra.set_ordering(new.ordering);
-            extra.halt_on_dead = new.halt_on_dead;
-            extra.dedup = new.dedup.map(|key| {
-                Box::new(DedupFacts {
-                    key,
-                    payload: new.payload,
-                    behind: new.behind,
-                })
+        if let Some(key) = new.ordering {
+            entry.set_ordering(key, new.halt_on_dead);
+        }
+        if let Some(key) = new.dedup {
+            entry.set_dedup(DedupFacts {
+                key,
+                payload: new.payload,
+                behind: new.behind,
             });
         }
-        if new.expires.is_some() || new.retain_ms.is_some() || new.failures_max.is_some() {
-            entry.extra_mut().limits = Some(Box::new(Limits {
-                expires: new.expires,
-                retain_ms: new.retain_ms,
-                failures_max: new.failures_max,
-            }));
-        }
+        entry.set_limits(Limits {
+            expires: new.expires,
+            retain_ms: new.retain_ms,
+            failures_max: new.failures_max,
+        });
         entry.tag = tag_of(&new.state, false);
         if let StoredState::Pending { due } = new.state {
             entry.set_due(due.as_ms());

@@ -219,7 +219,7 @@ impl<'a> Plan<'a> {
             let known = self.manager.window.get(key, self.now.store)?;
             Some((
                 MessageId::new(known.at.as_ms(), known.seq, tag),
-                known.payload,
+                known.payload.into(),
             ))
         });
         match known {
@@ -264,7 +264,7 @@ impl<'a> Plan<'a> {
 
     /// The live message with a dedup key.
     fn holder(&self, key: KeyHash) -> Option<(Seq, &'a Entry)> {
-        let seq = *self.manager.dedup.get(key)?;
+        let seq = self.manager.key_holder(key)?;
         let is_over = |settling: Settling| settling.seq == seq && settling.is_over;
         if self.settling.is_some_and(is_over) {
             return None;
@@ -349,10 +349,10 @@ impl<'a> Plan<'a> {
         }
         if let Some((key, _)) = draft.dedup {
             self.keys.dedup.insert(key, index);
-            self.keys.new += u64::from(self.manager.dedup.get(key).is_none());
+            self.keys.new += u64::from(self.manager.key_holder(key).is_none());
         }
         if let Some(key) = draft.ordering
-            && !self.manager.chains.contains(key)
+            && !self.manager.chains.contains(key, &self.manager.table)
             && self.keys.ordering.insert(key)
         {
             self.keys.new += 1;

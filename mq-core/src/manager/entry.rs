@@ -12,6 +12,7 @@ use crate::state::{StoredState, Tail};
 use crate::time::{StoreTime, Timestamp};
 use crate::view::StateKind;
 
+use super::keys::Halves;
 use super::names::Place;
 
 /// Where a message stands now.
@@ -81,10 +82,10 @@ impl Tag {
 
 /// Bits of [`Entry::flags`].
 pub(super) mod flag {
-    /// Its due time is its `joined`; without this and [`DUE_IN_EXTRA`] it is zero.
+    /// Its due time is its `joined`; without this and [`DUE_APART`] it is zero.
     pub(in super::super) const DUE_IS_JOINED: u8 = 1;
-    /// Its due time stands in the extra facts.
-    pub(in super::super) const DUE_IN_EXTRA: u8 = 2;
+    /// Its due time stands among its rare facts.
+    pub(in super::super) const DUE_APART: u8 = 2;
     /// It was running when the process died.
     pub(in super::super) const SUSPECT: u8 = 4;
     /// It is the one suspect that is handed out.
@@ -122,22 +123,29 @@ pub(super) struct Entry {
     pub(super) limbo: u16,
 }
 
-/// Facts that a plain message does not have.
+/// Facts that a plain message does not have: its keys, and in a box of its own what fewer have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extra {
-    due: u64,
-    ordering: [u64; 2],
+    ordering: Halves,
+    dedup: Halves,
+    payload: Halves,
+    /// `Seq::NONE` if it waits behind nobody.
+    behind: Seq,
+    rare: Option<Box<Rare>>,
     has_ordering: bool,
-    /// Dead, it keeps blocking its ordering key.
-    pub(super) halt_on_dead: bool,
-    /// Its dedup key.
-    pub(super) dedup: Option<Box<DedupFacts>>,
-    /// Limits of its own.
-    pub(super) limits: Option<Box<Limits>>,
+    has_dedup: bool,
+    halt_on_dead: bool,
+}
+
+/// Facts that few messages have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    due: u64,
+    limits: Limits,
     /// Its stored state, unless that is pending.
-    pub(super) state: Option<Box<StoredState>>,
+    state: Option<StoredState>,
     /// Its tail, unless that is all zero.
-    pub(super) tail: Option<Box<Tail>>,
+    tail: Option<Box<Tail>>,
 }
 
 /// What a message with a dedup key has.
@@ -152,7 +160,7 @@ pub(super) struct DedupFacts {
 }
 
 /// What a message with limits of its own has.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Dead if not started by then.
     pub(super) expires: Option<StoreTime>,
@@ -160,36 +168,6 @@ pub(super) struct Limits {
     pub(super) retain_ms: Option<u64>,
     /// Failure budget.
     pub(super) failures_max: Option<u32>,
-}
-
-impl Extra {
-    /// Its ordering key.
-    pub(super) fn ordering(&self) -> Option<KeyHash> {
-        let [high, low] = self.ordering;
-        self.has_ordering
-            .then_some(KeyHash(u128::from(high) << 64 | u128::from(low)))
-    }
-
-    /// Sets its ordering key. A hash is kept as two halves because a `u128` would align the whole to 16 bytes.
-    pub(super) fn set_ordering(&mut self, key: Option<KeyHash>) {
-        let bits = key.unwrap_or_default().0;
-        self.has_ordering = key.is_some();
-        self.ordering = [high_half(bits), low_half(bits)];
-    }
-}
-
-/// The upper 64 bits.
-pub(super) const fn high_half(bits: u128) -> u64 {
-    low_half(bits >> 64)
-}
-
-/// The lower 64 bits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "keeping the low half is what is wanted"
-)]
-pub(super) const fn low_half(bits: u128) -> u64 {
-    bits as u64
 }
 
 impl Entry {
@@ -224,8 +202,16 @@ impl Entry {
     }
 
     /// The extra facts, made on demand and copied if an image shares them.
-    pub(super) fn extra_mut(&mut self) -> &mut Extra {
+    fn extra_mut(&mut self) -> &mut Extra {
         Arc::make_mut(self.extra.get_or_insert_default())
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        self.extra.as_ref()?.rare.as_deref()
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.extra_mut().rare.get_or_insert_default()
     }
 
     /// The id under the store's tag.
@@ -242,8 +228,8 @@ impl Entry {
     pub(super) fn due(&self) -> u64 {
         if self.has(flag::DUE_IS_JOINED) {
             self.joined
-        } else if self.has(flag::DUE_IN_EXTRA) {
-            self.extra.as_ref().map_or(0, |extra| extra.due)
+        } else if self.has(flag::DUE_APART) {
+            self.rare().map_or(0, |rare| rare.due)
         } else {
             0
         }
@@ -253,16 +239,20 @@ impl Entry {
     pub(super) fn set_due(&mut self, due: u64) {
         self.set(flag::DUE_IS_JOINED, due != 0 && due == self.joined);
         let apart = due != 0 && due != self.joined;
-        self.set(flag::DUE_IN_EXTRA, apart);
+        self.set(flag::DUE_APART, apart);
         if apart {
-            self.extra_mut().due = due;
+            self.rare_mut().due = due;
         }
+    }
+
+    /// Its stored state, unless that is pending.
+    pub(super) fn kept_state(&self) -> Option<&StoredState> {
+        self.rare()?.state.as_ref()
     }
 
     /// Its state as it stands on disk.
     pub(super) fn stored_state(&self) -> StoredState {
-        let kept = self.extra.as_ref().and_then(|extra| extra.state.as_deref());
-        kept.cloned().unwrap_or(StoredState::Pending {
+        self.kept_state().cloned().unwrap_or(StoredState::Pending {
             due: Timestamp::from_ms(self.due()),
         })
     }
@@ -272,25 +262,21 @@ impl Entry {
         match state {
             StoredState::Pending { due } => {
                 self.set_due(due.as_ms());
-                if self
-                    .extra
-                    .as_ref()
-                    .is_some_and(|extra| extra.state.is_some())
-                {
-                    self.extra_mut().state = None;
+                if self.kept_state().is_some() {
+                    self.rare_mut().state = None;
                 }
             }
-            StoredState::Superseded { .. } => self.extra_mut().state = Some(Box::new(state)),
+            StoredState::Superseded { .. } => self.rare_mut().state = Some(state),
             StoredState::Held { .. } | StoredState::Completed { .. } | StoredState::Dead { .. } => {
                 self.set_due(0);
-                self.extra_mut().state = Some(Box::new(state));
+                self.rare_mut().state = Some(state);
             }
         }
     }
 
     /// Its tail, if it ever changed.
     pub(super) fn tail(&self) -> Option<&Tail> {
-        self.extra.as_ref().and_then(|extra| extra.tail.as_deref())
+        self.rare()?.tail.as_deref()
     }
 
     /// Sets the tail and what is derived from it.
@@ -301,27 +287,53 @@ impl Entry {
             tail.as_ref().is_some_and(|tail| tail.cancel_requested),
         );
         if tail.is_some() || self.tail().is_some() {
-            self.extra_mut().tail = tail;
+            self.rare_mut().tail = tail;
         }
     }
 
     /// Its ordering key.
     pub(super) fn ordering(&self) -> Option<KeyHash> {
-        self.extra.as_ref().and_then(|extra| extra.ordering())
+        let extra = self.extra.as_ref()?;
+        extra.has_ordering.then(|| extra.ordering.into())
     }
 
     /// Its dedup key.
-    pub(super) fn dedup(&self) -> Option<&DedupFacts> {
-        self.extra.as_ref().and_then(|extra| extra.dedup.as_deref())
+    pub(super) fn dedup(&self) -> Option<DedupFacts> {
+        let extra = self.extra.as_ref()?;
+        extra.has_dedup.then(|| DedupFacts {
+            key: extra.dedup.into(),
+            payload: extra.payload.into(),
+            behind: Some(extra.behind).filter(|behind| *behind != Seq::NONE),
+        })
+    }
+
+    /// Sets its ordering key, and whether it keeps blocking that when it is dead.
+    pub(super) fn set_ordering(&mut self, key: KeyHash, halt_on_dead: bool) {
+        let extra = self.extra_mut();
+        extra.has_ordering = true;
+        extra.ordering = key.into();
+        extra.halt_on_dead = halt_on_dead;
+    }
+
+    /// Sets its dedup key.
+    pub(super) fn set_dedup(&mut self, dedup: DedupFacts) {
+        let extra = self.extra_mut();
+        extra.has_dedup = true;
+        extra.dedup = dedup.key.into();
+        extra.payload = dedup.payload.into();
+        extra.behind = dedup.behind.unwrap_or(Seq::NONE);
     }
 
     /// Its own limits.
     pub(super) fn limits(&self) -> Limits {
-        self.extra
-            .as_ref()
-            .and_then(|extra| extra.limits.as_deref())
-            .copied()
-            .unwrap_or_default()
+        self.rare().map_or_else(Limits::default, |rare| rare.limits)
+    }
+
+    /// Sets its own limits.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        if limits != self.limits() {
+            self.rare_mut().limits = limits;
+        }
     }
 
     /// Dead, it keeps blocking its ordering key.

@@ -106,10 +106,10 @@ impl Image {
             .filter_map(|(seq, entry)| self.message(seq, entry))
             .map(ImageRecord::Message);
         let keys = self.window.iter().map(|key| ImageRecord::Key {
-            hash: key.hash,
+            hash: key.hash.into(),
             seq: key.seq,
             at: key.at,
-            payload: key.payload,
+            payload: key.payload.into(),
             until: key.until,
         });
         std::iter::once(counters)
@@ -237,10 +237,10 @@ impl QueueManager {
                 until,
             } => {
                 self.window.insert(Remembered {
-                    hash,
+                    hash: hash.into(),
                     seq,
                     at,
-                    payload,
+                    payload: payload.into(),
                     until,
                 });
                 Ok(())

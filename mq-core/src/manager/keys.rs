@@ -1,4 +1,4 @@
-//! The tables of keys: a map that grows in small steps, and the window of idempotency keys.
+//! The tables of keys: an index that grows in small steps, and the window of idempotency keys.
 //!
 //! Invariants: growing moves at most a few thousand keys at once. The window is a line by age in chunks that images
 //! share; it forgets from the front only, and only what its time is over for.
@@ -7,13 +7,11 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 
 use crate::id::Seq;
 use crate::key::KeyHash;
 use crate::time::{StoreTime, Timestamp};
-
-use super::entry::{high_half, low_half};
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +44,20 @@ impl Hasher for Spread {
     }
 }
 
+/// The upper 64 bits.
+const fn high_half(bits: u128) -> u64 {
+    low_half(bits >> 64)
+}
+
+/// The lower 64 bits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "keeping the low half is what is wanted"
+)]
+const fn low_half(bits: u128) -> u64 {
+    bits as u64
+}
+
 /// Mixes 64 bits. Source: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
 pub(super) const fn splitmix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -57,23 +69,46 @@ pub(super) const fn splitmix(seed: u64) -> u64 {
 /// A map for numbers that come from ourselves.
 pub(super) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
 
-/// A map by key hash in 256 parts, so that growing one part is quick.
+/// A key hash in 16 bytes that need no alignment to 16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Halves(u64, u64);
+
+impl From<KeyHash> for Halves {
+    fn from(key: KeyHash) -> Self {
+        Self(high_half(key.0), low_half(key.0))
+    }
+}
+
+impl From<Halves> for KeyHash {
+    fn from(Halves(high, low): Halves) -> Self {
+        Self(u128::from(high) << 64 | u128::from(low))
+    }
+}
+
+/// Finds a number by key, without keeping keys: whoever asks knows where the key of a number stands. Nine bytes for each
+/// bucket, in 256 parts, so that growing one part is quick.
 #[derive(Debug)]
-pub(super) struct KeyMap<V> {
-    shards: Vec<NumberMap<KeyHash, V>>,
+pub(super) struct Index {
+    shards: Vec<HashTable<u64>>,
     len: u64,
 }
 
-impl<V> Default for KeyMap<V> {
+impl Default for Index {
     fn default() -> Self {
-        let shards = (0..SHARDS).map(|_| NumberMap::default()).collect();
+        let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
         Self { shards, len: 0 }
     }
 }
 
-impl<V> KeyMap<V> {
-    fn index(key: KeyHash) -> usize {
-        usize::from(splitmix(high_half(key.0) ^ low_half(key.0)).to_be_bytes()[0])
+impl Index {
+    fn hash(key: KeyHash) -> u64 {
+        splitmix(high_half(key.0) ^ low_half(key.0))
+    }
+
+    /// The part of a hash: of its bits those that a table uses neither to choose a bucket nor to tell its neighbours.
+    fn part(hash: u64) -> usize {
+        let [_, _, part, ..] = hash.to_be_bytes();
+        usize::from(part)
     }
 
     /// How many keys there are.
@@ -81,30 +116,39 @@ impl<V> KeyMap<V> {
         self.len
     }
 
-    /// The value of a key.
-    pub(super) fn get(&self, key: KeyHash) -> Option<&V> {
-        self.shards.get(Self::index(key))?.get(&key)
+    /// The number of a key; `is_it` says whether a number's key is the one.
+    pub(super) fn find(&self, key: KeyHash, is_it: impl Fn(u64) -> bool) -> Option<u64> {
+        let hash = Self::hash(key);
+        let shard = self.shards.get(Self::part(hash))?;
+        shard.find(hash, |number| is_it(*number)).copied()
     }
 
-    /// The value of a key.
-    pub(super) fn get_mut(&mut self, key: KeyHash) -> Option<&mut V> {
-        self.shards.get_mut(Self::index(key))?.get_mut(&key)
-    }
-
-    /// Sets the value of a key.
-    pub(super) fn insert(&mut self, key: KeyHash, value: V) {
-        if let Some(shard) = self.shards.get_mut(Self::index(key))
-            && shard.insert(key, value).is_none()
-        {
+    /// Adds a key that is not there; `key_of` answers the key of any number that is.
+    pub(super) fn insert(&mut self, key: KeyHash, number: u64, key_of: impl Fn(u64) -> KeyHash) {
+        let hash = Self::hash(key);
+        if let Some(shard) = self.shards.get_mut(Self::part(hash)) {
+            shard.insert_unique(hash, number, |number| Self::hash(key_of(*number)));
             self.len += 1;
         }
     }
 
-    /// Forgets a key.
-    pub(super) fn remove(&mut self, key: KeyHash) {
-        if let Some(shard) = self.shards.get_mut(Self::index(key))
-            && shard.remove(&key).is_some()
+    /// Gives a key another number.
+    pub(super) fn replace(&mut self, key: KeyHash, old: u64, new: u64) {
+        let hash = Self::hash(key);
+        if let Some(shard) = self.shards.get_mut(Self::part(hash))
+            && let Some(number) = shard.find_mut(hash, |number| *number == old)
         {
+            *number = new;
+        }
+    }
+
+    /// Forgets a key, if its number is this.
+    pub(super) fn remove(&mut self, key: KeyHash, number: u64) {
+        let hash = Self::hash(key);
+        if let Some(shard) = self.shards.get_mut(Self::part(hash))
+            && let Ok(found) = shard.find_entry(hash, |other| *other == number)
+        {
+            found.remove();
             self.len -= 1;
         }
     }
@@ -114,13 +158,13 @@ impl<V> KeyMap<V> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
     /// The key.
-    pub(super) hash: KeyHash,
+    pub(super) hash: Halves,
     /// Its message.
     pub(super) seq: Seq,
     /// Milliseconds in that message's id.
     pub(super) at: Timestamp,
     /// Identity of its payload.
-    pub(super) payload: KeyHash,
+    pub(super) payload: Halves,
     /// When it is forgotten.
     pub(super) until: StoreTime,
 }
@@ -148,6 +192,12 @@ impl WindowLine {
 
     fn first(&self) -> Option<&Remembered> {
         self.chunks.front()?.get(self.passed)
+    }
+
+    /// The `nth` key that is not forgotten. Every chunk but the last is full, so that the number says where it is.
+    fn get(&self, nth: u64) -> Option<&Remembered> {
+        let offset = usize::try_from(nth).ok()? + self.passed;
+        self.chunks.get(offset / CHUNK_LEN)?.get(offset % CHUNK_LEN)
     }
 
     fn push(&mut self, key: Remembered) {
@@ -185,19 +235,27 @@ impl WindowLine {
 pub(super) struct Window {
     line: WindowLine,
     /// The slot of each key, counted from the first ever pushed.
-    slots: KeyMap<u64>,
+    slots: Index,
     /// The number of the first slot of the line.
     base: u64,
 }
 
 impl Window {
+    /// The slot of a key.
+    fn slot(&self, hash: KeyHash) -> Option<u64> {
+        let wanted = Halves::from(hash);
+        let is_it = |slot: u64| self.at(slot).is_some_and(|key| key.hash == wanted);
+        self.slots.find(hash, is_it)
+    }
+
+    fn at(&self, slot: u64) -> Option<&Remembered> {
+        self.line.get(slot.checked_sub(self.base)?)
+    }
+
     /// What a key answers at `now`.
     pub(super) fn get(&self, hash: KeyHash, now: StoreTime) -> Option<&Remembered> {
-        let slot = *self.slots.get(hash)?;
-        let offset = usize::try_from(slot - self.base).ok()? + self.line.passed;
-        // Every chunk but the last is full, so that the slot's number says where it is.
-        let chunk = self.line.chunks.get(offset / CHUNK_LEN)?;
-        chunk.get(offset % CHUNK_LEN).filter(|key| key.until > now)
+        let key = self.at(self.slot(hash)?)?;
+        (key.until > now).then_some(key)
     }
 
     /// How many keys it holds, those included that the next `forget` will drop.
@@ -212,17 +270,24 @@ impl Window {
 
     /// Remembers a key.
     pub(super) fn insert(&mut self, key: Remembered) {
-        self.slots.insert(key.hash, self.base + self.line.len());
+        let hash = key.hash.into();
+        let slot = self.base + self.line.len();
+        let old = self.slot(hash);
         self.line.push(key);
+        if let Some(old) = old {
+            self.slots.replace(hash, old, slot);
+        } else {
+            let (line, base) = (&self.line, self.base);
+            let key_of = |slot: u64| line.get(slot - base).map_or(hash, |key| key.hash.into());
+            self.slots.insert(hash, slot, key_of);
+        }
     }
 
     /// Forgets the oldest keys whose time is over at `now`.
     pub(super) fn forget(&mut self, now: StoreTime) {
         while self.line.first().is_some_and(|key| key.until <= now) {
             if let Some(key) = self.line.pop() {
-                if self.slots.get(key.hash) == Some(&self.base) {
-                    self.slots.remove(key.hash);
-                }
+                self.slots.remove(key.hash.into(), self.base);
                 self.base += 1;
             }
         }

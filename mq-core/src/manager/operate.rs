@@ -183,7 +183,7 @@ impl<'a> Target<'a> {
     ) -> Result<(), OperateRefused> {
         let manager = self.manager;
         if let Some(key) = self.entry.dedup().map(|dedup| dedup.key)
-            && let Some(holder) = manager.dedup.get(key).copied()
+            && let Some(holder) = manager.key_holder(key)
             && let Some(entry) = manager.table.get(holder)
         {
             return Err(OperateRefused::KeyHeld {

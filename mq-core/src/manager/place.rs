@@ -63,7 +63,7 @@ impl QueueManager {
         }
         while let Some(follow) = self.limbo.pop_follow(mark) {
             let next = match follow {
-                Follow::Chain(key) => self.chains.settle(key),
+                Follow::Chain(key) => self.chains.settle(key, &self.table),
                 Follow::Over(seq) => self.followers.remove(&seq.get()),
             };
             if let Some(next) = next {
@@ -134,7 +134,7 @@ impl QueueManager {
         let follows = |behind: Seq| self.followers.get(&behind.get()) == Some(&seq);
         entry
             .ordering()
-            .is_none_or(|key| self.chains.may_go(key, seq))
+            .is_none_or(|key| self.chains.may_go(key, seq, &self.table))
             && !entry
                 .dedup()
                 .and_then(|dedup| dedup.behind)

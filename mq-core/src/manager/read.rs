@@ -100,7 +100,7 @@ impl QueueManager {
     pub(super) fn blocker(&self, seq: Seq, entry: &Entry) -> Option<MessageId> {
         let chain = entry
             .ordering()
-            .and_then(|key| self.chains.first(key))
+            .and_then(|key| self.chains.first(key, &self.table))
             .filter(|first| *first != seq);
         let behind = || {
             let behind = entry.dedup()?.behind?;

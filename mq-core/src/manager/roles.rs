@@ -9,6 +9,7 @@ use crate::key::KeyHash;
 use super::QueueManager;
 use super::entry::{Entry, Tag};
 use super::limbo::Follow;
+use super::table::Table;
 
 /// What others depend on a message for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,16 +49,33 @@ impl QueueManager {
             .is_some_and(|entry| entry.tag.is_live() || entry.tag == Tag::Superseded)
     }
 
-    /// A message gives up its dedup key: to the one it waited behind, if that one is still live, else to nobody.
-    fn hand_back(&mut self, key: KeyHash, behind: Option<Seq>) {
+    /// The live message that holds a dedup key.
+    pub(super) fn key_holder(&self, key: KeyHash) -> Option<Seq> {
+        let is_it = |number: u64| dedup_key(&self.table, number) == Some(key);
+        self.dedup.find(key, is_it).and_then(Seq::new)
+    }
+
+    /// A message takes a dedup key, from whoever holds it.
+    fn take_key(&mut self, key: KeyHash, seq: Seq) {
+        if let Some(holder) = self.key_holder(key) {
+            self.dedup.replace(key, holder.get(), seq.get());
+        } else {
+            let table = &self.table;
+            let key_of = |number: u64| dedup_key(table, number).unwrap_or_default();
+            self.dedup.insert(key, seq.get(), key_of);
+        }
+    }
+
+    /// A message gives up its dedup key, if it holds it: to the one it waited behind, if that is live, else to nobody.
+    fn give_up_key(&mut self, key: KeyHash, seq: Seq, behind: Option<Seq>) {
         let leader = behind.filter(|leader| {
             self.table
                 .get(*leader)
                 .is_some_and(|entry| Roles::of(entry).dedup == Some(key))
         });
         match leader {
-            Some(leader) => self.dedup.insert(key, leader),
-            None => self.dedup.remove(key),
+            Some(leader) => self.dedup.replace(key, seq.get(), leader.get()),
+            None => self.dedup.remove(key, seq.get()),
         }
     }
 
@@ -67,28 +85,32 @@ impl QueueManager {
             return;
         }
         if old.dedup != new.dedup {
-            if let Some(key) = old.dedup
-                && self.dedup.get(key) == Some(&seq)
-            {
-                self.hand_back(key, old.behind);
+            if let Some(key) = old.dedup {
+                self.give_up_key(key, seq, old.behind);
             }
             if let Some(key) = new.dedup {
-                self.dedup.insert(key, seq);
+                self.take_key(key, seq);
             }
         }
         if old.chain != new.chain {
             self.table.step();
-            if let Some((key, order)) = new.chain {
-                self.chains.join(key, order, seq);
-            }
             if let Some((key, order)) = old.chain
                 && self.chains.leave(key, order, seq)
             {
                 self.limbo.push_follow(mark, Follow::Chain(key));
+            }
+            if let Some((key, order)) = new.chain {
+                self.chains.join(key, order, seq, &self.table);
             }
         }
         if old.leads && !new.leads && self.followers.contains_key(&seq.get()) {
             self.limbo.push_follow(mark, Follow::Over(seq));
         }
     }
+}
+
+/// The dedup key of a message by number.
+fn dedup_key(table: &Table, number: u64) -> Option<KeyHash> {
+    let entry = table.get(Seq::new(number)?)?;
+    entry.dedup().map(|dedup| dedup.key)
 }

@@ -17,11 +17,7 @@ const ADVANCE_LEN_MAX: usize = 16_384;
 
 /// Until when a completed message is kept.
 pub(super) fn kept_until(entry: &Entry) -> StoreTime {
-    let state = entry
-        .extra
-        .as_ref()
-        .and_then(|extra| extra.state.as_deref());
-    match state {
+    match entry.kept_state() {
         Some(StoredState::Completed { until, .. }) => *until,
         Some(
             StoredState::Pending { .. }

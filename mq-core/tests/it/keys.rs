@@ -4,8 +4,9 @@ use mq_core::command::{
     Enqueue, EnqueueBatch, EnqueueRefused, OperateRefused, Operation, Settlement,
 };
 use mq_core::id::MessageId;
-use mq_core::key::DedupPolicy;
+use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::manager::Config;
+use mq_core::message::Draft;
 use mq_core::state::{DeadReason, State};
 
 use crate::rig::{Rig, deduped, draft, fail, failure, idempotent, ordered, secs, succeed};
@@ -297,4 +298,60 @@ fn a_handler_may_stage_a_message_with_its_own_dedup_key() {
     assert_eq!(settled.staged[0].enqueue, Enqueue::Replaced { old });
     assert!(rig.is_gone(old));
     rig.check_recovery();
+}
+
+#[test]
+fn a_handler_that_fails_and_stages_once_more_of_its_own_key_is_enough_itself() {
+    let (mut rig, one) = held();
+    let token = rig.grant_of(one);
+    let more = vec![deduped(1, DedupPolicy::RunOnceMore, 2)];
+    let settled = rig.try_settle(token, fail(), more).unwrap();
+    assert_eq!(
+        settled.staged[0].id, one,
+        "it waits again: nothing runs that could miss the news"
+    );
+    assert_eq!(settled.staged[0].enqueue, Enqueue::Existing);
+}
+
+#[test]
+fn a_cancelled_follower_gives_the_key_back_to_the_running_message() {
+    let (mut rig, one) = held();
+    let token = rig.grant_of(one);
+    let two = rig.enqueue(deduped(1, DedupPolicy::RunOnceMore, 2));
+    rig.operate(two, Operation::Cancel).unwrap();
+    let refused = rig
+        .try_enqueue(deduped(1, DedupPolicy::Reject, 3))
+        .unwrap_err();
+    assert_eq!(refused, EnqueueRefused::KeyHeld { id: one });
+    rig.check_recovery();
+    rig.settle(token, succeed());
+    rig.try_enqueue(deduped(1, DedupPolicy::Reject, 3)).unwrap();
+}
+
+#[test]
+fn ten_thousand_keys_of_each_sort_are_found_again_after_the_table_grew() {
+    let mut rig = Rig::new();
+    let keys = 0..10_000u128;
+    for key in keys.clone() {
+        rig.enqueue(Draft {
+            ordering: Some(KeyHash(key)),
+            idempotency: Some(KeyHash(key)),
+            ..deduped(key, DedupPolicy::Keep, 1)
+        });
+    }
+    assert_eq!(rig.manager.stats(&rig.now).keys, 30_000);
+    for key in keys {
+        let again = rig.try_enqueue(deduped(key, DedupPolicy::Keep, 1)).unwrap();
+        assert_eq!(again.enqueue, Enqueue::Existing);
+        let again = rig.try_enqueue(idempotent(key, 1)).unwrap();
+        assert_eq!(again.enqueue, Enqueue::Existing);
+    }
+    rig.open_pool();
+    let stats = rig.manager.stats(&rig.now);
+    assert_eq!((stats.live_messages, stats.keys), (10_000, 30_000));
+    while let Some(granted) = rig.grant() {
+        rig.settle(granted.token, succeed());
+        rig.manager.add_permits(granted.pool, 1);
+    }
+    assert_eq!(rig.manager.stats(&rig.now).keys, 10_000, "the window stays");
 }

@@ -72,7 +72,7 @@ impl Random {
             ordering: self.one_in(3).then(|| KeyHash(u128::from(self.below(4)))),
             halt_on_dead: self.one_in(2),
             payload,
-            failures_max: self.one_in(4).then(|| 1 + 2),
+            failures_max: self.one_in(4).then_some(3),
             retain: some(self.one_in(4), self.below(100)),
             sealed: Sealed {
                 bytes: Bytes::from(vec![1; size]),

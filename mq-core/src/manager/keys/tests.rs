@@ -4,10 +4,10 @@ use super::*;
 
 fn key(number: u64, until: u64) -> Remembered {
     Remembered {
-        hash: KeyHash(u128::from(number)),
+        hash: KeyHash(u128::from(number)).into(),
         seq: Seq::new(number).expect("small"),
         at: Timestamp::from_ms(number),
-        payload: KeyHash(0),
+        payload: Halves::default(),
         until: StoreTime::from_ms(until),
     }
 }
@@ -43,11 +43,11 @@ fn a_key_used_again_after_its_time_is_not_forgotten_with_its_first_use() {
     let mut window = Window::default();
     window.insert(key(1, 500));
     window.insert(Remembered {
-        hash: KeyHash(2),
+        hash: KeyHash(2).into(),
         ..key(2, 100)
     });
     window.insert(Remembered {
-        hash: KeyHash(2),
+        hash: KeyHash(2).into(),
         ..key(3, 900)
     });
     window.forget(at(500));
@@ -73,17 +73,40 @@ fn a_shared_window_does_not_change() {
 }
 
 #[test]
-fn small_numbers_spread_over_the_parts_of_a_map() {
-    let mut map = KeyMap::default();
-    for number in 0..10_000u128 {
-        map.insert(KeyHash(number), number);
+fn small_numbers_spread_over_the_parts_of_an_index() {
+    let mut index = Index::default();
+    let key = |number: u64| KeyHash(u128::from(number));
+    for number in 0..10_000 {
+        index.insert(key(number), number, key);
     }
-    assert_eq!(map.len(), 10_000);
-    let largest = map.shards.iter().map(HashMap::len).max();
+    assert_eq!(index.len(), 10_000);
+    let largest = index.shards.iter().map(HashTable::len).max();
     assert!(largest < Some(100), "{largest:?}");
-    for number in 0..10_000u128 {
-        assert_eq!(map.get(KeyHash(number)), Some(&number));
-        map.remove(KeyHash(number));
+    for number in 0..10_000 {
+        let found = index.find(key(number), |other| other == number);
+        assert_eq!(found, Some(number));
+        index.replace(key(number), number, number + 1);
+        index.remove(key(number), number);
+        assert_eq!(index.find(key(number), |other| other == number), None);
+        index.remove(key(number), number + 1);
     }
-    assert_eq!(map.len(), 0);
+    assert_eq!(index.len(), 0);
+}
+
+#[test]
+fn a_remembered_key_takes_56_bytes_and_its_place_in_the_index() {
+    assert_eq!(size_of::<Remembered>(), 56);
+}
+
+#[test]
+fn both_halves_of_a_key_count() {
+    for bits in [
+        1,
+        1 << 64,
+        u128::MAX,
+        0x1234_5678_9abc_def0_0fed_cba9_8765_4321,
+    ] {
+        assert_eq!(KeyHash::from(Halves::from(KeyHash(bits))), KeyHash(bits));
+    }
+    assert_ne!(Halves::from(KeyHash(1)), Halves::from(KeyHash(1 << 64)));
 }

@@ -56,6 +56,12 @@ fn an_entry_takes_48_bytes_and_its_page_half_a_byte_more() {
 }
 
 #[test]
+fn keys_of_a_message_take_one_allocation_of_less_than_96_bytes() {
+    let counts = 2 * size_of::<usize>();
+    assert!(size_of::<super::super::entry::Extra>() + counts <= 88);
+}
+
+#[test]
 fn an_old_message_among_many_newer_ones_costs_little() {
     let mut table = filled(1_000_000);
     for number in 2..=1_000_000 {
