@@ -16,9 +16,13 @@ fn send(message: Send) -> Outcome {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::builder("./data").capacity(mq::Limit::messages(5_000_000)).open_wait()?;
+    let engine = Engine::builder("./data")
+        .capacity(mq::Limit::messages(5_000_000))
+        .open_wait()?;
     let workers = engine.workers().handle_blocking(send).start()?;
-    let pending: Vec<_> = (0..10).map(|number| engine.enqueue(Send { number }).submit()).collect::<Result<_, _>>()?;
+    let pending: Vec<_> = (0..10)
+        .map(|number| engine.enqueue(Send { number }).submit())
+        .collect::<Result<_, _>>()?;
     for answer in pending {
         answer.wait()?; // ten in flight, one sync
     }

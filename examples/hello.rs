@@ -20,7 +20,10 @@ async fn main() -> mq::Result {
     let engine = Engine::open("./data").await?;
     let workers = engine.workers().handle(send_welcome).start()?;
     let receipt = engine.enqueue(SendWelcome { user_id: 7 }).await?;
-    println!("{} is {:?}: it survives a power cut", receipt.accepted.id, receipt.durability);
+    println!(
+        "{} is {:?}: it survives a power cut",
+        receipt.accepted.id, receipt.durability
+    );
 
     engine.run_until_empty().await?; // a service would call run_until_signal(workers) instead
     workers.stop(secs(25)).await;

@@ -18,7 +18,10 @@ async fn import(message: Import, Attempt(attempt): Attempt, ctx: Ctx) -> Outcome
     while at < ROWS {
         ctx.check_cancelled()?;
         if attempt == 1 && at == 400 {
-            return Err(Fail::retry_in(mq::duration::millis(10), std::io::Error::other("the file server went away")));
+            return Err(Fail::retry_in(
+                mq::duration::millis(10),
+                std::io::Error::other("the file server went away"),
+            ));
         }
         at += 100;
         ctx.progress(at, ROWS, "rows");
@@ -32,7 +35,11 @@ async fn import(message: Import, Attempt(attempt): Attempt, ctx: Ctx) -> Outcome
 async fn main() -> mq::Result {
     let engine = Engine::open("./data").await?;
     let workers = engine.workers().handle(import).start()?;
-    engine.enqueue(Import { file: "customers.csv".to_owned() }).await?;
+    engine
+        .enqueue(Import {
+            file: "customers.csv".to_owned(),
+        })
+        .await?;
     engine.run_until_empty().await?;
     workers.stop(secs(25)).await;
     engine.close().await?;

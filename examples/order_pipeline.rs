@@ -26,18 +26,28 @@ struct SendReceipt {
 }
 
 async fn place_order(message: PlaceOrder, ctx: Ctx) -> Outcome {
-    ctx.stage(TakePayment { order: message.id, cents: message.cents }).await?;
+    ctx.stage(TakePayment {
+        order: message.id,
+        cents: message.cents,
+    })
+    .await?;
     Ok(())
 }
 
 async fn take_payment(message: TakePayment, Attempt(attempt): Attempt, ctx: Ctx) -> Outcome {
     if message.order == 2 && attempt == 1 {
-        return Err(Fail::retry_in(mq::duration::millis(50), std::io::Error::other("the payment service did not answer")));
+        return Err(Fail::retry_in(
+            mq::duration::millis(50),
+            std::io::Error::other("the payment service did not answer"),
+        ));
     }
     if message.cents > 10_000 {
         return Err(Fail::dead_letter(std::io::Error::other("declined")).note("ask the customer"));
     }
-    ctx.stage(SendReceipt { order: message.order }).await?;
+    ctx.stage(SendReceipt {
+        order: message.order,
+    })
+    .await?;
     Ok(())
 }
 
@@ -49,17 +59,41 @@ async fn send_receipt(message: SendReceipt) -> Outcome {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::open("./data").await?;
-    let workers = engine.workers().handle(place_order).handle(take_payment).handle(send_receipt).start()?;
+    let workers = engine
+        .workers()
+        .handle(place_order)
+        .handle(take_payment)
+        .handle(send_receipt)
+        .start()?;
     for (id, cents) in [(1, 995), (2, 250), (3, 99_900)] {
-        let order = PlaceOrder { id, customer: 3, cents };
-        engine.enqueue(order).idempotency_key(format!("order-{id}")).ordering_key("customer-3").await?;
+        let order = PlaceOrder {
+            id,
+            customer: 3,
+            cents,
+        };
+        engine
+            .enqueue(order)
+            .idempotency_key(format!("order-{id}"))
+            .ordering_key("customer-3")
+            .await?;
     }
     engine.run_until_empty().await?;
 
     let dead = engine.admin().dead_letters();
-    for letter in dead.list(mq::Filter::default(), mq::Seq::NONE, 10).await?.messages {
+    for letter in dead
+        .list(mq::Filter::default(), mq::Seq::NONE, 10)
+        .await?
+        .messages
+    {
         println!("dead: {} {:?}", letter.id, letter.tail.note);
-        dead.replay_edited(letter.id, serde_json::to_vec(&TakePayment { order: 3, cents: 9_990 })?).await?;
+        dead.replay_edited(
+            letter.id,
+            serde_json::to_vec(&TakePayment {
+                order: 3,
+                cents: 9_990,
+            })?,
+        )
+        .await?;
     }
     engine.run_until_empty().await?;
     workers.stop(secs(25)).await;

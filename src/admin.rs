@@ -25,8 +25,15 @@ impl Admin {
         Self { backend }
     }
 
-    async fn operate(&self, id: MessageId, request: OperateRequest) -> Result<Operated, OperateError> {
-        self.backend.operate(id, request).await.unwrap_or(Err(OperateError::Stopped(Stopped::Closed)))
+    async fn operate(
+        &self,
+        id: MessageId,
+        request: OperateRequest,
+    ) -> Result<Operated, OperateError> {
+        self.backend
+            .operate(id, request)
+            .await
+            .unwrap_or(Err(OperateError::Stopped(Stopped::Closed)))
     }
 
     /// Stops a message for good: at once if it waits; if it runs, its handler is asked to stop.
@@ -73,8 +80,13 @@ impl Admin {
     ///
     /// # Errors
     /// [`OperateError`]; nothing was changed.
-    pub async fn set_priority(&self, id: MessageId, priority: Priority) -> Result<Operated, OperateError> {
-        self.operate(id, OperateRequest::SetPriority(priority)).await
+    pub async fn set_priority(
+        &self,
+        id: MessageId,
+        priority: Priority,
+    ) -> Result<Operated, OperateError> {
+        self.operate(id, OperateRequest::SetPriority(priority))
+            .await
     }
 
     /// Puts a waiting message into another queue.
@@ -90,7 +102,10 @@ impl Admin {
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
     pub async fn pause_queue(&self, queue: QueueName) -> Result<(), Stopped> {
-        self.backend.pause_queue(queue, true).await.unwrap_or(Err(Stopped::Closed))
+        self.backend
+            .pause_queue(queue, true)
+            .await
+            .unwrap_or(Err(Stopped::Closed))
     }
 
     /// Hands out a paused queue's messages again.
@@ -98,19 +113,26 @@ impl Admin {
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
     pub async fn resume_queue(&self, queue: QueueName) -> Result<(), Stopped> {
-        self.backend.pause_queue(queue, false).await.unwrap_or(Err(Stopped::Closed))
+        self.backend
+            .pause_queue(queue, false)
+            .await
+            .unwrap_or(Err(Stopped::Closed))
     }
 
     /// Why a message is not running, in a form that can be printed.
     #[must_use]
     pub fn explain(&self, id: MessageId) -> Explanation {
-        self.backend.shell().look(|desk, now| desk.manager.explain(now, id))
+        self.backend
+            .shell()
+            .look(|desk, now| desk.manager.explain(now, id))
     }
 
     /// The dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters { admin: self.clone() }
+        DeadLetters {
+            admin: self.clone(),
+        }
     }
 }
 
@@ -126,21 +148,43 @@ impl DeadLetters {
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
     pub async fn list(&self, filter: Filter, after: Seq, limit: usize) -> Result<Page, Stopped> {
-        let filter = Filter { state: Some(StateKind::Dead), ..filter };
-        self.admin.backend.list(filter, after, limit).await.unwrap_or(Err(Stopped::Closed))
+        let filter = Filter {
+            state: Some(StateKind::Dead),
+            ..filter
+        };
+        self.admin
+            .backend
+            .list(filter, after, limit)
+            .await
+            .unwrap_or(Err(Stopped::Closed))
     }
 
     /// One dead letter with its history and what the producer gave; `None` if there is no such dead letter.
     ///
     /// # Errors
     /// [`ReadError`] if its bytes are damaged or the engine stopped.
-    pub async fn show(&self, id: MessageId) -> Result<Option<(Box<MessageView>, Option<Arc<Envelope>>)>, ReadError> {
-        let found = self.admin.backend.message(id).await.unwrap_or(Err(Stopped::Closed))?;
-        let Lookup::Found(view) = found else { return Ok(None) };
+    pub async fn show(
+        &self,
+        id: MessageId,
+    ) -> Result<Option<(Box<MessageView>, Option<Arc<Envelope>>)>, ReadError> {
+        let found = self
+            .admin
+            .backend
+            .message(id)
+            .await
+            .unwrap_or(Err(Stopped::Closed))?;
+        let Lookup::Found(view) = found else {
+            return Ok(None);
+        };
         if view.state.kind() != StateKind::Dead {
             return Ok(None);
         }
-        let envelope = self.admin.backend.envelope(id).await.unwrap_or(Err(ReadError::Stopped(Stopped::Closed)))?;
+        let envelope = self
+            .admin
+            .backend
+            .envelope(id)
+            .await
+            .unwrap_or(Err(ReadError::Stopped(Stopped::Closed)))?;
         Ok(Some((view, envelope)))
     }
 
@@ -149,15 +193,28 @@ impl DeadLetters {
     /// # Errors
     /// [`OperateError`]; the dead letter stays where it is.
     pub async fn replay(&self, id: MessageId) -> Result<Operated, OperateError> {
-        self.admin.operate(id, OperateRequest::Replay { edit: None }).await
+        self.admin
+            .operate(id, OperateRequest::Replay { edit: None })
+            .await
     }
 
     /// [`DeadLetters::replay`] with another payload.
     ///
     /// # Errors
     /// [`OperateError`]; the dead letter stays where it is.
-    pub async fn replay_edited(&self, id: MessageId, payload: impl Into<Bytes>) -> Result<Operated, OperateError> {
-        self.admin.operate(id, OperateRequest::Replay { edit: Some(payload.into()) }).await
+    pub async fn replay_edited(
+        &self,
+        id: MessageId,
+        payload: impl Into<Bytes>,
+    ) -> Result<Operated, OperateError> {
+        self.admin
+            .operate(
+                id,
+                OperateRequest::Replay {
+                    edit: Some(payload.into()),
+                },
+            )
+            .await
     }
 
     /// Removes a dead letter for good.

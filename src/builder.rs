@@ -26,11 +26,19 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn at(path: PathBuf) -> Self {
-        Self { place: Place::Directory(path), options: Options::default(), environment: Environment::real() }
+        Self {
+            place: Place::Directory(path),
+            options: Options::default(),
+            environment: Environment::real(),
+        }
     }
 
     pub(crate) fn in_memory() -> Self {
-        Self { place: Place::Memory, options: Options::default(), environment: Environment::real() }
+        Self {
+            place: Place::Memory,
+            options: Options::default(),
+            environment: Environment::real(),
+        }
     }
 
     /// What an enqueue waits for. Default: [`Durability::Synced`].
@@ -112,7 +120,12 @@ impl Builder {
     /// [`OpenError`]; the store is as it was.
     pub async fn open(self) -> Result<Engine, OpenError> {
         let opened = tokio::task::spawn_blocking(move || self.open_wait()).await;
-        opened.unwrap_or_else(|lost| Err(OpenError::System { what: "a thread to open the store on", source: std::io::Error::other(lost) }))
+        opened.unwrap_or_else(|lost| {
+            Err(OpenError::System {
+                what: "a thread to open the store on",
+                source: std::io::Error::other(lost),
+            })
+        })
     }
 
     /// [`Builder::open`] on this thread.
@@ -121,6 +134,10 @@ impl Builder {
     /// [`OpenError`]; the store is as it was.
     pub fn open_wait(self) -> Result<Engine, OpenError> {
         let bad = self.options.check();
-        if bad.is_empty() { Engine::start(self) } else { Err(OpenError::Options(bad)) }
+        if bad.is_empty() {
+            Engine::start(self)
+        } else {
+            Err(OpenError::Options(bad))
+        }
     }
 }

@@ -92,13 +92,11 @@ impl Engine {
     }
 
     /// Options for opening the store in a directory.
-    #[must_use]
     pub fn builder(path: impl Into<PathBuf>) -> Builder {
         Builder::at(path.into())
     }
 
     /// Options for a queue that lives in memory only: the same engine without a journal.
-    #[must_use]
     pub fn in_memory() -> Builder {
         Builder::in_memory()
     }
@@ -112,12 +110,20 @@ impl Engine {
     /// A message to be enqueued: set its options, then `.await`, `.wait()` or `.submit()` it. When that answers, the
     /// message survives what the engine's durability promises: by default, a power cut.
     pub fn enqueue<M: Message>(&self, message: M) -> Request {
-        Request::new(self.owner.backend.clone(), new_message(message), self.when_full())
+        Request::new(
+            self.owner.backend.clone(),
+            new_message(message),
+            self.when_full(),
+        )
     }
 
     /// As [`Engine::enqueue`], but refused at once if the store is full.
     pub fn try_enqueue<M: Message>(&self, message: M) -> Request {
-        Request::new(self.owner.backend.clone(), new_message(message), WhenFull::Refuse)
+        Request::new(
+            self.owner.backend.clone(),
+            new_message(message),
+            WhenFull::Refuse,
+        )
     }
 
     /// As [`Engine::enqueue`], for a message built by hand: any kind, any bytes.
@@ -132,11 +138,14 @@ impl Engine {
 
     /// A handler must not wait for room that only handlers can make.
     fn when_full(&self) -> WhenFull {
-        if mq_dispatch::inside_handler() { WhenFull::Refuse } else { WhenFull::Wait(self.owner.full_wait) }
+        if mq_dispatch::inside_handler() {
+            WhenFull::Refuse
+        } else {
+            WhenFull::Wait(self.owner.full_wait)
+        }
     }
 
     /// Handlers and pools: register handlers, then `start()`.
-    #[must_use]
     pub fn workers(&self) -> WorkersBuilder {
         WorkersBuilder::new(self.backend()).clock(Arc::clone(self.owner.backend.shell().clock()))
     }
@@ -158,7 +167,11 @@ impl Engine {
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
     pub async fn message(&self, id: MessageId) -> Result<Lookup, Stopped> {
-        self.owner.backend.message(id).await.unwrap_or_else(|_| Err(self.why_stopped()))
+        self.owner
+            .backend
+            .message(id)
+            .await
+            .unwrap_or_else(|_| Err(self.why_stopped()))
     }
 
     /// Reads what the producer gave for a stored message; `None` if it is not in the store.
@@ -166,15 +179,28 @@ impl Engine {
     /// # Errors
     /// [`ReadError`] if its bytes are damaged or the engine stopped.
     pub async fn envelope(&self, id: MessageId) -> Result<Option<Arc<Envelope>>, ReadError> {
-        self.owner.backend.envelope(id).await.unwrap_or_else(|_| Err(self.why_stopped().into()))
+        self.owner
+            .backend
+            .envelope(id)
+            .await
+            .unwrap_or_else(|_| Err(self.why_stopped().into()))
     }
 
     /// A page of messages by ascending id, at most `limit` of them, after `after` ([`Seq::NONE`] for the first page).
     ///
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
-    pub async fn messages(&self, filter: Filter, after: Seq, limit: usize) -> Result<Page, Stopped> {
-        self.owner.backend.list(filter, after, limit).await.unwrap_or_else(|_| Err(self.why_stopped()))
+    pub async fn messages(
+        &self,
+        filter: Filter,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Page, Stopped> {
+        self.owner
+            .backend
+            .list(filter, after, limit)
+            .await
+            .unwrap_or_else(|_| Err(self.why_stopped()))
     }
 
     /// Counts by queue and state, kept up to date with each event. They may be ahead of the disk by one sync.
@@ -227,7 +253,11 @@ impl Engine {
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
     pub async fn sync(&self) -> Result<(), Stopped> {
-        let synced = self.owner.backend.0.at_desk(Needs::Sync, |_, _| Ok(()), Err);
+        let synced = self
+            .owner
+            .backend
+            .0
+            .at_desk(Needs::Sync, |_, _| Ok(()), Err);
         synced.await.unwrap_or_else(|_| Err(self.why_stopped()))
     }
 
@@ -296,7 +326,9 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if let Ok(Err(stopped)) | Err(stopped) = self.backend.0.close().wait().map_err(|_| Stopped::Closed) {
+        if let Ok(Err(stopped)) | Err(stopped) =
+            self.backend.0.close().wait().map_err(|_| Stopped::Closed)
+        {
             tracing::debug!(%stopped, "dropped an engine that had stopped");
         }
         self.let_go();

@@ -81,16 +81,26 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose monotonic zero is now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else must go through")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the seam that everybody else must go through"
+    )]
     pub fn start() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self {
+            start: std::time::Instant::now(),
+        }
     }
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else must go through")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the seam that everybody else must go through"
+    )]
     fn wall(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -104,7 +114,9 @@ struct Threads;
 
 impl Spawn for Threads {
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name(name.to_owned()).spawn(work)
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
     }
 }
 

@@ -38,7 +38,11 @@ pub enum OpenError {
 }
 
 fn list(options: &[BadOption]) -> String {
-    options.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    options
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Why an enqueue failed. Unless said otherwise nothing was stored.
@@ -70,7 +74,9 @@ pub enum EnqueueError {
         given: u8,
     },
     /// The store is full, and stayed so for `full_wait`. The messages come back.
-    #[error("the store is full: {used} of {limit} {unit} are in use; wait until messages complete, or raise the capacity")]
+    #[error(
+        "the store is full: {used} of {limit} {unit} are in use; wait until messages complete, or raise the capacity"
+    )]
     Full {
         /// What is used.
         used: u64,
@@ -82,13 +88,17 @@ pub enum EnqueueError {
         messages: Vec<NewMessage>,
     },
     /// A handler enqueued into a full store: waiting would wait for itself. Stage the message, or return an error.
-    #[error("the store is full, and this handler would wait for room that only handlers can make; use ctx.stage(…), which reserves room, or fail and be retried")]
+    #[error(
+        "the store is full, and this handler would wait for room that only handlers can make; use ctx.stage(…), which reserves room, or fail and be retried"
+    )]
     WouldDeadlock {
         /// What was to be enqueued.
         messages: Vec<NewMessage>,
     },
     /// The batch can never fit: split it.
-    #[error("a batch of {messages} messages and {bytes} bytes is too large for one frame (16,384 events, 32 MiB) or for the store; split it")]
+    #[error(
+        "a batch of {messages} messages and {bytes} bytes is too large for one frame (16,384 events, 32 MiB) or for the store; split it"
+    )]
     TooLarge {
         /// Messages in it.
         messages: usize,
@@ -96,7 +106,9 @@ pub enum EnqueueError {
         bytes: u64,
     },
     /// The budget of dead letters is full: replay or purge some.
-    #[error("queue {queue} has filled the budget of dead letters ({used} of {limit} bytes); replay or purge some first")]
+    #[error(
+        "queue {queue} has filled the budget of dead letters ({used} of {limit} bytes); replay or purge some first"
+    )]
     DeadLettersFull {
         /// The queue.
         queue: QueueName,
@@ -106,7 +118,9 @@ pub enum EnqueueError {
         limit: u64,
     },
     /// The idempotency key stands for another payload.
-    #[error("the idempotency key was used for message {id} with another payload; one key stands for one request")]
+    #[error(
+        "the idempotency key was used for message {id} with another payload; one key stands for one request"
+    )]
     KeyReused {
         /// The first message.
         id: MessageId,
@@ -124,7 +138,9 @@ pub enum EnqueueError {
         limit: u64,
     },
     /// A dedup key stands twice in one batch.
-    #[error("messages {first} and {second} of the batch have the same dedup key; send them one after the other")]
+    #[error(
+        "messages {first} and {second} of the batch have the same dedup key; send them one after the other"
+    )]
     KeyTwiceInBatch {
         /// Index of the first.
         first: usize,
@@ -144,7 +160,9 @@ pub enum EnqueueError {
     #[error("the engine is closed; open it again to go on")]
     Closed,
     /// A write or sync failed: whether the message is stored is decided when the store is opened again.
-    #[error("the engine stopped after {operation} failed: {reason}; durability of this message is unknown until the store is opened again")]
+    #[error(
+        "the engine stopped after {operation} failed: {reason}; durability of this message is unknown until the store is opened again"
+    )]
     Poisoned {
         /// What failed.
         operation: String,
@@ -152,7 +170,9 @@ pub enum EnqueueError {
         reason: String,
     },
     /// The engine went away without an answer: as [`EnqueueError::Poisoned`].
-    #[error("the engine stopped before it could answer; whether the message is stored is decided when the store is opened again")]
+    #[error(
+        "the engine stopped before it could answer; whether the message is stored is decided when the store is opened again"
+    )]
     Abandoned,
 }
 
@@ -208,7 +228,9 @@ impl From<backend::EnqueueError> for EnqueueError {
     fn from(error: backend::EnqueueError) -> Self {
         match error {
             backend::EnqueueError::Invalid { index, source } => Self::Invalid { index, source },
-            backend::EnqueueError::Refused { refused, messages } => refused_to_error(refused, messages),
+            backend::EnqueueError::Refused { refused, messages } => {
+                refused_to_error(refused, messages)
+            }
             backend::EnqueueError::Stopped(stopped) => stopped.into(),
         }
     }
@@ -216,14 +238,25 @@ impl From<backend::EnqueueError> for EnqueueError {
 
 fn refused_to_error(refused: EnqueueRefused, messages: Vec<NewMessage>) -> EnqueueError {
     match refused {
-        EnqueueRefused::Full { .. } if mq_dispatch::inside_handler() => EnqueueError::WouldDeadlock { messages },
-        EnqueueRefused::Full { used, limit, unit } => EnqueueError::Full { used, limit, unit, messages },
+        EnqueueRefused::Full { .. } if mq_dispatch::inside_handler() => {
+            EnqueueError::WouldDeadlock { messages }
+        }
+        EnqueueRefused::Full { used, limit, unit } => EnqueueError::Full {
+            used,
+            limit,
+            unit,
+            messages,
+        },
         EnqueueRefused::TooLarge { messages, bytes } => EnqueueError::TooLarge { messages, bytes },
-        EnqueueRefused::DeadLettersFull { queue, used, limit } => EnqueueError::DeadLettersFull { queue, used, limit },
+        EnqueueRefused::DeadLettersFull { queue, used, limit } => {
+            EnqueueError::DeadLettersFull { queue, used, limit }
+        }
         EnqueueRefused::KeyReused { id } => EnqueueError::KeyReused { id },
         EnqueueRefused::KeyHeld { id } => EnqueueError::KeyHeld { id },
         EnqueueRefused::KeysFull { limit } => EnqueueError::KeysFull { limit },
-        EnqueueRefused::KeyTwiceInBatch { first, second } => EnqueueError::KeyTwiceInBatch { first, second },
+        EnqueueRefused::KeyTwiceInBatch { first, second } => {
+            EnqueueError::KeyTwiceInBatch { first, second }
+        }
         EnqueueRefused::NumbersUsedUp { what } => EnqueueError::NumbersUsedUp { what },
     }
 }

@@ -54,14 +54,18 @@ pub use mq_core::key::{DedupPolicy, Key};
 pub use mq_core::manager::Explanation;
 pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 pub use mq_core::name::{KindName, Label, NameError, QueueName};
-pub use mq_core::state::{Attempt as PastAttempt, Completion, DeadReason, State as MessageState, Tail};
+pub use mq_core::state::{
+    Attempt as PastAttempt, Completion, DeadReason, State as MessageState, Tail,
+};
 pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
 pub use mq_dispatch::{
-    AsyncHandler, Attempt, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError, DecodeError, EncodeError, Fail,
-    Fault, FromContext, Handler, HandlerOptions, HandlerResult, Headers, Illness, Message, Needs, OptionExt, Outcome, Outgoing,
-    PARALLELISM_BY_CORES, Percentiles, PoolStats, Problem, Progress, Reply, ResultExt, Retry, Running, Stage, StartError, State, States,
-    StopReport, Timers, Totals, Unhealthy, Workers, WorkersBuilder, decode, encode,
+    AsyncHandler, Attempt, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx,
+    CtxError, DecodeError, EncodeError, Fail, Fault, FromContext, Handler, HandlerOptions,
+    HandlerResult, Headers, Illness, Message, Needs, OptionExt, Outcome, Outgoing,
+    PARALLELISM_BY_CORES, Percentiles, PoolStats, Problem, Progress, Reply, ResultExt, Retry,
+    Running, Stage, StartError, State, States, StopReport, Timers, Totals, Unhealthy, Workers,
+    WorkersBuilder, decode, encode,
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
 pub use mq_macros::{Message, handler};
@@ -75,5 +79,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::duration::{hours, minutes, secs};
-    pub use crate::{Attempt, Ctx, Engine, Fail, Handler, Message, OptionExt, Outcome, ResultExt, Retry, State};
+    pub use crate::{
+        Attempt, Ctx, Engine, Fail, Handler, Message, OptionExt, Outcome, ResultExt, Retry, State,
+    };
 }

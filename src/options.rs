@@ -28,7 +28,10 @@ impl Limit {
     /// At most so many messages that are not completed or dead, with the default limit of bytes.
     #[must_use]
     pub const fn messages(messages: u64) -> Self {
-        Self { messages, bytes: limits::CAPACITY_BYTES_DEFAULT }
+        Self {
+            messages,
+            bytes: limits::CAPACITY_BYTES_DEFAULT,
+        }
     }
 
     /// … and at most so many bytes of their payloads and headers.
@@ -95,24 +98,47 @@ impl Options {
     pub(crate) fn check(&self) -> Vec<BadOption> {
         let (messages_min, messages_max) = limits::CAPACITY_MESSAGES_RANGE;
         let interval = match self.durability {
-            Durability::Interval(interval) => u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            Durability::Interval(interval) => {
+                u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)
+            }
             Durability::Synced | Durability::Buffered => 1,
         };
         let payload = u64::try_from(self.payload_size_max).unwrap_or(u64::MAX);
         let ranges = [
-            ("capacity.messages", self.capacity.messages, messages_min, messages_max),
+            (
+                "capacity.messages",
+                self.capacity.messages,
+                messages_min,
+                messages_max,
+            ),
             ("capacity.bytes", self.capacity.bytes, 1 << 20, 1 << 50),
-            ("payload_size_max", payload, 1, limits::PAYLOAD_SIZE_MAX as u64),
+            (
+                "payload_size_max",
+                payload,
+                1,
+                limits::PAYLOAD_SIZE_MAX as u64,
+            ),
             ("dead_bytes", self.dead_bytes, 1 << 20, 1 << 50),
             ("completed_bytes", self.completed_bytes, 1 << 20, 1 << 50),
             ("keys", self.keys, 1, 1 << 32),
             ("durability interval in ms", interval, 1, 60_000),
-            ("segment_size_max", self.segment_size_max.into(), 64 << 10, 1 << 30),
+            (
+                "segment_size_max",
+                self.segment_size_max.into(),
+                64 << 10,
+                1 << 30,
+            ),
             ("snapshot_after", self.snapshot_after, 64 << 10, 1 << 40),
         ];
-        let out_of_range = ranges.into_iter().filter(|(_, given, min, max)| given < min || given > max);
+        let out_of_range = ranges
+            .into_iter()
+            .filter(|(_, given, min, max)| given < min || given > max);
         out_of_range
-            .map(|(option, given, min, max)| BadOption { option, given: given.to_string(), allowed: format!("{min} to {max}") })
+            .map(|(option, given, min, max)| BadOption {
+                option,
+                given: given.to_string(),
+                allowed: format!("{min} to {max}"),
+            })
             .collect()
     }
 

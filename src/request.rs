@@ -57,7 +57,10 @@ impl Dedup {
     }
 
     fn new(key: impl ToString, policy: DedupPolicy) -> Self {
-        Self { key: key.to_string().into_bytes(), policy }
+        Self {
+            key: key.to_string().into_bytes(),
+            policy,
+        }
     }
 }
 
@@ -71,9 +74,18 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(backend: EngineBackend, message: Result<NewMessage, EnqueueError>, when_full: WhenFull) -> Self {
+    pub(crate) fn new(
+        backend: EngineBackend,
+        message: Result<NewMessage, EnqueueError>,
+        when_full: WhenFull,
+    ) -> Self {
         let needs = backend.needs();
-        Self { backend, message, when_full, needs }
+        Self {
+            backend,
+            message,
+            when_full,
+            needs,
+        }
     }
 
     fn set(mut self, change: impl FnOnce(&mut NewMessage) -> Result<(), EnqueueError>) -> Self {
@@ -94,12 +106,16 @@ impl Request {
 
     /// A producer's retry with the same key, within the window (24 h by default), answers the first message's id.
     pub fn idempotency_key(self, key: impl Into<Vec<u8>>) -> Self {
-        self.set_key(key, |message, key| message.envelope.idempotency_key = Some(key))
+        self.set_key(key, |message, key| {
+            message.envelope.idempotency_key = Some(key)
+        })
     }
 
     /// Messages with the same key are handled one after the other, in the order of their enqueues.
     pub fn ordering_key(self, key: impl Into<Vec<u8>>) -> Self {
-        self.set_key(key, |message, key| message.envelope.ordering_key = Some(key))
+        self.set_key(key, |message, key| {
+            message.envelope.ordering_key = Some(key)
+        })
     }
 
     /// With an ordering key: a dead message keeps blocking the messages behind it until it is replayed or purged.
@@ -137,7 +153,8 @@ impl Request {
     /// 0 to 9, 9 most urgent, 4 by default.
     pub fn priority(self, level: u8) -> Self {
         self.set(|message| {
-            message.priority = Priority::new(level).ok_or(EnqueueError::Priority { given: level })?;
+            message.priority =
+                Priority::new(level).ok_or(EnqueueError::Priority { given: level })?;
             Ok(())
         })
     }
@@ -214,9 +231,14 @@ impl Request {
     /// # Errors
     /// [`EnqueueError`] if the message is not valid or the engine stopped; nothing was sent then.
     pub fn submit(self) -> Result<Pending<Receipt>, EnqueueError> {
-        let (job, pending) = self.backend.job(vec![self.message?], self.when_full, self.needs)?;
+        let (job, pending) = self
+            .backend
+            .job(vec![self.message?], self.when_full, self.needs)?;
         self.backend.submit(job);
-        Ok(Pending { inner: pending, pick: first })
+        Ok(Pending {
+            inner: pending,
+            pick: first,
+        })
     }
 }
 
@@ -229,7 +251,11 @@ fn all(receipts: Vec<Receipt>) -> Option<Vec<Receipt>> {
 }
 
 fn refuse_on_runtime_thread() -> Result<(), EnqueueError> {
-    if tokio::runtime::Handle::try_current().is_ok() { Err(EnqueueError::OnRuntimeThread) } else { Ok(()) }
+    if tokio::runtime::Handle::try_current().is_ok() {
+        Err(EnqueueError::OnRuntimeThread)
+    } else {
+        Ok(())
+    }
 }
 
 impl IntoFuture for Request {
@@ -244,7 +270,9 @@ impl IntoFuture for Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("message", &self.message).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("message", &self.message)
+            .finish_non_exhaustive()
     }
 }
 
@@ -259,7 +287,11 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn new(backend: EngineBackend, when_full: WhenFull) -> Self {
-        Self { backend, messages: Ok(Vec::new()), when_full }
+        Self {
+            backend,
+            messages: Ok(Vec::new()),
+            when_full,
+        }
     }
 
     /// Adds a message.
@@ -304,7 +336,10 @@ impl Batch {
         let needs = self.backend.needs();
         let (job, pending) = self.backend.job(self.messages?, self.when_full, needs)?;
         self.backend.submit(job);
-        Ok(Pending { inner: pending, pick: all })
+        Ok(Pending {
+            inner: pending,
+            pick: all,
+        })
     }
 }
 
@@ -347,20 +382,26 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let pick = self.pick;
-        Pin::new(&mut self.inner).poll(context).map(|kept| answer(kept, pick))
+        Pin::new(&mut self.inner)
+            .poll(context)
+            .map(|kept| answer(kept, pick))
     }
 }
 
 impl<T> fmt::Debug for Pending<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("is_done", &self.is_done()).finish_non_exhaustive()
+        f.debug_struct("Pending")
+            .field("is_done", &self.is_done())
+            .finish_non_exhaustive()
     }
 }
 
 type Kept = Result<Result<Vec<Receipt>, CoreEnqueueError>, mq_core::pending::Abandoned>;
 
 fn answer<T>(kept: Kept, pick: fn(Vec<Receipt>) -> Option<T>) -> Result<T, EnqueueError> {
-    let receipts = kept.map_err(EnqueueError::from)?.map_err(EnqueueError::from)?;
+    let receipts = kept
+        .map_err(EnqueueError::from)?
+        .map_err(EnqueueError::from)?;
     pick(receipts).ok_or(EnqueueError::Abandoned)
 }
 
@@ -386,12 +427,20 @@ impl<T> Sending<T> {
         needs: Needs,
         pick: fn(Vec<Receipt>) -> Option<T>,
     ) -> Self {
-        let prepared = messages.and_then(|messages| backend.job(messages, when_full, needs).map_err(EnqueueError::from));
+        let prepared = messages.and_then(|messages| {
+            backend
+                .job(messages, when_full, needs)
+                .map_err(EnqueueError::from)
+        });
         let stage = match prepared {
             Ok((job, pending)) => Stage::Entering(Some(job), Some(pending)),
             Err(error) => Stage::Refused(Some(error)),
         };
-        Self { backend, stage, pick }
+        Self {
+            backend,
+            stage,
+            pick,
+        }
     }
 }
 
@@ -403,13 +452,19 @@ impl<T> Future for Sending<T> {
         if let Stage::Entering(job, pending) = &mut this.stage {
             let entered = this.backend.shell().poll_submit(job, context.waker());
             this.backend.shell().call_for_submission();
-            let Some(pending) = entered.is_ready().then(|| pending.take()).flatten() else { return Poll::Pending };
+            let Some(pending) = entered.is_ready().then(|| pending.take()).flatten() else {
+                return Poll::Pending;
+            };
             this.stage = Stage::Waiting(pending);
         }
         match &mut this.stage {
-            Stage::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(EnqueueError::Abandoned))),
+            Stage::Refused(error) => {
+                Poll::Ready(Err(error.take().unwrap_or(EnqueueError::Abandoned)))
+            }
             Stage::Entering(..) => Poll::Pending,
-            Stage::Waiting(pending) => Pin::new(pending).poll(context).map(|kept| answer(kept, this.pick)),
+            Stage::Waiting(pending) => Pin::new(pending)
+                .poll(context)
+                .map(|kept| answer(kept, this.pick)),
         }
     }
 }
@@ -424,7 +479,10 @@ impl EngineBackend {
     /// Puts a job into the ring; waits on this thread while it is full.
     fn submit(&self, job: Box<EnqueueJob>) {
         let mut job = Some(job);
-        block_until_ready(|waker| self.shell().poll_submit(&mut job, waker), self.shell());
+        block_until_ready(
+            |waker| self.shell().poll_submit(&mut job, waker),
+            self.shell(),
+        );
         self.shell().call_for_submission();
     }
 }

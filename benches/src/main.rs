@@ -31,7 +31,8 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let plan = parse(std::env::args().skip(1))?;
-    let folder = tempfile::tempdir_in(std::env::var_os("MQ_BENCH_DIR").unwrap_or_else(|| ".".into()))?;
+    let folder =
+        tempfile::tempdir_in(std::env::var_os("MQ_BENCH_DIR").unwrap_or_else(|| ".".into()))?;
     let mut measured = Vec::new();
     for (id, measure) in MEASUREMENTS {
         if plan.wanted.is_empty() || plan.wanted.iter().any(|wanted| wanted == id) {
@@ -54,7 +55,12 @@ type Measure = fn(&Path, &Plan) -> anyhow::Result<Measured>;
 const MEASUREMENTS: [(&str, Measure); 3] = [("S1", s1), ("S2", s2), ("S7", s7)];
 
 fn parse(arguments: impl Iterator<Item = String>) -> anyhow::Result<Plan> {
-    let mut plan = Plan { runs: 5, time: Duration::from_secs(4), json: None, wanted: Vec::new() };
+    let mut plan = Plan {
+        runs: 5,
+        time: Duration::from_secs(4),
+        json: None,
+        wanted: Vec::new(),
+    };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -62,16 +68,28 @@ fn parse(arguments: impl Iterator<Item = String>) -> anyhow::Result<Plan> {
                 plan.runs = 3;
                 plan.time = Duration::from_secs(1);
             }
-            "--json" => plan.json = Some(arguments.next().ok_or_else(|| anyhow::anyhow!("--json needs a file"))?),
+            "--json" => {
+                plan.json = Some(
+                    arguments
+                        .next()
+                        .ok_or_else(|| anyhow::anyhow!("--json needs a file"))?,
+                )
+            }
             id if MEASUREMENTS.iter().any(|(known, _)| *known == id) => plan.wanted.push(argument),
-            other => bail!("{other:?} is not known; usage: bench [--quick] [--json FILE] [S1 S2 S7]"),
+            other => {
+                bail!("{other:?} is not known; usage: bench [--quick] [--json FILE] [S1 S2 S7]")
+            }
         }
     }
     Ok(plan)
 }
 
 /// Runs the workload and its yardstick in turn, and takes the medians of both and of their ratios' runs.
-fn interleaved(folder: &Path, plan: &Plan, workload: impl Fn(&Path) -> anyhow::Result<f64>) -> anyhow::Result<(f64, f64)> {
+fn interleaved(
+    folder: &Path,
+    plan: &Plan,
+    workload: impl Fn(&Path) -> anyhow::Result<f64>,
+) -> anyhow::Result<(f64, f64)> {
     let (mut values, mut baselines) = (Vec::new(), Vec::new());
     for run in 0..plan.runs {
         baselines.push(raw::syncs_per_second(folder, 512, plan.time / 2)?);
@@ -83,13 +101,31 @@ fn interleaved(folder: &Path, plan: &Plan, workload: impl Fn(&Path) -> anyhow::R
 }
 
 fn s1(folder: &Path, plan: &Plan) -> anyhow::Result<Measured> {
-    let (value, raw) = interleaved(folder, plan, |store| workloads::one_blocking_caller(store, plan.time))?;
-    Ok(Measured::new("S1", "durable enqueue, 1 blocking caller", "msg/s", value, raw, Goal::AtLeast(0.6)))
+    let (value, raw) = interleaved(folder, plan, |store| {
+        workloads::one_blocking_caller(store, plan.time)
+    })?;
+    Ok(Measured::new(
+        "S1",
+        "durable enqueue, 1 blocking caller",
+        "msg/s",
+        value,
+        raw,
+        Goal::AtLeast(0.6),
+    ))
 }
 
 fn s2(folder: &Path, plan: &Plan) -> anyhow::Result<Measured> {
-    let (value, raw) = interleaved(folder, plan, |store| workloads::concurrent_tasks(store, 64, plan.time))?;
-    Ok(Measured::new("S2", "durable enqueue, 64 concurrent tasks (by 64 raw)", "msg/s", value, 64.0 * raw, Goal::AtLeast(0.3)))
+    let (value, raw) = interleaved(folder, plan, |store| {
+        workloads::concurrent_tasks(store, 64, plan.time)
+    })?;
+    Ok(Measured::new(
+        "S2",
+        "durable enqueue, 64 concurrent tasks (by 64 raw)",
+        "msg/s",
+        value,
+        64.0 * raw,
+        Goal::AtLeast(0.3),
+    ))
 }
 
 fn s7(folder: &Path, _plan: &Plan) -> anyhow::Result<Measured> {
@@ -97,5 +133,12 @@ fn s7(folder: &Path, _plan: &Plan) -> anyhow::Result<Measured> {
     let value = workloads::memory_per_message(&store, BACKLOG)?;
     std::fs::remove_dir_all(&store)?;
     // At 1 M the fixed costs of the process still weigh: the goal of 64 bytes is for 10 M.
-    Ok(Measured::new("S7", "memory per waiting message at 1 M", "bytes", value, 64.0, Goal::AtMost(1.1)))
+    Ok(Measured::new(
+        "S7",
+        "memory per waiting message at 1 M",
+        "bytes",
+        value,
+        64.0,
+        Goal::AtMost(1.1),
+    ))
 }

@@ -18,15 +18,22 @@ const FILE_SIZE: usize = 4 << 20;
 /// What the disk says.
 pub fn syncs_per_second(folder: &Path, size: usize, time: Duration) -> anyhow::Result<f64> {
     let path = folder.join("raw");
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).context("cannot create the raw file")?;
-    file.write_all_at(&vec![0x5a; FILE_SIZE], 0).context("cannot fill the raw file")?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&path)
+        .context("cannot create the raw file")?;
+    file.write_all_at(&vec![0x5a; FILE_SIZE], 0)
+        .context("cannot fill the raw file")?;
     file.sync_all().context("cannot sync the raw file")?;
     let bytes = vec![0xa5; size];
     let clock = SystemClock::start();
     let mut count = 0_u64;
     while clock.monotonic() < time {
         let slots = (FILE_SIZE / size.max(1)).max(1) as u64;
-        file.write_all_at(&bytes, count % slots * size as u64).context("cannot write")?;
+        file.write_all_at(&bytes, count % slots * size as u64)
+            .context("cannot write")?;
         file.sync_data().context("cannot sync")?;
         count += 1;
     }

@@ -28,14 +28,35 @@ pub struct Measured {
 impl Measured {
     /// Divides and judges.
     #[must_use]
-    pub fn new(id: &'static str, workload: impl Into<String>, unit: &'static str, value: f64, baseline: f64, goal: Goal) -> Self {
+    pub fn new(
+        id: &'static str,
+        workload: impl Into<String>,
+        unit: &'static str,
+        value: f64,
+        baseline: f64,
+        goal: Goal,
+    ) -> Self {
         let ratio = value / baseline;
         let (goal, at_least) = match goal {
             Goal::AtLeast(floor) => (floor, true),
             Goal::AtMost(ceiling) => (ceiling, false),
         };
-        let met = if at_least { ratio >= goal } else { ratio <= goal };
-        Self { id, workload: workload.into(), value, unit, baseline, ratio, goal, at_least, met }
+        let met = if at_least {
+            ratio >= goal
+        } else {
+            ratio <= goal
+        };
+        Self {
+            id,
+            workload: workload.into(),
+            value,
+            unit,
+            baseline,
+            ratio,
+            goal,
+            at_least,
+            met,
+        }
     }
 
     /// A line for people.
@@ -63,5 +84,8 @@ pub enum Goal {
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+    values
+        .get(values.len().saturating_sub(1) / 2)
+        .copied()
+        .unwrap_or(f64::NAN)
 }

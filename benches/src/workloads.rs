@@ -16,7 +16,11 @@ pub const PAYLOAD_SIZE: usize = 256;
 const CAPACITY: Limit = Limit::messages(64 << 20).bytes(32 << 30);
 
 fn message() -> anyhow::Result<NewMessage> {
-    Ok(NewMessage::new("bench".parse()?, "bench".parse()?, Bytes::from_static(&[0x42; PAYLOAD_SIZE])))
+    Ok(NewMessage::new(
+        "bench".parse()?,
+        "bench".parse()?,
+        Bytes::from_static(&[0x42; PAYLOAD_SIZE]),
+    ))
 }
 
 /// S1: durable enqueues per second by one blocking caller, for about `time`.
@@ -42,7 +46,10 @@ pub fn one_blocking_caller(folder: &Path, time: Duration) -> anyhow::Result<f64>
 /// # Errors
 /// What the engine says.
 pub fn concurrent_tasks(folder: &Path, tasks: usize, time: Duration) -> anyhow::Result<f64> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let engine = Engine::builder(folder).capacity(CAPACITY).open().await?;
         let clock = Arc::new(SystemClock::start());
@@ -75,7 +82,10 @@ pub fn concurrent_tasks(folder: &Path, tasks: usize, time: Duration) -> anyhow::
 /// # Errors
 /// What the engine or `/proc` says.
 pub fn memory_per_message(folder: &Path, messages: usize) -> anyhow::Result<f64> {
-    let engine = Engine::builder(folder).capacity(CAPACITY).payload_cache(0).open_wait()?;
+    let engine = Engine::builder(folder)
+        .capacity(CAPACITY)
+        .payload_cache(0)
+        .open_wait()?;
     fill(&engine, 1_000)?;
     let before = resident()?;
     fill(&engine, messages)?;
@@ -103,8 +113,17 @@ pub fn fill(engine: &Engine, messages: usize) -> anyhow::Result<()> {
 }
 
 fn resident() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is not a number")?;
+    let status =
+        std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS in /proc/self/status")?;
+    let kib: f64 = line
+        .trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .context("VmRSS is not a number")?;
     Ok(kib * 1024.0)
 }

@@ -11,15 +11,18 @@ use mq_core::command::{PoolSpec, Selector, Settlement};
 use mq_core::id::{PoolId, Seq};
 use mq_core::message::NewMessage;
 use mq_core::retry::{Backoff, RetryPolicy};
-use mq_core::view::Filter;
 use mq_core::time::{Clock, Timestamp};
+use mq_core::view::Filter;
 use mq_testing::clock::{ManualClock, START_MS};
 use mq_testing::sim_disk::SimDisk;
 
 use crate::puppets::Puppets;
 
 /// The retry policy of the machine's pool, and of failures in tests.
-pub const RETRY: RetryPolicy = RetryPolicy { failures_max: 3, backoff: Backoff::Fixed(Duration::from_secs(1)) };
+pub const RETRY: RetryPolicy = RetryPolicy {
+    failures_max: 3,
+    backoff: Backoff::Fixed(Duration::from_secs(1)),
+};
 /// The lease of the machine's pool.
 pub const LEASE: Duration = Duration::from_secs(30);
 
@@ -51,7 +54,11 @@ impl Machine {
     ///
     /// # Errors
     /// Why it was refused.
-    pub fn open_with(disk: &SimDisk, life: u64, options: impl FnOnce(Builder) -> Builder) -> Result<Self, String> {
+    pub fn open_with(
+        disk: &SimDisk,
+        life: u64,
+        options: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self, String> {
         let clock = Arc::new(ManualClock::default());
         clock.set_wall(Timestamp::from_ms(START_MS + life * 1_000));
         Self::open_on(disk, clock, life, options)
@@ -61,7 +68,12 @@ impl Machine {
     ///
     /// # Errors
     /// Why it was refused.
-    pub fn open_on(disk: &SimDisk, clock: Arc<ManualClock>, seed: u64, options: impl FnOnce(Builder) -> Builder) -> Result<Self, String> {
+    pub fn open_on(
+        disk: &SimDisk,
+        clock: Arc<ManualClock>,
+        seed: u64,
+        options: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self, String> {
         let puppets = Puppets::new();
         let environment = Environment {
             storage: Some(Arc::new(disk.clone())),
@@ -76,10 +88,27 @@ impl Machine {
             .segment_size_max(64 << 10)
             .snapshot_after(64 << 10)
             .payload_cache(16 << 10);
-        let engine = options(builder).open_wait().map_err(|error| format!("open refused: {error}"))?;
+        let engine = options(builder)
+            .open_wait()
+            .map_err(|error| format!("open refused: {error}"))?;
         let backend = engine.backend();
-        let pool = backend.attach(PoolSpec { selector: Selector::default(), lease: LEASE, retry: RETRY }, Arc::new(|| {})).map_err(text)?;
-        Ok(Self { engine: Some(engine), backend, puppets, clock, pool })
+        let pool = backend
+            .attach(
+                PoolSpec {
+                    selector: Selector::default(),
+                    lease: LEASE,
+                    retry: RETRY,
+                },
+                Arc::new(|| {}),
+            )
+            .map_err(text)?;
+        Ok(Self {
+            engine: Some(engine),
+            backend,
+            puppets,
+            clock,
+            pool,
+        })
     }
 
     /// The engine, until it is closed.
@@ -87,7 +116,9 @@ impl Machine {
     /// # Errors
     /// It was closed.
     pub fn engine(&self) -> Result<&Engine, String> {
-        self.engine.as_ref().ok_or_else(|| "the machine was closed".to_owned())
+        self.engine
+            .as_ref()
+            .ok_or_else(|| "the machine was closed".to_owned())
     }
 
     /// The engine as a backend.
@@ -147,10 +178,12 @@ impl Machine {
     pub fn taken(&self) -> Vec<Grant> {
         let mut deliveries = Vec::new();
         self.backend.take(self.pool, &mut deliveries);
-        let grants = deliveries.into_iter().filter_map(|delivery| match delivery {
-            Delivery::Grant(grant) => Some(grant),
-            Delivery::CancelRequested(_) | Delivery::LeaseLost(_) => None,
-        });
+        let grants = deliveries
+            .into_iter()
+            .filter_map(|delivery| match delivery {
+                Delivery::Grant(grant) => Some(grant),
+                Delivery::CancelRequested(_) | Delivery::LeaseLost(_) => None,
+            });
         grants.collect()
     }
 
@@ -158,10 +191,23 @@ impl Machine {
     ///
     /// # Errors
     /// Why it was refused.
-    pub fn settle(&self, grant: &Grant, settlement: Settlement, staged: Vec<NewMessage>) -> Result<SettleReceipt, String> {
-        let request = SettleRequest { token: grant.token, settlement, staged };
+    pub fn settle(
+        &self,
+        grant: &Grant,
+        settlement: Settlement,
+        staged: Vec<NewMessage>,
+    ) -> Result<SettleReceipt, String> {
+        let request = SettleRequest {
+            token: grant.token,
+            settlement,
+            staged,
+        };
         let answers = self.backend.settle(vec![request]).wait().map_err(text)?;
-        answers.into_iter().next().ok_or_else(|| "no answer".to_owned())?.map_err(text)
+        answers
+            .into_iter()
+            .next()
+            .ok_or_else(|| "no answer".to_owned())?
+            .map_err(text)
     }
 
     /// Closes in order.
@@ -170,7 +216,9 @@ impl Machine {
     /// Why it could not be done.
     pub fn close(&mut self) -> Result<(), String> {
         self.puppets.release();
-        self.engine.take().map_or(Ok(()), |engine| engine.close_wait().map_err(text))
+        self.engine
+            .take()
+            .map_or(Ok(()), |engine| engine.close_wait().map_err(text))
     }
 }
 

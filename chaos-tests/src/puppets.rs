@@ -56,14 +56,25 @@ impl Puppets {
     /// Nobody on the stage.
     #[must_use]
     pub fn new() -> Self {
-        let stage = Stage { turn: Turn::Test, names: Vec::new(), finished: Vec::new() };
-        Self { theatre: Arc::new(Theatre { stage: Mutex::new(stage), changed: Condvar::new() }) }
+        let stage = Stage {
+            turn: Turn::Test,
+            names: Vec::new(),
+            finished: Vec::new(),
+        };
+        Self {
+            theatre: Arc::new(Theatre {
+                stage: Mutex::new(stage),
+                changed: Condvar::new(),
+            }),
+        }
     }
 
     /// Lets the thread of this name run until it parks or ends. Nothing happens if it has ended or never started.
     pub fn run(&self, name: &str) {
         let mut stage = self.theatre.stage.lock();
-        let Some(thread) = stage.names.iter().position(|known| known == name) else { return };
+        let Some(thread) = stage.names.iter().position(|known| known == name) else {
+            return;
+        };
         if stage.turn != Turn::Test || stage.finished.get(thread) != Some(&false) {
             return;
         }
@@ -105,13 +116,18 @@ impl Spawn for Puppets {
             stage.names.len() - 1
         };
         let theatre = Arc::clone(&self.theatre);
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            SELF.set(Some(thread));
-            theatre.await_turn(&mut theatre.stage.lock(), thread);
-            let ending = Ending { theatre: &theatre, thread };
-            work();
-            drop(ending);
-        })
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                SELF.set(Some(thread));
+                theatre.await_turn(&mut theatre.stage.lock(), thread);
+                let ending = Ending {
+                    theatre: &theatre,
+                    thread,
+                };
+                work();
+                drop(ending);
+            })
     }
 }
 
@@ -133,7 +149,10 @@ impl Drop for Ending<'_> {
 
 impl Park for Puppets {
     fn parker(&self) -> Arc<dyn Parker> {
-        Arc::new(PuppetParker { theatre: Arc::clone(&self.theatre), called: Mutex::new(false) })
+        Arc::new(PuppetParker {
+            theatre: Arc::clone(&self.theatre),
+            called: Mutex::new(false),
+        })
     }
 }
 
@@ -168,6 +187,8 @@ impl Parker for PuppetParker {
 
 impl fmt::Debug for Puppets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Puppets").field("stage", &*self.theatre.stage.lock()).finish()
+        f.debug_struct("Puppets")
+            .field("stage", &*self.theatre.stage.lock())
+            .finish()
     }
 }

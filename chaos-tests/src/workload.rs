@@ -34,7 +34,10 @@ fn payload(name: u64, size: usize) -> Bytes {
 }
 
 fn name_of(payload: &[u8]) -> u64 {
-    payload.first_chunk().copied().map_or(u64::MAX, u64::from_le_bytes)
+    payload
+        .first_chunk()
+        .copied()
+        .map_or(u64::MAX, u64::from_le_bytes)
 }
 
 fn message(name: u64, size: usize) -> Result<NewMessage, String> {
@@ -46,7 +49,11 @@ fn message(name: u64, size: usize) -> Result<NewMessage, String> {
 fn submission(message: &NewMessage) -> Submission {
     Submission {
         payload: message.envelope.payload.to_vec(),
-        ordering_key: message.envelope.ordering_key.as_ref().map(|key| key.as_bytes().to_vec()),
+        ordering_key: message
+            .envelope
+            .ordering_key
+            .as_ref()
+            .map(|key| key.as_bytes().to_vec()),
         ..Submission::default()
     }
 }
@@ -62,29 +69,57 @@ impl Script<'_> {
         self.known.next
     }
 
-    fn enqueue(&mut self, size: usize, shape: impl FnOnce(&mut NewMessage) -> Result<(), String>) -> Result<MessageId, String> {
+    fn enqueue(
+        &mut self,
+        size: usize,
+        shape: impl FnOnce(&mut NewMessage) -> Result<(), String>,
+    ) -> Result<MessageId, String> {
         let name = self.name();
         let mut message = message(name, size)?;
         shape(&mut message)?;
         self.known.oracle.submitted(name, submission(&message));
-        let receipts = self.machine.backend().enqueue(vec![message], WhenFull::Refuse).wait().map_err(text)?.map_err(text)?;
+        let receipts = self
+            .machine
+            .backend()
+            .enqueue(vec![message], WhenFull::Refuse)
+            .wait()
+            .map_err(text)?
+            .map_err(text)?;
         self.known.oracle.answered(name, Survives::PowerLoss);
-        receipts.first().map(|receipt| receipt.accepted.id).ok_or_else(|| "no receipt".to_owned())
+        receipts
+            .first()
+            .map(|receipt| receipt.accepted.id)
+            .ok_or_else(|| "no receipt".to_owned())
     }
 
     fn batch(&mut self, sizes: &[usize]) -> Result<(), String> {
         let names: Vec<u64> = sizes.iter().map(|_| self.name()).collect();
-        let messages: Vec<NewMessage> = names.iter().zip(sizes).map(|(name, size)| message(*name, *size)).collect::<Result<_, _>>()?;
-        self.known.oracle.batch_submitted(names.iter().copied().zip(messages.iter().map(submission)));
-        self.machine.backend().enqueue(messages, WhenFull::Refuse).wait().map_err(text)?.map_err(text)?;
-        names.iter().for_each(|name| self.known.oracle.answered(*name, Survives::PowerLoss));
+        let messages: Vec<NewMessage> = names
+            .iter()
+            .zip(sizes)
+            .map(|(name, size)| message(*name, *size))
+            .collect::<Result<_, _>>()?;
+        self.known
+            .oracle
+            .batch_submitted(names.iter().copied().zip(messages.iter().map(submission)));
+        self.machine
+            .backend()
+            .enqueue(messages, WhenFull::Refuse)
+            .wait()
+            .map_err(text)?
+            .map_err(text)?;
+        names
+            .iter()
+            .for_each(|name| self.known.oracle.answered(*name, Survives::PowerLoss));
         Ok(())
     }
 
     fn take(&mut self, permits: u32) -> Vec<Grant> {
         let grants = self.machine.take(permits);
         for grant in &grants {
-            self.known.oracle.delivered(name_of(&grant.envelope.payload), &grant.envelope.payload);
+            self.known
+                .oracle
+                .delivered(name_of(&grant.envelope.payload), &grant.envelope.payload);
         }
         grants
     }
@@ -97,8 +132,17 @@ impl Script<'_> {
                 message(child, 120).map(|message| (child, message))
             })
             .collect::<Result<_, _>>()?;
-        self.known.oracle.settle_submitted_with(name, children.iter().map(|(child, message)| (*child, submission(message))));
-        self.machine.settle(grant, settlement, children.into_iter().map(|(_, message)| message).collect())?;
+        self.known.oracle.settle_submitted_with(
+            name,
+            children
+                .iter()
+                .map(|(child, message)| (*child, submission(message))),
+        );
+        self.machine.settle(
+            grant,
+            settlement,
+            children.into_iter().map(|(_, message)| message).collect(),
+        )?;
         self.known.oracle.settled(name, Survives::Kill); // answered when written; synced within 10 ms
         Ok(())
     }
@@ -111,13 +155,33 @@ impl Script<'_> {
     }
 
     fn fail(&mut self, grant: &Grant) -> Result<(), String> {
-        let failure = Failure { error_type: "Declined".to_owned(), text: "card declined".to_owned() };
-        self.machine.settle(grant, Settlement::Fail { failure, retry: RETRY, retry_in: None }, Vec::new()).map(drop)
+        let failure = Failure {
+            error_type: "Declined".to_owned(),
+            text: "card declined".to_owned(),
+        };
+        self.machine
+            .settle(
+                grant,
+                Settlement::Fail {
+                    failure,
+                    retry: RETRY,
+                    retry_in: None,
+                },
+                Vec::new(),
+            )
+            .map(drop)
     }
 
     fn dead_letter(&mut self, grant: &Grant) -> Result<(), String> {
-        let failure = Failure { error_type: "Gone".to_owned(), text: "no such card".to_owned() };
-        let settlement = Settlement::DeadLetter { reason: DeadReason::DeadLettered, failure, note: Some("ask".to_owned()) };
+        let failure = Failure {
+            error_type: "Gone".to_owned(),
+            text: "no such card".to_owned(),
+        };
+        let settlement = Settlement::DeadLetter {
+            reason: DeadReason::DeadLettered,
+            failure,
+            note: Some("ask".to_owned()),
+        };
         self.machine.settle(grant, settlement, Vec::new()).map(drop) // it stays in the store: it is still owed
     }
 
@@ -127,7 +191,9 @@ impl Script<'_> {
         }
         self.batch(&[100, 2_000, 70])?;
         let grants = self.take(4);
-        let [first, second, third, ..] = grants.as_slice() else { return Err(format!("only {} grants", grants.len())) };
+        let [first, second, third, ..] = grants.as_slice() else {
+            return Err(format!("only {} grants", grants.len()));
+        };
         self.end(first, Settlement::Succeed { result: None }, 2)?;
         self.fail(second)?;
         self.dead_letter(third)?;
@@ -167,10 +233,24 @@ impl Script<'_> {
     }
 
     fn replay_dead(&mut self) -> Result<(), String> {
-        let filter = Filter { state: Some(StateKind::Dead), ..Filter::default() };
-        let page = self.machine.backend().list(filter, Seq::NONE, 10).wait().map_err(text)?.map_err(text)?;
+        let filter = Filter {
+            state: Some(StateKind::Dead),
+            ..Filter::default()
+        };
+        let page = self
+            .machine
+            .backend()
+            .list(filter, Seq::NONE, 10)
+            .wait()
+            .map_err(text)?
+            .map_err(text)?;
         for dead in page.messages {
-            self.machine.backend().operate(dead.id, OperateRequest::Replay { edit: None }).wait().map_err(text)?.map_err(text)?;
+            self.machine
+                .backend()
+                .operate(dead.id, OperateRequest::Replay { edit: None })
+                .wait()
+                .map_err(text)?
+                .map_err(text)?;
         }
         Ok(())
     }
@@ -203,7 +283,11 @@ pub fn two_lives(disk: &SimDisk, known: &mut Knowledge) -> Result<(), String> {
 /// # Errors
 /// The promise that was broken.
 pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
-    let Reopened { disk, knowledge, ending } = reopened;
+    let Reopened {
+        disk,
+        knowledge,
+        ending,
+    } = reopened;
     knowledge.oracle.ended(ending);
     knowledge.lives += 1;
     let machine = match Machine::open(disk, knowledge.lives) {
@@ -211,10 +295,23 @@ pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
         Err(_) if disk.has_crashed() => return Ok(Checked::Interrupted),
         Err(error) => return Err(error),
     };
-    let mut script = Script { machine, known: knowledge };
+    let mut script = Script {
+        machine,
+        known: knowledge,
+    };
     match script.run_until_empty() {
-        _ if disk.has_crashed() => script.known.oracle.so_far().into_result().map(|()| Checked::Interrupted),
-        Ok(()) => script.known.oracle.when_empty().into_result().map(|()| Checked::Complete),
+        _ if disk.has_crashed() => script
+            .known
+            .oracle
+            .so_far()
+            .into_result()
+            .map(|()| Checked::Interrupted),
+        Ok(()) => script
+            .known
+            .oracle
+            .when_empty()
+            .into_result()
+            .map(|()| Checked::Complete),
         Err(error) => Err(error),
     }
 }
@@ -229,6 +326,9 @@ impl Script<'_> {
             }
             self.machine.pass(Duration::from_secs(10));
         }
-        Err(format!("not empty after 200 rounds: {:?}", self.machine.backend().stats()))
+        Err(format!(
+            "not empty after 200 rounds: {:?}",
+            self.machine.backend().stats()
+        ))
     }
 }

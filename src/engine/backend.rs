@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{
-    Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, ReadError, Receipt, SettleError, SettleReceipt, SettleRequest,
-    Stopped, Wake, WhenFull,
+    Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, ReadError, Receipt,
+    SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
 };
 use mq_core::command::{
-    Extend, GiveBack, Operate, Operated, Operation, PauseQueue, PoolSpec, Reserve, SaveCheckpoint, Settlement, StaleLease,
+    Extend, GiveBack, Operate, Operated, Operation, PauseQueue, PoolSpec, Reserve, SaveCheckpoint,
+    Settlement, StaleLease,
 };
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
@@ -33,25 +34,52 @@ pub(crate) struct EngineBackend(pub(crate) Arc<Shell>);
 
 impl EngineBackend {
     /// Prepares an enqueue; the job goes into the ring with [`Shell::poll_submit`], the pending answers it.
-    pub(crate) fn job(&self, batch: Vec<NewMessage>, when_full: WhenFull, needs: Needs) -> Result<(Box<EnqueueJob>, EnqueuePending), EnqueueError> {
+    pub(crate) fn job(
+        &self,
+        batch: Vec<NewMessage>,
+        when_full: WhenFull,
+        needs: Needs,
+    ) -> Result<(Box<EnqueueJob>, EnqueuePending), EnqueueError> {
         if let Some(reason) = self.0.stopped() {
             return Err(reason.clone().into());
         }
-        let (batch, envelopes, messages) = prepare_batch(batch, &self.0.identity, self.0.payload_size_max)?;
+        let (batch, envelopes, messages) =
+            prepare_batch(batch, &self.0.identity, self.0.payload_size_max)?;
         let until = match when_full {
             WhenFull::Refuse => None,
             WhenFull::Wait(limit) => Some(self.0.clock().monotonic().saturating_add(limit)),
         };
         let (promise, pending) = Pending::new();
         let driver = Arc::clone(&self.0) as Arc<dyn Drive>;
-        Ok((Box::new(EnqueueJob { batch, envelopes, messages, until, needs, promise }), pending.driven_by(driver)))
+        Ok((
+            Box::new(EnqueueJob {
+                batch,
+                envelopes,
+                messages,
+                until,
+                needs,
+                promise,
+            }),
+            pending.driven_by(driver),
+        ))
     }
 
     fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: String) {
         tracing::error!(id = %token.id, reason, "a message could not be read back; it is tried again later");
-        let failure = Failure { error_type: "Unreadable".to_owned(), text: reason };
-        let settlement = Settlement::Fail { failure, retry: RetryPolicy::default(), retry_in: None };
-        drop(self.settle(vec![SettleRequest { token, settlement, staged: Vec::new() }]));
+        let failure = Failure {
+            error_type: "Unreadable".to_owned(),
+            text: reason,
+        };
+        let settlement = Settlement::Fail {
+            failure,
+            retry: RetryPolicy::default(),
+            retry_in: None,
+        };
+        drop(self.settle(vec![SettleRequest {
+            token,
+            settlement,
+            staged: Vec::new(),
+        }]));
         self.checkout(pool, 1);
     }
 }
@@ -76,8 +104,10 @@ impl Backend for EngineBackend {
         if let Some(reason) = self.0.stopped() {
             return Err(reason.clone());
         }
-        let inbox = Inbox::new(wake)
-            .map_err(|error| Stopped::Poisoned { operation: "making a lease ring".to_owned(), reason: error.to_string() })?;
+        let inbox = Inbox::new(wake).map_err(|error| Stopped::Poisoned {
+            operation: "making a lease ring".to_owned(),
+            reason: error.to_string(),
+        })?;
         Ok(self.0.look(|desk, _| {
             let pool = desk.manager.attach_pool(spec);
             desk.add_inbox(pool, Arc::new(inbox));
@@ -94,12 +124,18 @@ impl Backend for EngineBackend {
     }
 
     fn take(&self, pool: PoolId, into: &mut Vec<Delivery>) {
-        let Some(inbox) = self.0.look(|desk, _| desk.inbox(pool)) else { return };
+        let Some(inbox) = self.0.look(|desk, _| desk.inbox(pool)) else {
+            return;
+        };
         while let Some(handed) = inbox.take() {
             match *handed {
                 Handed::CancelRequested(token) => into.push(Delivery::CancelRequested(token)),
                 Handed::LeaseLost(token) => into.push(Delivery::LeaseLost(token)),
-                Handed::Grant { granted, facts, body } => match open_body(body) {
+                Handed::Grant {
+                    granted,
+                    facts,
+                    body,
+                } => match open_body(body) {
                     Ok(envelope) => into.push(Delivery::Grant(Grant {
                         token: granted.token,
                         queue: facts.queue,
@@ -119,7 +155,10 @@ impl Backend for EngineBackend {
     }
 
     fn withdraw(&self, pool: PoolId, permits: u32) -> Pending<u32> {
-        Pending::ready(self.0.look(|desk, _| desk.manager.withdraw_permits(pool, permits)))
+        Pending::ready(
+            self.0
+                .look(|desk, _| desk.manager.withdraw_permits(pool, permits)),
+        )
     }
 
     fn detach(&self, pool: PoolId) {
@@ -151,12 +190,18 @@ impl Backend for EngineBackend {
         self.0.call();
     }
 
-    fn settle(&self, batch: Vec<SettleRequest>) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
+    fn settle(
+        &self,
+        batch: Vec<SettleRequest>,
+    ) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
         if let Some(reason) = self.0.stopped() {
             return Pending::ready(batch.iter().map(|_| Err(reason.clone().into())).collect());
         }
         let (identity, limit) = (&self.0.identity, self.0.payload_size_max);
-        let settles = batch.into_iter().map(|request| prepare_settle(request, identity, limit)).collect();
+        let settles = batch
+            .into_iter()
+            .map(|request| prepare_settle(request, identity, limit))
+            .collect();
         let (promise, pending) = Pending::new();
         let mut job = Some(Box::new(SettleJob { settles, promise }));
         block_until_ready(|waker| self.0.poll_settle(&mut job, waker), &self.0);
@@ -164,21 +209,55 @@ impl Backend for EngineBackend {
         pending.driven_by(Arc::clone(&self.0) as Arc<dyn Drive>)
     }
 
-    fn extend(&self, tokens: Vec<LeaseToken>, duration: Duration) -> Pending<Vec<Result<(), StaleLease>>> {
-        let answers = self.0.look(|desk, now| tokens.into_iter().map(|token| desk.manager.extend(now, &Extend { token, duration })).collect());
+    fn extend(
+        &self,
+        tokens: Vec<LeaseToken>,
+        duration: Duration,
+    ) -> Pending<Vec<Result<(), StaleLease>>> {
+        let answers = self.0.look(|desk, now| {
+            tokens
+                .into_iter()
+                .map(|token| desk.manager.extend(now, &Extend { token, duration }))
+                .collect()
+        });
         Pending::ready(answers)
     }
 
-    fn save_checkpoint(&self, token: LeaseToken, checkpoint: Bytes) -> Pending<Result<(), SettleError>> {
+    fn save_checkpoint(
+        &self,
+        token: LeaseToken,
+        checkpoint: Bytes,
+    ) -> Pending<Result<(), SettleError>> {
         let command = SaveCheckpoint { token, checkpoint };
-        self.0.at_desk(Needs::Sync, move |desk, now| desk.decide(now, &command).map_err(SettleError::from), |stopped| Err(stopped.into()))
+        self.0.at_desk(
+            Needs::Sync,
+            move |desk, now| desk.decide(now, &command).map_err(SettleError::from),
+            |stopped| Err(stopped.into()),
+        )
     }
 
-    fn reserve(&self, token: LeaseToken, messages: u64, bytes: u64) -> Pending<Result<(), SettleError>> {
-        Pending::ready(self.0.look(|desk, _| desk.manager.reserve(&Reserve { token, messages, bytes }).map_err(SettleError::from)))
+    fn reserve(
+        &self,
+        token: LeaseToken,
+        messages: u64,
+        bytes: u64,
+    ) -> Pending<Result<(), SettleError>> {
+        Pending::ready(self.0.look(|desk, _| {
+            desk.manager
+                .reserve(&Reserve {
+                    token,
+                    messages,
+                    bytes,
+                })
+                .map_err(SettleError::from)
+        }))
     }
 
-    fn operate(&self, id: MessageId, request: OperateRequest) -> Pending<Result<Operated, OperateError>> {
+    fn operate(
+        &self,
+        id: MessageId,
+        request: OperateRequest,
+    ) -> Pending<Result<Operated, OperateError>> {
         let (operation, edited) = match self.operation(id, request) {
             Ok(prepared) => prepared,
             Err(error) => return Pending::ready(Err(error)),
@@ -190,21 +269,29 @@ impl Backend for EngineBackend {
             }
             Ok(operated)
         };
-        self.0.at_desk(Needs::Sync, act, |stopped| Err(stopped.into()))
+        self.0
+            .at_desk(Needs::Sync, act, |stopped| Err(stopped.into()))
     }
 
     fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
         let act = move |desk: &mut super::desk::Desk, now: &mq_core::time::Now| {
             let refused = desk.decide(now, &PauseQueue { queue, paused }).err();
             refused.map_or(Ok(()), |refused| {
-                Err(Stopped::Poisoned { operation: "naming a queue".to_owned(), reason: refused.to_string() })
+                Err(Stopped::Poisoned {
+                    operation: "naming a queue".to_owned(),
+                    reason: refused.to_string(),
+                })
             })
         };
         self.0.at_desk(Needs::Sync, act, Err)
     }
 
     fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>> {
-        self.0.at_desk(Needs::Sync, move |desk, now| Ok(desk.manager.lookup(now, id)), Err)
+        self.0.at_desk(
+            Needs::Sync,
+            move |desk, now| Ok(desk.manager.lookup(now, id)),
+            Err,
+        )
     }
 
     fn envelope(&self, id: MessageId) -> Pending<Result<Option<Arc<Envelope>>, ReadError>> {
@@ -217,7 +304,11 @@ impl Backend for EngineBackend {
     }
 
     fn list(&self, filter: Filter, after: Seq, limit: usize) -> Pending<Result<Page, Stopped>> {
-        self.0.at_desk(Needs::Sync, move |desk, now| Ok(desk.manager.list(now, &filter, after, limit)), Err)
+        self.0.at_desk(
+            Needs::Sync,
+            move |desk, now| Ok(desk.manager.list(now, &filter, after, limit)),
+            Err,
+        )
     }
 
     fn stats(&self) -> Stats {
@@ -226,7 +317,11 @@ impl Backend for EngineBackend {
 }
 
 impl EngineBackend {
-    fn operation(&self, id: MessageId, request: OperateRequest) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
+    fn operation(
+        &self,
+        id: MessageId,
+        request: OperateRequest,
+    ) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
         let operation = match request {
             OperateRequest::Cancel => Operation::Cancel,
             OperateRequest::Hold(label) => Operation::Hold(label),
@@ -237,18 +332,41 @@ impl EngineBackend {
             OperateRequest::MoveTo(queue) => Operation::MoveTo(queue),
             OperateRequest::Purge => Operation::Purge,
             OperateRequest::Replay { edit: None } => Operation::Replay { edit: None },
-            OperateRequest::Replay { edit: Some(payload) } => return self.edited(id, payload),
+            OperateRequest::Replay {
+                edit: Some(payload),
+            } => return self.edited(id, payload),
         };
         Ok((operation, None))
     }
 
-    fn edited(&self, id: MessageId, payload: Bytes) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
-        let stored = self.0.look(|desk, _| desk.find_envelope(id.seq())).map(open_body).transpose();
-        let stored = stored.map_err(|reason| Stopped::Poisoned { operation: format!("reading message {id}"), reason })?;
-        let Some(stored) = stored else { return Ok((Operation::Replay { edit: None }, None)) }; // the rules say what is wrong with the id
-        let envelope = Arc::new(Envelope { payload, ..Envelope::clone(&stored) });
+    fn edited(
+        &self,
+        id: MessageId,
+        payload: Bytes,
+    ) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
+        let stored = self
+            .0
+            .look(|desk, _| desk.find_envelope(id.seq()))
+            .map(open_body)
+            .transpose();
+        let stored = stored.map_err(|reason| Stopped::Poisoned {
+            operation: format!("reading message {id}"),
+            reason,
+        })?;
+        let Some(stored) = stored else {
+            return Ok((Operation::Replay { edit: None }, None));
+        }; // the rules say what is wrong with the id
+        let envelope = Arc::new(Envelope {
+            payload,
+            ..Envelope::clone(&stored)
+        });
         envelope.check(self.0.payload_size_max)?;
-        Ok((Operation::Replay { edit: Some(seal(&envelope, &self.0.identity)) }, Some(envelope)))
+        Ok((
+            Operation::Replay {
+                edit: Some(seal(&envelope, &self.0.identity)),
+            },
+            Some(envelope),
+        ))
     }
 }
 
@@ -257,7 +375,9 @@ fn open_body(body: Body) -> Result<Arc<Envelope>, String> {
         Body::Cached(envelope) => Ok(envelope),
         Body::Cold(pinned) => {
             let sealed = pinned.read().map_err(|failure| failure.to_string())?;
-            unseal(&sealed.bytes).map(Arc::new).map_err(|error| error.to_string())
+            unseal(&sealed.bytes)
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
         }
         Body::Missing => Err("its place in the journal is not known".to_owned()),
     }

@@ -19,7 +19,11 @@ pub(crate) struct EnvelopeCache {
 impl EnvelopeCache {
     /// A cache of at most `size_max` bytes of payload and headers.
     pub(crate) fn new(size_max: u64) -> Self {
-        Self { envelopes: HashMap::new(), size: 0, size_max }
+        Self {
+            envelopes: HashMap::new(),
+            size: 0,
+            size_max,
+        }
     }
 
     /// Keeps `envelope` if it fits; an older one of the same message never stays.
@@ -46,6 +50,10 @@ impl EnvelopeCache {
 /// Payload, headers and what an entry costs beside them, in bytes.
 fn size_of_envelope(envelope: &Envelope) -> u64 {
     const ENTRY_SIZE: usize = 256;
-    let headers: usize = envelope.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let headers: usize = envelope
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     u64::try_from(envelope.payload.len() + headers + ENTRY_SIZE).unwrap_or(u64::MAX)
 }

@@ -134,7 +134,14 @@ pub(crate) struct Handover {
 
 impl Desk {
     pub(crate) fn new(setup: DeskSetup) -> Self {
-        let DeskSetup { manager, paper, cache, time, written_is_durable, sync_within } = setup;
+        let DeskSetup {
+            manager,
+            paper,
+            cache,
+            time,
+            written_is_durable,
+            sync_within,
+        } = setup;
         Self {
             manager,
             paper,
@@ -161,7 +168,11 @@ impl Desk {
     // ---- command → decide → append → apply ------------------------------------------------------------------------
 
     /// Decides a command and makes its events true. The answer must leave through an effect.
-    pub(crate) fn decide<C: Command>(&mut self, now: &Now, command: &C) -> Result<C::Answer, C::Refused> {
+    pub(crate) fn decide<C: Command>(
+        &mut self,
+        now: &Now,
+        command: &C,
+    ) -> Result<C::Answer, C::Refused> {
         let answer = self.manager.decide(now, command, &mut self.events)?;
         self.append_and_apply(now);
         Ok(answer)
@@ -190,7 +201,11 @@ impl Desk {
 
     /// Queues an effect behind everything decided so far.
     pub(crate) fn push(&mut self, needs: Needs, effect: Effect) {
-        let rests_on = if self.open_events > 0 { self.open } else { self.open - 1 };
+        let rests_on = if self.open_events > 0 {
+            self.open
+        } else {
+            self.open - 1
+        };
         if needs == Needs::Sync {
             self.sync_wanted = self.sync_wanted.max(rests_on);
         }
@@ -202,7 +217,9 @@ impl Desk {
     /// Takes an enqueue in; one that may wait joins those that wait for room already.
     pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
         match job.until.map(|until| self.time.since_open(until)) {
-            Some(until) if !self.waiting_for_room.is_empty() => self.waiting_for_room.push_back(Waiting { job, until }),
+            Some(until) if !self.waiting_for_room.is_empty() => {
+                self.waiting_for_room.push_back(Waiting { job, until })
+            }
             Some(until) => {
                 if let Room::Wanting(job) = self.try_enqueue(now, job, true) {
                     self.waiting_for_room.push_back(Waiting { job, until });
@@ -215,18 +232,34 @@ impl Desk {
     }
 
     fn try_enqueue(&mut self, now: &Now, mut job: EnqueueJob, may_wait: bool) -> Room {
-        let decided = if self.disk_low { Err(self.disk_full()) } else { self.decide(now, &job.batch) };
+        let decided = if self.disk_low {
+            Err(self.disk_full())
+        } else {
+            self.decide(now, &job.batch)
+        };
         match decided {
             Ok(accepted) => {
                 self.remember(&accepted, &job.envelopes);
-                let receipts = accepted.into_iter().map(|accepted| Receipt { accepted, durability: Durability::Memory }).collect();
+                let receipts = accepted
+                    .into_iter()
+                    .map(|accepted| Receipt {
+                        accepted,
+                        durability: Durability::Memory,
+                    })
+                    .collect();
                 self.push(job.needs, Effect::Enqueue(job.promise, Ok(receipts)));
                 Room::Found
             }
             Err(EnqueueRefused::Full { .. }) if may_wait => Room::Wanting(job),
             Err(refused) => {
                 let messages = std::mem::take(&mut job.messages);
-                self.push(job.needs, Effect::Enqueue(job.promise, Err(EnqueueError::Refused { refused, messages })));
+                self.push(
+                    job.needs,
+                    Effect::Enqueue(
+                        job.promise,
+                        Err(EnqueueError::Refused { refused, messages }),
+                    ),
+                );
                 Room::Found
             }
         }
@@ -234,7 +267,11 @@ impl Desk {
 
     fn disk_full(&self) -> EnqueueRefused {
         let used = self.manager.live_bytes();
-        EnqueueRefused::Full { used, limit: used, unit: "bytes of disk" }
+        EnqueueRefused::Full {
+            used,
+            limit: used,
+            unit: "bytes of disk",
+        }
     }
 
     /// New messages' envelopes are hot: most are handed out soon.
@@ -257,8 +294,15 @@ impl Desk {
                 break;
             }
         }
-        if self.waiting_for_room.iter().any(|waiting| waiting.until <= now.monotonic) {
-            let (over, waiting) = self.waiting_for_room.drain(..).partition(|waiting| waiting.until <= now.monotonic);
+        if self
+            .waiting_for_room
+            .iter()
+            .any(|waiting| waiting.until <= now.monotonic)
+        {
+            let (over, waiting) = self
+                .waiting_for_room
+                .drain(..)
+                .partition(|waiting| waiting.until <= now.monotonic);
             self.waiting_for_room = waiting;
             let over: VecDeque<Waiting> = over;
             over.into_iter().for_each(|waiting| {
@@ -271,17 +315,28 @@ impl Desk {
 
     /// Ends leases. Each settlement is one command: its message, its staged messages and its result share a frame.
     pub(crate) fn settle(&mut self, now: &Now, job: SettleJob) {
-        let answers = job.settles.into_iter().map(|prepared| self.settle_one(now, prepared?)).collect();
+        let answers = job
+            .settles
+            .into_iter()
+            .map(|prepared| self.settle_one(now, prepared?))
+            .collect();
         self.push(Needs::Write, Effect::Settle(job.promise, answers));
     }
 
-    fn settle_one(&mut self, now: &Now, prepared: PreparedSettle) -> Result<SettleReceipt, SettleError> {
+    fn settle_one(
+        &mut self,
+        now: &Now,
+        prepared: PreparedSettle,
+    ) -> Result<SettleReceipt, SettleError> {
         let settled = self.decide(now, &prepared.settle)?;
         self.remember(&settled.staged, &prepared.envelopes);
         if self.manager.awaits_durable() {
             self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
         }
-        Ok(SettleReceipt { state: settled.state, staged: settled.staged })
+        Ok(SettleReceipt {
+            state: settled.state,
+            staged: settled.staged,
+        })
     }
 
     // ---- pools ----------------------------------------------------------------------------------------------------
@@ -301,13 +356,27 @@ impl Desk {
     /// Spends permits on ready messages; the leases leave when this frame is written.
     pub(crate) fn grant(&mut self, now: &Now) {
         while !self.is_full() {
-            let Some((event, granted)) = self.manager.next_grant(now) else { break };
+            let Some((event, granted)) = self.manager.next_grant(now) else {
+                break;
+            };
             self.events.push(event);
             self.append_and_apply(now);
-            let Some(inbox) = self.inbox(granted.pool) else { continue };
+            let Some(inbox) = self.inbox(granted.pool) else {
+                continue;
+            };
             if let Some(facts) = self.manager.grant_facts(granted.seq) {
                 let body = self.body(granted);
-                self.push(Needs::Write, Effect::Hand(inbox, Box::new(Handed::Grant { granted, facts, body })));
+                self.push(
+                    Needs::Write,
+                    Effect::Hand(
+                        inbox,
+                        Box::new(Handed::Grant {
+                            granted,
+                            facts,
+                            body,
+                        }),
+                    ),
+                );
             }
         }
     }
@@ -316,7 +385,10 @@ impl Desk {
         if let Some(envelope) = self.cache.get(granted.seq) {
             return Body::Cached(Arc::clone(envelope));
         }
-        let pinned = self.paper.as_ref().and_then(|paper| paper.places.pin(granted.seq));
+        let pinned = self
+            .paper
+            .as_ref()
+            .and_then(|paper| paper.places.pin(granted.seq));
         pinned.map_or(Body::Missing, Body::Cold)
     }
 
@@ -340,7 +412,11 @@ impl Desk {
 
     /// Whether the open frame is large enough to be handed over before more is taken in.
     pub(crate) fn is_full(&self) -> bool {
-        self.open_events >= FRAME_LEN_TARGET || self.paper.as_ref().is_some_and(|paper| paper.frame.size() >= FRAME_SIZE_TARGET)
+        self.open_events >= FRAME_LEN_TARGET
+            || self
+                .paper
+                .as_ref()
+                .is_some_and(|paper| paper.frame.size() >= FRAME_SIZE_TARGET)
     }
 
     /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
@@ -365,13 +441,20 @@ impl Desk {
     pub(crate) fn close_frame(&mut self, now: &Now) -> Handover {
         let has_events = self.open_events > 0;
         let overdue = self.sync_by.is_some_and(|by| by <= now.monotonic);
-        let handover = Handover { mark: self.open, has_events, sync: self.wants_sync() || overdue };
+        let handover = Handover {
+            mark: self.open,
+            has_events,
+            sync: self.wants_sync() || overdue,
+        };
         if has_events {
             self.open += 1;
             self.open_events = 0;
         } else {
             // Nothing stands in the open frame: what is asked for concerns the frames before it.
-            return Handover { mark: self.open - 1, ..handover };
+            return Handover {
+                mark: self.open - 1,
+                ..handover
+            };
         }
         handover
     }
@@ -424,14 +507,21 @@ impl Desk {
             deadline.monotonic.map(|end| end.since(now.monotonic)),
             deadline.store.map(|end| end.since(now.store)),
             self.sync_by.map(|by| by.since(now.monotonic)),
-            self.waiting_for_room.iter().map(|waiting| waiting.until.since(now.monotonic)).min(),
+            self.waiting_for_room
+                .iter()
+                .map(|waiting| waiting.until.since(now.monotonic))
+                .min(),
         ];
         waits.into_iter().flatten().min()
     }
 
     /// Asks for a sync of everything decided so far.
     pub(crate) fn want_sync(&mut self) {
-        self.sync_wanted = if self.open_events > 0 { self.open } else { self.open - 1 };
+        self.sync_wanted = if self.open_events > 0 {
+            self.open
+        } else {
+            self.open - 1
+        };
     }
 
     /// Writes down that the store was closed in order; who still waits for room is told.
@@ -440,14 +530,18 @@ impl Desk {
             waiting.job.promise.keep(Err(Stopped::Closed.into()));
         }
         if self.decide(now, &Close).is_err() {
-            self.fault.get_or_insert_with(|| "the manager refused to close".to_owned());
+            self.fault
+                .get_or_insert_with(|| "the manager refused to close".to_owned());
         }
     }
 
     /// Copies records to the end of the journal; what was settled or moved since they were read is left out.
     pub(crate) fn relocate(&mut self, now: &Now, relocations: &[Relocation]) {
         let Some(paper) = &mut self.paper else { return };
-        for relocation in relocations.iter().filter(|relocation| still_lives(&paper.places, relocation)) {
+        for relocation in relocations
+            .iter()
+            .filter(|relocation| still_lives(&paper.places, relocation))
+        {
             paper.frame.append_relocation(relocation);
             self.open_events += 1;
         }
@@ -468,7 +562,9 @@ impl Desk {
 
     /// Answers everything that waits with the reason why the engine stopped.
     pub(crate) fn stop(&mut self, stopped: &Stopped) {
-        self.effects.drain().for_each(|effect| effect.abort(stopped));
+        self.effects
+            .drain()
+            .for_each(|effect| effect.abort(stopped));
         for waiting in self.waiting_for_room.drain(..) {
             waiting.job.promise.keep(Err(stopped.clone().into()));
         }
@@ -479,6 +575,9 @@ impl Desk {
         if let Some(envelope) = self.cache.get(seq) {
             return Some(Body::Cached(Arc::clone(envelope)));
         }
-        self.paper.as_ref().and_then(|paper| paper.places.pin(seq)).map(Body::Cold)
+        self.paper
+            .as_ref()
+            .and_then(|paper| paper.places.pin(seq))
+            .map(Body::Cold)
     }
 }

@@ -34,12 +34,19 @@ pub(crate) enum Effect {
     /// A lease or a notice for a pool.
     Hand(Arc<Inbox>, Box<Handed>),
     /// Any other answer: called with `None` when its time has come, or with the reason why the engine stopped.
-    Answer(Box<dyn FnOnce(Option<&Stopped>) + Send>),
+    Answer(Deferred),
 }
+
+/// Gives an answer when its time has come (`None`), or says why it never will.
+pub(crate) type Deferred = Box<dyn FnOnce(Option<&Stopped>) + Send>;
 
 impl Effect {
     /// An answer of any type: what was decided, or the error that stands for a stopped engine.
-    pub(crate) fn answer<T: Send + 'static>(promise: Promise<T>, value: T, stopped: impl FnOnce(Stopped) -> T + Send + 'static) -> Self {
+    pub(crate) fn answer<T: Send + 'static>(
+        promise: Promise<T>,
+        value: T,
+        stopped: impl FnOnce(Stopped) -> T + Send + 'static,
+    ) -> Self {
         Self::Answer(Box::new(move |stop: Option<&Stopped>| match stop {
             None => promise.keep(value),
             Some(reason) => promise.keep(stopped(reason.clone())),
@@ -50,7 +57,9 @@ impl Effect {
     pub(crate) fn leave(self, achieved: Durability) {
         match self {
             Self::Enqueue(promise, answer) => promise.keep(answer.map(|mut receipts| {
-                receipts.iter_mut().for_each(|receipt| receipt.durability = achieved);
+                receipts
+                    .iter_mut()
+                    .for_each(|receipt| receipt.durability = achieved);
                 receipts
             })),
             Self::Settle(promise, answers) => promise.keep(answers),
@@ -63,7 +72,12 @@ impl Effect {
     pub(crate) fn abort(self, stopped: &Stopped) {
         match self {
             Self::Enqueue(promise, _) => promise.keep(Err(stopped.clone().into())),
-            Self::Settle(promise, answers) => promise.keep(answers.into_iter().map(|_| Err(stopped.clone().into())).collect()),
+            Self::Settle(promise, answers) => promise.keep(
+                answers
+                    .into_iter()
+                    .map(|_| Err(stopped.clone().into()))
+                    .collect(),
+            ),
             Self::Hand(..) => {}
             Self::Answer(answer) => answer(Some(stopped)),
         }
@@ -105,7 +119,10 @@ impl Effects {
 
     /// Moves out everything, to be aborted.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
-        self.after_write.drain(..).chain(self.after_sync.drain(..)).map(|(_, effect)| effect)
+        self.after_write
+            .drain(..)
+            .chain(self.after_sync.drain(..))
+            .map(|(_, effect)| effect)
     }
 }
 

@@ -35,7 +35,14 @@ pub(crate) struct Gather {
 
 impl Gather {
     pub(crate) fn new() -> Self {
-        Self { syncs: Vec::with_capacity(SYNCS), fast_sync: Duration::ZERO, part: 256, misses: 0, rest: 0, answered: 0 }
+        Self {
+            syncs: Vec::with_capacity(SYNCS),
+            fast_sync: Duration::ZERO,
+            part: 256,
+            misses: 0,
+            rest: 0,
+            answered: 0,
+        }
     }
 
     /// A sync took this long and answered so many enqueues.

@@ -19,6 +19,10 @@ const RING_CAPACITY: usize = 1024;
 
 /// Something for a pool, as it leaves the manager.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are grants, and they are boxed"
+)]
 pub(crate) enum Handed {
     /// A lease.
     Grant {
@@ -54,7 +58,11 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(wake: Wake) -> Result<Self, RingCapacityError> {
-        Ok(Self { ring: Ring::new(RING_CAPACITY)?, overflow: Mutex::new(VecDeque::new()), wake })
+        Ok(Self {
+            ring: Ring::new(RING_CAPACITY)?,
+            overflow: Mutex::new(VecDeque::new()),
+            wake,
+        })
     }
 
     pub(crate) fn put(&self, handed: Handed) {
@@ -65,12 +73,16 @@ impl Inbox {
     }
 
     pub(crate) fn take(&self) -> Option<Box<Handed>> {
-        self.ring.try_pop().or_else(|| self.overflow.lock().pop_front())
+        self.ring
+            .try_pop()
+            .or_else(|| self.overflow.lock().pop_front())
     }
 }
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox").field("len", &self.ring.len()).finish_non_exhaustive()
+        f.debug_struct("Inbox")
+            .field("len", &self.ring.len())
+            .finish_non_exhaustive()
     }
 }

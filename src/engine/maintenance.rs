@@ -49,7 +49,9 @@ impl Maintenance {
             if let Err(stopped) = self.look_after() {
                 return self.shell.stop(stopped);
             }
-            self.shell.maintenance.sleep(Some(LOOK_EVERY), || self.shell.stopped().is_some());
+            self.shell
+                .maintenance
+                .sleep(Some(LOOK_EVERY), || self.shell.stopped().is_some());
         }
     }
 
@@ -70,18 +72,42 @@ impl Maintenance {
 
     fn survey(&mut self) -> Survey {
         let side = self.shell.lock_log();
-        let Some(log) = &side.log else { return Survey::default() };
+        let Some(log) = &side.log else {
+            return Survey::default();
+        };
         let (written, durable) = (log.written(), log.durable());
         let keeper = &mut self.keeper;
-        let survey = self.shell.look(|desk, _| desk.paper.as_mut().map(|paper| keeper.survey(&mut paper.places, written, durable)));
+        let survey = self.shell.look(|desk, _| {
+            desk.paper
+                .as_mut()
+                .map(|paper| keeper.survey(&mut paper.places, written, durable))
+        });
         survey.unwrap_or_default()
     }
 
     fn snapshot(&mut self) -> Result<(), Stopped> {
-        let Some(Images { manager, places, at, now }) = self.images()? else { return Ok(()) };
-        match self.keeper.snapshot(manager.records(), places, (at, at), &now).map_err(poisoned)? {
-            Snapshotted::Taken(facts) => tracing::debug!(generation = facts.generation, size = facts.size, "a snapshot was taken"),
-            Snapshotted::NoRoom => tracing::warn!("there is no room on the disk for a snapshot; the journal goes on growing"),
+        let Some(Images {
+            manager,
+            places,
+            at,
+            now,
+        }) = self.images()?
+        else {
+            return Ok(());
+        };
+        match self
+            .keeper
+            .snapshot(manager.records(), places, (at, at), &now)
+            .map_err(poisoned)?
+        {
+            Snapshotted::Taken(facts) => tracing::debug!(
+                generation = facts.generation,
+                size = facts.size,
+                "a snapshot was taken"
+            ),
+            Snapshotted::NoRoom => tracing::warn!(
+                "there is no room on the disk for a snapshot; the journal goes on growing"
+            ),
         }
         Ok(())
     }
@@ -90,15 +116,26 @@ impl Maintenance {
     fn images(&self) -> Result<Option<Images>, Stopped> {
         let mut side = self.shell.lock_log();
         loop {
-            let Some(at) = side.log.as_ref().map(mq_persistence::log::Log::written) else { return Ok(None) };
+            let Some(at) = side.log.as_ref().map(mq_persistence::log::Log::written) else {
+                return Ok(None);
+            };
             let images = self.shell.look(|desk, now| {
                 let settled = desk.is_settled();
-                let images = desk.paper.as_ref().filter(|_| settled).map(|paper| (desk.manager.image(), paper.places.image(), *now));
+                let images = desk
+                    .paper
+                    .as_ref()
+                    .filter(|_| settled)
+                    .map(|paper| (desk.manager.image(), paper.places.image(), *now));
                 desk.want_sync();
                 images
             });
             if let Some((manager, places, now)) = images {
-                return Ok(Some(Images { manager, places, at, now }));
+                return Ok(Some(Images {
+                    manager,
+                    places,
+                    at,
+                    now,
+                }));
             }
             self.shell.round(&mut side)?;
         }
@@ -123,8 +160,12 @@ impl Maintenance {
         while self.shell.stopped().is_none() {
             match self.keeper.read_live(COMPACTION_STEP_SIZE) {
                 Ok(relocations) if relocations.is_empty() => return,
-                Ok(relocations) => self.shell.look(|desk, now| desk.relocate(now, &relocations)),
-                Err(failure) => tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`"),
+                Ok(relocations) => self
+                    .shell
+                    .look(|desk, now| desk.relocate(now, &relocations)),
+                Err(failure) => {
+                    tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`")
+                }
             }
             self.shell.call();
         }

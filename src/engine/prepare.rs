@@ -15,11 +15,16 @@ use super::desk::PreparedSettle;
 pub(crate) type Prepared = (EnqueueBatch, Vec<Arc<Envelope>>, Vec<NewMessage>);
 
 /// Checks and encodes a batch.
-pub(crate) fn prepare_batch(messages: Vec<NewMessage>, identity: &Identity, payload_size_max: usize) -> Result<Prepared, EnqueueError> {
+pub(crate) fn prepare_batch(
+    messages: Vec<NewMessage>,
+    identity: &Identity,
+    payload_size_max: usize,
+) -> Result<Prepared, EnqueueError> {
     let mut drafts = Vec::with_capacity(messages.len());
     let mut envelopes = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
-        let (draft, envelope) = prepare(message, identity, payload_size_max).map_err(|source| EnqueueError::Invalid { index, source })?;
+        let (draft, envelope) = prepare(message, identity, payload_size_max)
+            .map_err(|source| EnqueueError::Invalid { index, source })?;
         drafts.push(draft);
         envelopes.push(envelope);
     }
@@ -27,18 +32,34 @@ pub(crate) fn prepare_batch(messages: Vec<NewMessage>, identity: &Identity, payl
 }
 
 /// Checks and encodes a settlement with what it stages.
-pub(crate) fn prepare_settle(request: SettleRequest, identity: &Identity, payload_size_max: usize) -> Result<PreparedSettle, SettleError> {
+pub(crate) fn prepare_settle(
+    request: SettleRequest,
+    identity: &Identity,
+    payload_size_max: usize,
+) -> Result<PreparedSettle, SettleError> {
     let mut staged = Vec::with_capacity(request.staged.len());
     let mut envelopes = Vec::with_capacity(request.staged.len());
     for (index, message) in request.staged.iter().enumerate() {
-        let (draft, envelope) = prepare(message, identity, payload_size_max).map_err(|source| SettleError::Invalid { index, source })?;
+        let (draft, envelope) = prepare(message, identity, payload_size_max)
+            .map_err(|source| SettleError::Invalid { index, source })?;
         staged.push(draft);
         envelopes.push(envelope);
     }
-    Ok(PreparedSettle { settle: Settle { token: request.token, settlement: request.settlement, staged }, envelopes })
+    Ok(PreparedSettle {
+        settle: Settle {
+            token: request.token,
+            settlement: request.settlement,
+            staged,
+        },
+        envelopes,
+    })
 }
 
-fn prepare(message: &NewMessage, identity: &Identity, payload_size_max: usize) -> Result<(Draft, Arc<Envelope>), InvalidMessage> {
+fn prepare(
+    message: &NewMessage,
+    identity: &Identity,
+    payload_size_max: usize,
+) -> Result<(Draft, Arc<Envelope>), InvalidMessage> {
     message.check(payload_size_max)?;
     let envelope = Arc::new(message.envelope.clone());
     let hasher = KeyHasher::new(identity.secret);
@@ -55,7 +76,11 @@ fn prepare(message: &NewMessage, identity: &Identity, payload_size_max: usize) -
         dedup: hash(&envelope.dedup_key).zip(message.dedup),
         ordering: hash(&envelope.ordering_key),
         halt_on_dead: message.halt_on_dead,
-        payload: if is_keyed { hasher.payload(&envelope.payload) } else { KeyHash::default() },
+        payload: if is_keyed {
+            hasher.payload(&envelope.payload)
+        } else {
+            KeyHash::default()
+        },
         failures_max: message.failures_max,
         retain: message.retain,
         sealed: seal(&envelope, identity),

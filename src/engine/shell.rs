@@ -60,7 +60,15 @@ pub(crate) struct LogSide {
 
 impl LogSide {
     pub(crate) fn new(log: Option<Log>, frame: Frame, achieved: Durability) -> Self {
-        Self { log, frame, effects: Vec::new(), was_idle: false, gather: Gather::new(), achieved, segment: 0 }
+        Self {
+            log,
+            frame,
+            effects: Vec::new(),
+            was_idle: false,
+            gather: Gather::new(),
+            achieved,
+            segment: 0,
+        }
     }
 
     /// Lets effects leave; answers how many enqueues were answered.
@@ -226,11 +234,15 @@ impl Shell {
 
     fn take_in(&self, desk: &mut Desk, now: &Now) {
         while !desk.is_full() {
-            let Some(job) = self.settlements.try_pop() else { break };
+            let Some(job) = self.settlements.try_pop() else {
+                break;
+            };
             desk.settle(now, *job);
         }
         while !desk.is_full() {
-            let Some(job) = self.submissions.try_pop() else { break };
+            let Some(job) = self.submissions.try_pop() else {
+                break;
+            };
             desk.enqueue(now, *job);
         }
         let wakers = std::mem::take(&mut *self.space.lock());
@@ -238,7 +250,10 @@ impl Shell {
     }
 
     fn has_work(&self) -> bool {
-        !self.settlements.is_empty() || !self.submissions.is_empty() || self.closing.lock().is_some() || self.desk.lock().has_work()
+        !self.settlements.is_empty()
+            || !self.submissions.is_empty()
+            || self.closing.lock().is_some()
+            || self.desk.lock().has_work()
     }
 
     // ---- rounds: drain, write, release, sync, release -----------------------------------------------------------------
@@ -252,9 +267,16 @@ impl Shell {
             self.take_in(&mut desk, &now);
             desk.serve(&now);
             if let Some(fault) = desk.fault() {
-                return Err(Stopped::Poisoned { operation: "applying an event".to_owned(), reason: fault.to_owned() });
+                return Err(Stopped::Poisoned {
+                    operation: "applying an event".to_owned(),
+                    reason: fault.to_owned(),
+                });
             }
-            let handover = if side.log.is_some() { desk.hand_over(&now, &mut side.frame) } else { desk.close_frame(&now) };
+            let handover = if side.log.is_some() {
+                desk.hand_over(&now, &mut side.frame)
+            } else {
+                desk.close_frame(&now)
+            };
             desk.release(&mut side.effects); // refusals of stale leases, say, rest on frames that are written already
             (handover, now)
         };
@@ -262,7 +284,12 @@ impl Shell {
         if handover.has_events {
             self.write(side, handover.mark, &now)?;
         }
-        if handover.sync || side.log.as_ref().is_none_or(|log| log.unsynced_bytes() > UNSYNCED_SIZE_MAX) {
+        if handover.sync
+            || side
+                .log
+                .as_ref()
+                .is_none_or(|log| log.unsynced_bytes() > UNSYNCED_SIZE_MAX)
+        {
             self.sync(side, handover.mark)?;
         }
         let round = self.what_is_left(side);
@@ -341,7 +368,9 @@ impl Shell {
         loop {
             let rest = {
                 let mut side = self.log.lock();
-                let rest = self.rounds_until_idle(&mut side).and_then(|rest| self.idle_mark(&mut side, rest));
+                let rest = self
+                    .rounds_until_idle(&mut side)
+                    .and_then(|rest| self.idle_mark(&mut side, rest));
                 let rest = match rest {
                     Ok(rest) => rest,
                     Err(stopped) => return self.stop(stopped),
@@ -351,7 +380,8 @@ impl Shell {
                 }
                 rest
             };
-            self.signal.sleep(rest, || self.has_work() || self.stopped.get().is_some());
+            self.signal
+                .sleep(rest, || self.has_work() || self.stopped.get().is_some());
             if self.stopped.get().is_some() {
                 return;
             }
@@ -360,7 +390,9 @@ impl Shell {
 
     /// Waits a moment for those who were just answered, if that has paid lately. See [`Gather`].
     fn gather(&self, side: &mut LogSide) {
-        let Some((wanted, wait)) = side.gather.plan() else { return };
+        let Some((wanted, wait)) = side.gather.plan() else {
+            return;
+        };
         let arrived = || self.submissions.len() >= wanted || !self.settlements.is_empty();
         if !arrived() && !self.desk.lock().has_work() {
             self.gathering.store(wanted, Relaxed);
@@ -376,7 +408,9 @@ impl Shell {
             match self.round(side)? {
                 Round::More => {}
                 Round::Idle(rest) => {
-                    let until = rest.map_or(u64::MAX, |rest| self.look(|_, now| now.monotonic.after(rest).as_ms()));
+                    let until = rest.map_or(u64::MAX, |rest| {
+                        self.look(|_, now| now.monotonic.after(rest).as_ms())
+                    });
                     self.planned.store(until, Relaxed);
                     return Ok(rest);
                 }
@@ -385,8 +419,14 @@ impl Shell {
     }
 
     /// Marks the end of the log as whole once nothing happens any more; returns how long to sleep.
-    fn idle_mark(&self, side: &mut LogSide, rest: Option<Duration>) -> Result<Option<Duration>, Stopped> {
-        let Some(log) = &mut side.log else { return Ok(rest) };
+    fn idle_mark(
+        &self,
+        side: &mut LogSide,
+        rest: Option<Duration>,
+    ) -> Result<Option<Duration>, Stopped> {
+        let Some(log) = &mut side.log else {
+            return Ok(rest);
+        };
         if log.unsynced_bytes() > 0 || rest.is_some_and(|rest| rest < IDLE_MARK_AFTER) {
             return Ok(rest);
         }
@@ -407,7 +447,11 @@ impl Shell {
         }
         self.refuse_if_stopped();
         if let Some(promise) = self.closing.lock().take() {
-            promise.keep(self.stopped.get().map_or(Ok(()), |reason| Err(reason.clone())));
+            promise.keep(
+                self.stopped
+                    .get()
+                    .map_or(Ok(()), |reason| Err(reason.clone())),
+            );
         }
         self.rounds.send_modify(|rounds| *rounds += 1);
         self.signal.call();
@@ -418,7 +462,11 @@ impl Shell {
     pub(crate) fn close(&self) -> Pending<Result<(), Stopped>> {
         let (promise, pending) = Pending::new();
         if let Some(reason) = self.stopped.get() {
-            return Pending::ready(if *reason == Stopped::Closed { Ok(()) } else { Err(reason.clone()) });
+            return Pending::ready(if *reason == Stopped::Closed {
+                Ok(())
+            } else {
+                Err(reason.clone())
+            });
         }
         let former = self.closing.lock().replace(promise);
         if let Some(former) = former {
@@ -450,17 +498,26 @@ impl Shell {
             self.round(side)?;
         }
         let now = self.look(|_, now| *now);
-        side.log.take().map_or(Ok(()), |log| log.close(&now)).map_err(poisoned)
+        side.log
+            .take()
+            .map_or(Ok(()), |log| log.close(&now))
+            .map_err(poisoned)
     }
 
     /// After a stop: nothing that is still in a ring or on the desk may wait for ever.
     fn refuse_if_stopped(&self) {
-        let Some(reason) = self.stopped.get() else { return };
+        let Some(reason) = self.stopped.get() else {
+            return;
+        };
         while let Some(job) = self.submissions.try_pop() {
             job.promise.keep(Err(reason.clone().into()));
         }
         while let Some(job) = self.settlements.try_pop() {
-            let answers = job.settles.into_iter().map(|_| Err(reason.clone().into())).collect();
+            let answers = job
+                .settles
+                .into_iter()
+                .map(|_| Err(reason.clone().into()))
+                .collect();
             job.promise.keep(answers);
         }
         self.desk.lock().stop(reason);
@@ -477,7 +534,9 @@ impl Shell {
 impl Drive for Shell {
     /// A blocking caller leads: it commits its own frame if nobody else is about to.
     fn drive(&self, is_done: &dyn Fn() -> bool) {
-        let Some(mut side) = self.log.try_lock() else { return self.signal.call() };
+        let Some(mut side) = self.log.try_lock() else {
+            return self.signal.call();
+        };
         while !is_done() && self.stopped.get().is_none() {
             match self.round(&mut side) {
                 Ok(Round::More) => {}
@@ -501,18 +560,39 @@ struct StopOnPanic<'a>(&'a Shell);
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stop(Stopped::Poisoned { operation: "a commit".to_owned(), reason: "a thread panicked while it held a token".to_owned() });
+            self.0.stop(Stopped::Poisoned {
+                operation: "a commit".to_owned(),
+                reason: "a thread panicked while it held a token".to_owned(),
+            });
         }
     }
 }
 
-pub(crate) fn poisoned(JournalError::Poisoned { operation, file, reason }: JournalError) -> Stopped {
-    Stopped::Poisoned { operation: format!("{operation} of {file}"), reason }
+pub(crate) fn poisoned(
+    JournalError::Poisoned {
+        operation,
+        file,
+        reason,
+    }: JournalError,
+) -> Stopped {
+    Stopped::Poisoned {
+        operation: format!("{operation} of {file}"),
+        reason,
+    }
 }
 
-fn poll_push<T>(ring: &Ring<T>, space: &Mutex<Vec<Waker>>, job: &mut Option<T>, waker: &Waker) -> Poll<()> {
-    let Some(first) = job.take() else { return Poll::Ready(()) };
-    let Err(refused) = ring.try_push(first) else { return Poll::Ready(()) };
+fn poll_push<T>(
+    ring: &Ring<T>,
+    space: &Mutex<Vec<Waker>>,
+    job: &mut Option<T>,
+    waker: &Waker,
+) -> Poll<()> {
+    let Some(first) = job.take() else {
+        return Poll::Ready(());
+    };
+    let Err(refused) = ring.try_push(first) else {
+        return Poll::Ready(());
+    };
     space.lock().push(waker.clone());
     match ring.try_push(refused) {
         Ok(()) => Poll::Ready(()),

@@ -20,7 +20,10 @@ pub(crate) struct Signal {
 
 impl Signal {
     pub(crate) fn new(parker: Arc<dyn Parker>) -> Self {
-        Self { asleep: AtomicBool::new(false), parker }
+        Self {
+            asleep: AtomicBool::new(false),
+            parker,
+        }
     }
 
     /// Wakes the sleeper if it sleeps. Call it after the work has been made visible.

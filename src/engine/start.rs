@@ -41,11 +41,18 @@ struct Ground {
 
 impl Engine {
     pub(crate) fn start(builder: Builder) -> Result<Self, OpenError> {
-        let Builder { place, options, environment } = builder;
+        let Builder {
+            place,
+            options,
+            environment,
+        } = builder;
         let mut random = Random::new(environment.seed);
         let ground = match place {
             Place::Directory(path) => {
-                let storage = environment.storage.clone().unwrap_or_else(|| Arc::new(DirectoryStorage::new(path)) as Arc<dyn Storage>);
+                let storage = environment
+                    .storage
+                    .clone()
+                    .unwrap_or_else(|| Arc::new(DirectoryStorage::new(path)) as Arc<dyn Storage>);
                 ground_on_disk(storage, &options, &environment, &mut random)?
             }
             Place::Memory => ground_in_memory(&options, &environment, &mut random),
@@ -64,7 +71,11 @@ impl Engine {
         let desk = Desk::new(DeskSetup {
             manager: ground.manager,
             paper: ground.paper,
-            cache: EnvelopeCache::new(if is_memory { u64::MAX } else { options.payload_cache }),
+            cache: EnvelopeCache::new(if is_memory {
+                u64::MAX
+            } else {
+                options.payload_cache
+            }),
             time: TimeKeeper::new(Arc::clone(&environment.clock), ground.store_time),
             written_is_durable: needs == Needs::Write,
             sync_within,
@@ -80,8 +91,12 @@ impl Engine {
             maintenance: Signal::new(environment.park.parker()),
             clock: Arc::clone(&environment.clock),
         };
-        let shell = Shell::new(setup)
-            .map_err(|error| OpenError::Stopped(Stopped::Poisoned { operation: "making the rings".to_owned(), reason: error.to_string() }))?;
+        let shell = Shell::new(setup).map_err(|error| {
+            OpenError::Stopped(Stopped::Poisoned {
+                operation: "making the rings".to_owned(),
+                reason: error.to_string(),
+            })
+        })?;
         let shell = Arc::new(shell);
         bump_incarnation(&shell)?;
         let threads = start_threads(&shell, ground.keeper, environment)?;
@@ -92,7 +107,9 @@ impl Engine {
             threads: Mutex::new(threads),
             lock: Mutex::new(ground.lock),
         };
-        Ok(Self { owner: Arc::new(owner) })
+        Ok(Self {
+            owner: Arc::new(owner),
+        })
     }
 }
 
@@ -103,7 +120,10 @@ fn bump_incarnation(shell: &Shell) -> Result<(), OpenError> {
         desk.want_sync();
         opened
     });
-    opened.map_err(|refused| Stopped::Poisoned { operation: "opening".to_owned(), reason: refused.to_string() })?;
+    opened.map_err(|refused| Stopped::Poisoned {
+        operation: "opening".to_owned(),
+        reason: refused.to_string(),
+    })?;
     let mut side = shell.lock_log();
     while !shell.look(|desk, _| desk.is_settled()) {
         shell.round(&mut side)?;
@@ -111,19 +131,46 @@ fn bump_incarnation(shell: &Shell) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn start_threads(shell: &Arc<Shell>, keeper: Option<Keeper>, environment: &Environment) -> Result<Vec<std::thread::JoinHandle<()>>, OpenError> {
-    let refused = |source| OpenError::System { what: "a thread", source };
+fn start_threads(
+    shell: &Arc<Shell>,
+    keeper: Option<Keeper>,
+    environment: &Environment,
+) -> Result<Vec<std::thread::JoinHandle<()>>, OpenError> {
+    let refused = |source| OpenError::System {
+        what: "a thread",
+        source,
+    };
     let committer = Arc::clone(shell);
-    let mut threads = vec![environment.spawn.spawn("mq-commit", Box::new(move || committer.run())).map_err(refused)?];
+    let mut threads = vec![
+        environment
+            .spawn
+            .spawn("mq-commit", Box::new(move || committer.run()))
+            .map_err(refused)?,
+    ];
     if let Some(keeper) = keeper {
         let maintenance = Maintenance::new(Arc::clone(shell), keeper);
-        threads.push(environment.spawn.spawn("mq-maintain", Box::new(move || maintenance.run())).map_err(refused)?);
+        threads.push(
+            environment
+                .spawn
+                .spawn("mq-maintain", Box::new(move || maintenance.run()))
+                .map_err(refused)?,
+        );
     }
     Ok(threads)
 }
 
-fn ground_on_disk(storage: Arc<dyn Storage>, options: &Options, environment: &Environment, random: &mut Random) -> Result<Ground, OpenError> {
-    let journal = JournalOptions { segment_size_max: options.segment_size_max, snapshot_after_min: options.snapshot_after, segment_size_first: options.segment_size_max.min(1 << 20), ..JournalOptions::default() };
+fn ground_on_disk(
+    storage: Arc<dyn Storage>,
+    options: &Options,
+    environment: &Environment,
+    random: &mut Random,
+) -> Result<Ground, OpenError> {
+    let journal = JournalOptions {
+        segment_size_max: options.segment_size_max,
+        snapshot_after_min: options.snapshot_after,
+        segment_size_first: options.segment_size_max.min(1 << 20),
+        ..JournalOptions::default()
+    };
     let inputs = OpenInputs {
         wall: environment.clock.wall(),
         config: options.config(random.next()),
@@ -135,7 +182,10 @@ fn ground_on_disk(storage: Arc<dyn Storage>, options: &Options, environment: &En
     Ok(Ground {
         identity: opened.identity,
         manager: opened.manager,
-        paper: Some(Paper { frame, places: opened.places }),
+        paper: Some(Paper {
+            frame,
+            places: opened.places,
+        }),
         log: Some(opened.log),
         keeper: Some(opened.keeper),
         lock: Some(opened.lock),
@@ -149,9 +199,17 @@ fn ground_in_memory(options: &Options, environment: &Environment, random: &mut R
     let secret = ((u128::from(high) << 64) | u128::from(low)).to_le_bytes();
     let tag = StoreTag::new(u32::try_from(random.next() >> 32).unwrap_or_default());
     let created: Timestamp = environment.clock.wall();
-    let config = mq_core::manager::Config { tag, ..options.config(random.next()) };
+    let config = mq_core::manager::Config {
+        tag,
+        ..options.config(random.next())
+    };
     Ground {
-        identity: Identity { uuid: secret, tag, secret, created },
+        identity: Identity {
+            uuid: secret,
+            tag,
+            secret,
+            created,
+        },
         manager: QueueManager::new(config),
         paper: None,
         log: None,
@@ -165,7 +223,10 @@ fn ground_in_memory(options: &Options, environment: &Environment, random: &mut R
 fn program_name() -> String {
     let program = std::env::current_exe().ok();
     let name = program.as_deref().and_then(std::path::Path::file_name);
-    name.map_or_else(|| "unknown program".to_owned(), |name| name.to_string_lossy().into_owned())
+    name.map_or_else(
+        || "unknown program".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Random numbers: from the seed seam if it is given, else from the operating system's keyed hasher.
@@ -176,7 +237,10 @@ struct Random {
 
 impl Random {
     fn new(seed: Option<u64>) -> Self {
-        Self { state: seed.unwrap_or_default(), system: seed.is_none().then(std::hash::RandomState::new) }
+        Self {
+            state: seed.unwrap_or_default(),
+            system: seed.is_none().then(std::hash::RandomState::new),
+        }
     }
 
     /// Source: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.

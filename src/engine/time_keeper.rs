@@ -22,7 +22,13 @@ pub(crate) struct TimeKeeper {
 impl TimeKeeper {
     pub(crate) fn new(clock: Arc<dyn Clock>, store_at_open: StoreTime) -> Self {
         let opened = clock.monotonic();
-        Self { clock, opened, store_at_open, last: None, jumps: 0 }
+        Self {
+            clock,
+            opened,
+            store_at_open,
+            last: None,
+            jumps: 0,
+        }
     }
 
     /// Reads the clocks once.
@@ -31,7 +37,11 @@ impl TimeKeeper {
         let monotonic = self.clock.monotonic();
         self.notice_jump(wall, monotonic);
         let open_for = monotonic.saturating_sub(self.opened);
-        Now { wall, monotonic: Monotonic::from_ms(0).after(open_for), store: self.store_at_open.after(open_for) }
+        Now {
+            wall,
+            monotonic: Monotonic::from_ms(0).after(open_for),
+            store: self.store_at_open.after(open_for),
+        }
     }
 
     /// A moment of the environment's monotonic clock as the rules count it: since the store was opened.
@@ -50,7 +60,11 @@ impl TimeKeeper {
             let moved = wall.since(expected).max(expected.since(wall));
             if moved > JUMP_MIN {
                 self.jumps += 1;
-                tracing::warn!(?moved, forward = wall > expected, "the wall clock jumped: due times follow it, leases and retention do not");
+                tracing::warn!(
+                    ?moved,
+                    forward = wall > expected,
+                    "the wall clock jumped: due times follow it, leases and retention do not"
+                );
             }
         }
         self.last = Some((wall, monotonic));

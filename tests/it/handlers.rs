@@ -25,7 +25,13 @@ async fn count(message: Count, State(total): State<Total>) -> Outcome {
 async fn a_handler_registered_twice_is_an_error_at_start() {
     let engine = Engine::in_memory().open().await.unwrap();
     let total = Total(Arc::default());
-    let error = engine.workers().state(total).handle(count).handle(count).start().unwrap_err();
+    let error = engine
+        .workers()
+        .state(total)
+        .handle(count)
+        .handle(count)
+        .start()
+        .unwrap_err();
     assert!(error.to_string().contains("count"), "{error}");
 }
 
@@ -33,15 +39,38 @@ async fn a_handler_registered_twice_is_an_error_at_start() {
 async fn an_undecodable_payload_goes_dead_at_once_and_the_others_are_handled() {
     let engine = Engine::in_memory().open().await.unwrap();
     let total = Total(Arc::default());
-    let workers = engine.workers().state(total.clone()).handle(count).start().unwrap();
-    let broken = NewMessage::new("work".parse().unwrap(), "count".parse().unwrap(), Bytes::from_static(b"{\"by\": \"many\"}"));
+    let workers = engine
+        .workers()
+        .state(total.clone())
+        .handle(count)
+        .start()
+        .unwrap();
+    let broken = NewMessage::new(
+        "work".parse().unwrap(),
+        "count".parse().unwrap(),
+        Bytes::from_static(b"{\"by\": \"many\"}"),
+    );
     let id = engine.enqueue_raw(broken).await.unwrap().accepted.id;
     engine.enqueue(Count { by: 3 }).await.unwrap();
     engine.run_until_empty().await.unwrap();
     assert_eq!(total.0.load(Relaxed), 3);
-    let dead = engine.admin().dead_letters().list(Filter::default(), Seq::NONE, 10).await.unwrap().messages;
+    let dead = engine
+        .admin()
+        .dead_letters()
+        .list(Filter::default(), Seq::NONE, 10)
+        .await
+        .unwrap()
+        .messages;
     assert_eq!(dead.len(), 1);
-    assert_eq!((dead[0].id, &dead[0].state), (id, &MessageState::Dead { reason: DeadReason::Undecodable }));
+    assert_eq!(
+        (dead[0].id, &dead[0].state),
+        (
+            id,
+            &MessageState::Dead {
+                reason: DeadReason::Undecodable
+            }
+        )
+    );
     assert_eq!(dead[0].deliveries, 1, "no retry loop");
     workers.stop(secs(5)).await;
 }
@@ -50,8 +79,17 @@ async fn an_undecodable_payload_goes_dead_at_once_and_the_others_are_handled() {
 async fn a_kind_nobody_serves_waits_is_reported_and_blocks_nobody() {
     let engine = Engine::in_memory().open().await.unwrap();
     let total = Total(Arc::default());
-    let workers = engine.workers().state(total.clone()).handle(count).start().unwrap();
-    let stranger = NewMessage::new("work".parse().unwrap(), "stranger".parse().unwrap(), Bytes::from_static(b"{}"));
+    let workers = engine
+        .workers()
+        .state(total.clone())
+        .handle(count)
+        .start()
+        .unwrap();
+    let stranger = NewMessage::new(
+        "work".parse().unwrap(),
+        "stranger".parse().unwrap(),
+        Bytes::from_static(b"{}"),
+    );
     engine.enqueue_raw(stranger).await.unwrap();
     let receipt = engine.enqueue(Count { by: 1 }).await.unwrap();
     while engine.message(receipt.accepted.id).await.unwrap() != mq::Lookup::SettledNotKept {
@@ -79,13 +117,28 @@ async fn greedy(_: Greedy, State(engine): State<Engine>, State(seen): State<Tota
 
 #[tokio::test]
 async fn a_handler_that_enqueues_into_a_full_store_is_told_that_it_would_deadlock() {
-    let engine = Engine::in_memory().capacity(Limit::messages(64)).open().await.unwrap();
+    let engine = Engine::in_memory()
+        .capacity(Limit::messages(64))
+        .open()
+        .await
+        .unwrap();
     for _ in 0..64 {
         engine.enqueue(Greedy).delay(secs(3600)).await.unwrap();
     }
-    let held = engine.messages(Filter::default(), Seq::NONE, 1).await.unwrap().messages[0].id;
+    let held = engine
+        .messages(Filter::default(), Seq::NONE, 1)
+        .await
+        .unwrap()
+        .messages[0]
+        .id;
     let seen = Total(Arc::default());
-    let workers = engine.workers().state(engine.clone()).state(seen.clone()).handle(greedy).start().unwrap();
+    let workers = engine
+        .workers()
+        .state(engine.clone())
+        .state(seen.clone())
+        .handle(greedy)
+        .start()
+        .unwrap();
     engine.admin().run_now(held).await.unwrap();
     engine.run_until_empty().await.unwrap();
     assert_eq!(seen.0.load(Relaxed), 1);
@@ -94,19 +147,36 @@ async fn a_handler_that_enqueues_into_a_full_store_is_told_that_it_would_deadloc
 
 #[tokio::test]
 async fn a_full_store_takes_more_as_soon_as_there_is_room() {
-    let engine = Engine::in_memory().capacity(Limit::messages(64)).open().await.unwrap();
+    let engine = Engine::in_memory()
+        .capacity(Limit::messages(64))
+        .open()
+        .await
+        .unwrap();
     for _ in 0..64 {
         engine.enqueue(Count { by: 1 }).await.unwrap();
     }
     let error = engine.try_enqueue(Count { by: 1 }).await.unwrap_err();
-    let EnqueueError::Full { used: 64, limit: 64, messages, .. } = error else { panic!("{error:?}") };
+    let EnqueueError::Full {
+        used: 64,
+        limit: 64,
+        messages,
+        ..
+    } = error
+    else {
+        panic!("{error:?}")
+    };
     assert_eq!(messages.len(), 1, "the work comes back");
     let waiting = tokio::spawn({
         let engine = engine.clone();
         async move { engine.enqueue(Count { by: 1 }).await }
     });
     let total = Total(Arc::default());
-    let workers = engine.workers().state(total.clone()).handle(count).start().unwrap();
+    let workers = engine
+        .workers()
+        .state(total.clone())
+        .handle(count)
+        .start()
+        .unwrap();
     waiting.await.unwrap().unwrap();
     engine.run_until_empty().await.unwrap();
     assert_eq!(total.0.load(Relaxed), 65);

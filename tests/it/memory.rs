@@ -27,11 +27,27 @@ async fn step(message: Step, State(steps): State<Steps>, ctx: Ctx) -> Outcome {
 async fn a_chain_runs_to_its_end_and_keys_work() {
     let engine = Engine::in_memory().open().await.unwrap();
     let steps = Steps(Arc::default());
-    let workers = engine.workers().state(steps.clone()).handle(step).start().unwrap();
-    let first = engine.enqueue(Step { left: 99 }).idempotency_key("chain").await.unwrap();
-    let again = engine.enqueue(Step { left: 99 }).idempotency_key("chain").await.unwrap();
+    let workers = engine
+        .workers()
+        .state(steps.clone())
+        .handle(step)
+        .start()
+        .unwrap();
+    let first = engine
+        .enqueue(Step { left: 99 })
+        .idempotency_key("chain")
+        .await
+        .unwrap();
+    let again = engine
+        .enqueue(Step { left: 99 })
+        .idempotency_key("chain")
+        .await
+        .unwrap();
     assert_eq!(first.durability, Achieved::Memory);
-    assert_eq!((again.accepted.id, again.accepted.enqueue), (first.accepted.id, Enqueue::Existing));
+    assert_eq!(
+        (again.accepted.id, again.accepted.enqueue),
+        (first.accepted.id, Enqueue::Existing)
+    );
     engine.run_until_empty().await.unwrap();
     assert_eq!(steps.0.load(Relaxed), 100);
     workers.stop(secs(5)).await;

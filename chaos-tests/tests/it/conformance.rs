@@ -33,14 +33,22 @@ impl EngineStore {
     fn open(&mut self) {
         let capacity = Limit::messages(self.setup.capacity_messages);
         self.life += 1;
-        let opened = Machine::open_on(&self.disk, Arc::clone(&self.clock), self.life, |builder| builder.capacity(capacity).dead_bytes(self.setup.dead_bytes));
+        let opened = Machine::open_on(&self.disk, Arc::clone(&self.clock), self.life, |builder| {
+            builder.capacity(capacity).dead_bytes(self.setup.dead_bytes)
+        });
         self.machine = Some(opened.unwrap());
     }
 }
 
 impl Subject for EngineSubject {
     fn open(&self, setup: &Setup) -> Box<dyn Store> {
-        let mut store = EngineStore { setup: *setup, disk: SimDisk::new(), clock: Arc::default(), life: 0, machine: None };
+        let mut store = EngineStore {
+            setup: *setup,
+            disk: SimDisk::new(),
+            clock: Arc::default(),
+            life: 0,
+            machine: None,
+        };
         store.open();
         Box::new(store)
     }
@@ -91,5 +99,10 @@ fn the_engine_keeps_every_promise_of_a_backend() {
         .filter(|(_, check)| catch_unwind(AssertUnwindSafe(|| check(&EngineSubject))).is_err())
         .map(|(name, _)| *name)
         .collect();
-    assert!(broken.is_empty(), "{} of {} checks failed: {broken:#?}", broken.len(), checks.len());
+    assert!(
+        broken.is_empty(),
+        "{} of {} checks failed: {broken:#?}",
+        broken.len(),
+        checks.len()
+    );
 }

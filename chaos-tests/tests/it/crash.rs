@@ -7,8 +7,15 @@ const SEED: u64 = 20_261_121;
 
 #[test]
 fn nothing_acknowledged_is_lost_wherever_the_machine_dies() {
-    let report = crash_everywhere(&Plan::new(SEED, 7), two_lives, check).unwrap_or_else(|failure| panic!("seed {SEED}: {failure}"));
+    let report = crash_everywhere(&Plan::new(SEED, 7), two_lives, check)
+        .unwrap_or_else(|failure| panic!("seed {SEED}: {failure}"));
     println!("seed {SEED}: {report:?}");
-    assert!(report.workload_ios > 100, "the workload became too small: {report:?}");
-    assert!(report.recoveries >= 25_000, "too little was tried: {report:?}");
+    assert!(
+        report.workload_ios > 100,
+        "the workload became too small: {report:?}"
+    );
+    assert!(
+        report.recoveries >= 25_000,
+        "too little was tried: {report:?}"
+    );
 }

@@ -19,7 +19,11 @@ use mq_testing::sim_disk::{CrashMode, Fault, IoKind, SimDisk};
 const SUCCEED: Settlement = Settlement::Succeed { result: None };
 
 fn message(payload: &str) -> NewMessage {
-    NewMessage::new("orders".parse().unwrap(), "order".parse().unwrap(), Bytes::from(payload.to_owned()))
+    NewMessage::new(
+        "orders".parse().unwrap(),
+        "order".parse().unwrap(),
+        Bytes::from(payload.to_owned()),
+    )
 }
 
 fn keyed(payload: &str, key: &str, policy: DedupPolicy) -> NewMessage {
@@ -30,7 +34,11 @@ fn keyed(payload: &str, key: &str, policy: DedupPolicy) -> NewMessage {
 }
 
 fn try_enqueue(machine: &Machine, message: NewMessage) -> Result<MessageId, EnqueueError> {
-    let receipts = machine.backend().enqueue(vec![message], WhenFull::Refuse).wait().unwrap()?;
+    let receipts = machine
+        .backend()
+        .enqueue(vec![message], WhenFull::Refuse)
+        .wait()
+        .unwrap()?;
     Ok(receipts[0].accepted.id)
 }
 
@@ -46,17 +54,36 @@ fn view(machine: &Machine, id: MessageId) -> Box<MessageView> {
 }
 
 fn fail(text: &str) -> Settlement {
-    let failure = Failure { error_type: "Declined".to_owned(), text: text.to_owned() };
-    Settlement::Fail { failure, retry: RETRY, retry_in: None }
+    let failure = Failure {
+        error_type: "Declined".to_owned(),
+        text: text.to_owned(),
+    };
+    Settlement::Fail {
+        failure,
+        retry: RETRY,
+        retry_in: None,
+    }
 }
 
 fn payloads(grants: &[Grant]) -> Vec<&[u8]> {
-    grants.iter().map(|grant| &grant.envelope.payload[..]).collect()
+    grants
+        .iter()
+        .map(|grant| &grant.envelope.payload[..])
+        .collect()
 }
 
 fn dead(machine: &Machine) -> Vec<MessageView> {
-    let filter = Filter { state: Some(StateKind::Dead), ..Filter::default() };
-    machine.backend().list(filter, Seq::NONE, 100).wait().unwrap().unwrap().messages
+    let filter = Filter {
+        state: Some(StateKind::Dead),
+        ..Filter::default()
+    };
+    machine
+        .backend()
+        .list(filter, Seq::NONE, 100)
+        .wait()
+        .unwrap()
+        .unwrap()
+        .messages
 }
 
 /// Everything synced, then the power fails.
@@ -70,14 +97,27 @@ fn power_cut(machine: Machine, disk: &SimDisk) -> SimDisk {
 #[test]
 fn a_full_store_refuses_and_drops_nothing() {
     let disk = SimDisk::new();
-    let machine = Machine::open_with(&disk, 0, |builder| builder.capacity(Limit::messages(64))).unwrap();
+    let machine =
+        Machine::open_with(&disk, 0, |builder| builder.capacity(Limit::messages(64))).unwrap();
     for number in 0..64 {
         enqueue(&machine, message(&format!("m{number}")));
     }
     let held = machine.take(1);
     match try_enqueue(&machine, message("one too many")).unwrap_err() {
-        EnqueueError::Refused { refused: EnqueueRefused::Full { used: 64, limit: 64, .. }, messages } => {
-            assert_eq!(&messages[0].envelope.payload[..], b"one too many", "the work comes back");
+        EnqueueError::Refused {
+            refused:
+                EnqueueRefused::Full {
+                    used: 64,
+                    limit: 64,
+                    ..
+                },
+            messages,
+        } => {
+            assert_eq!(
+                &messages[0].envelope.payload[..],
+                b"one too many",
+                "the work comes back"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -85,7 +125,11 @@ fn a_full_store_refuses_and_drops_nothing() {
     enqueue(&machine, message("now there is room"));
     let rest = machine.take(100);
     assert_eq!(rest.len(), 64);
-    assert_eq!(&rest[0].envelope.payload[..], b"m1", "the oldest is still there");
+    assert_eq!(
+        &rest[0].envelope.payload[..],
+        b"m1",
+        "the oldest is still there"
+    );
 }
 
 #[test]
@@ -98,7 +142,10 @@ fn an_enqueue_that_was_not_synced_is_not_acknowledged() {
     assert!(matches!(error, EnqueueError::Stopped(_)), "{error:?}");
     disk.clear_faults();
     let error = try_enqueue(&machine, message("later")).unwrap_err();
-    assert!(matches!(error, EnqueueError::Stopped(_)), "a failed sync is final: {error:?}");
+    assert!(
+        matches!(error, EnqueueError::Stopped(_)),
+        "a failed sync is final: {error:?}"
+    );
     assert!(machine.take(5).is_empty(), "nothing is handed out any more");
 }
 
@@ -109,7 +156,10 @@ fn a_retry_keeps_its_due_time_and_its_reason_over_a_restart() {
     let id = enqueue(&machine, message("a"));
     let grants = machine.take(1);
     let retry = Settlement::Fail {
-        failure: Failure { error_type: "Timeout".to_owned(), text: "no answer".to_owned() },
+        failure: Failure {
+            error_type: "Timeout".to_owned(),
+            text: "no answer".to_owned(),
+        },
         retry: RETRY,
         retry_in: Some(Duration::from_secs(600)),
     };
@@ -119,9 +169,24 @@ fn a_retry_keeps_its_due_time_and_its_reason_over_a_restart() {
     let machine = Machine::open(&disk, 1).unwrap();
     let after = view(&machine, id);
     assert_eq!(after.state, before.state);
-    assert!(matches!(after.state, State::Scheduled { .. }), "{:?}", after.state);
+    assert!(
+        matches!(after.state, State::Scheduled { .. }),
+        "{:?}",
+        after.state
+    );
     assert_eq!(after.tail, before.tail);
-    assert_eq!(after.tail.history.last().unwrap().failure.as_ref().unwrap().text, "no answer");
+    assert_eq!(
+        after
+            .tail
+            .history
+            .last()
+            .unwrap()
+            .failure
+            .as_ref()
+            .unwrap()
+            .text,
+        "no answer"
+    );
     assert!(machine.take(1).is_empty(), "its back-off is not over");
 }
 
@@ -133,17 +198,41 @@ fn a_dead_letter_says_why_it_died_and_survives_a_restart() {
     for attempt in 1..=RETRY.failures_max {
         let grants = machine.take(1);
         assert_eq!(grants[0].attempt, attempt);
-        machine.settle(&grants[0], fail("card declined"), Vec::new()).unwrap();
+        machine
+            .settle(&grants[0], fail("card declined"), Vec::new())
+            .unwrap();
         machine.pass(Duration::from_secs(2));
     }
     let disk = power_cut(machine, &disk);
     let machine = Machine::open(&disk, 1).unwrap();
     let letters = dead(&machine);
-    assert_eq!(letters.iter().map(|letter| letter.id).collect::<Vec<_>>(), [id]);
-    assert_eq!(letters[0].state, State::Dead { reason: DeadReason::BudgetSpent });
-    assert_eq!(letters[0].tail.history.last().unwrap().failure.as_ref().unwrap().text, "card declined");
+    assert_eq!(
+        letters.iter().map(|letter| letter.id).collect::<Vec<_>>(),
+        [id]
+    );
+    assert_eq!(
+        letters[0].state,
+        State::Dead {
+            reason: DeadReason::BudgetSpent
+        }
+    );
+    assert_eq!(
+        letters[0]
+            .tail
+            .history
+            .last()
+            .unwrap()
+            .failure
+            .as_ref()
+            .unwrap()
+            .text,
+        "card declined"
+    );
     machine.pass(Duration::from_secs(3600));
-    assert!(machine.take(1).is_empty(), "a dead letter does not come back by itself");
+    assert!(
+        machine.take(1).is_empty(),
+        "a dead letter does not come back by itself"
+    );
 }
 
 #[test]
@@ -152,7 +241,10 @@ fn a_replaced_message_that_waits_frees_its_room_at_once() {
     let machine = Machine::open(&disk, 0).unwrap();
     let mut latest = enqueue(&machine, keyed("v0", "sku", DedupPolicy::Replace));
     for version in 1..50 {
-        latest = enqueue(&machine, keyed(&format!("v{version}"), "sku", DedupPolicy::Replace));
+        latest = enqueue(
+            &machine,
+            keyed(&format!("v{version}"), "sku", DedupPolicy::Replace),
+        );
     }
     assert_eq!(machine.backend().stats().live_messages, 1);
     let grants = machine.take(10);
@@ -167,10 +259,20 @@ fn a_superseded_handler_may_finish_and_its_outcome_is_discarded() {
     enqueue(&machine, keyed("old", "sku", DedupPolicy::Replace));
     let old = machine.take(1);
     enqueue(&machine, keyed("new", "sku", DedupPolicy::Replace));
-    machine.settle(&old[0], fail("too late"), vec![message("staged by the old one")]).unwrap();
+    machine
+        .settle(
+            &old[0],
+            fail("too late"),
+            vec![message("staged by the old one")],
+        )
+        .unwrap();
     machine.pass(Duration::from_secs(2));
     let rest = machine.take(10);
-    assert_eq!(payloads(&rest), [b"new"], "neither a retry of the old one nor what it staged");
+    assert_eq!(
+        payloads(&rest),
+        [b"new"],
+        "neither a retry of the old one nor what it staged"
+    );
 }
 
 #[test]
@@ -178,23 +280,44 @@ fn a_replay_keeps_id_headers_and_keys() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();
     let mut original = keyed("card 1", "sku", DedupPolicy::Reject);
-    original.envelope.headers.push(("tenant".to_owned(), "acme".to_owned()));
+    original
+        .envelope
+        .headers
+        .push(("tenant".to_owned(), "acme".to_owned()));
     let id = enqueue(&machine, original);
     let grants = machine.take(1);
-    let failure = Failure { error_type: "Declined".to_owned(), text: "declined".to_owned() };
-    let give_up = Settlement::DeadLetter { reason: DeadReason::DeadLettered, failure, note: None };
+    let failure = Failure {
+        error_type: "Declined".to_owned(),
+        text: "declined".to_owned(),
+    };
+    let give_up = Settlement::DeadLetter {
+        reason: DeadReason::DeadLettered,
+        failure,
+        note: None,
+    };
     machine.settle(&grants[0], give_up, Vec::new()).unwrap();
     let edit = Some(Bytes::from_static(b"card 2"));
-    machine.backend().operate(id, OperateRequest::Replay { edit }).wait().unwrap().unwrap();
+    machine
+        .backend()
+        .operate(id, OperateRequest::Replay { edit })
+        .wait()
+        .unwrap()
+        .unwrap();
     let disk = power_cut(machine, &disk);
     let machine = Machine::open(&disk, 1).unwrap();
     let refused = try_enqueue(&machine, keyed("again", "sku", DedupPolicy::Reject)).unwrap_err();
-    assert!(matches!(refused, EnqueueError::Refused { refused: EnqueueRefused::KeyHeld { id: holder }, .. } if holder == id), "{refused:?}");
+    assert!(
+        matches!(refused, EnqueueError::Refused { refused: EnqueueRefused::KeyHeld { id: holder }, .. } if holder == id),
+        "{refused:?}"
+    );
     let grants = machine.take(2);
     assert_eq!(payloads(&grants), [b"card 2"]);
     assert_eq!(grants[0].token.id, id);
     assert_eq!(grants[0].attempt, 1, "a replay has a fresh budget");
-    assert_eq!(grants[0].envelope.headers, [("tenant".to_owned(), "acme".to_owned())]);
+    assert_eq!(
+        grants[0].envelope.headers,
+        [("tenant".to_owned(), "acme".to_owned())]
+    );
     assert!(dead(&machine).is_empty());
 }
 
@@ -208,7 +331,9 @@ fn a_late_answer_is_refused_and_harms_nobody() {
     machine.pass(Duration::from_secs(2));
     let current = machine.take(1);
     assert_eq!(current[0].token.id, late[0].token.id);
-    let refused = machine.settle(&late[0], SUCCEED, vec![message("staged too late")]).unwrap_err();
+    let refused = machine
+        .settle(&late[0], SUCCEED, vec![message("staged too late")])
+        .unwrap_err();
     assert!(refused.contains("stale"), "{refused}");
     assert_eq!(machine.backend().stats().stale, 1);
     machine.settle(&current[0], SUCCEED, Vec::new()).unwrap();
@@ -243,15 +368,30 @@ fn duplicates_are_recognised_after_a_crash() {
     let kept = enqueue(&machine, keyed("sync", "sku", DedupPolicy::Keep));
     let disk = power_cut(machine, &disk);
     let machine = Machine::open(&disk, 1).unwrap();
-    let receipts = machine.backend().enqueue(vec![idempotent()], WhenFull::Refuse).wait().unwrap().unwrap();
-    assert_eq!((receipts[0].accepted.id, receipts[0].accepted.enqueue), (id, Enqueue::Existing));
-    assert_eq!(enqueue(&machine, keyed("sync", "sku", DedupPolicy::Keep)), kept);
+    let receipts = machine
+        .backend()
+        .enqueue(vec![idempotent()], WhenFull::Refuse)
+        .wait()
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (receipts[0].accepted.id, receipts[0].accepted.enqueue),
+        (id, Enqueue::Existing)
+    );
+    assert_eq!(
+        enqueue(&machine, keyed("sync", "sku", DedupPolicy::Keep)),
+        kept
+    );
     for grant in machine.take(5) {
         machine.settle(&grant, SUCCEED, Vec::new()).unwrap();
     }
     let disk = power_cut(machine, &disk);
     let machine = Machine::open(&disk, 2).unwrap();
-    assert_eq!(enqueue(&machine, idempotent()), id, "also when the first one is long done");
+    assert_eq!(
+        enqueue(&machine, idempotent()),
+        id,
+        "also when the first one is long done"
+    );
     assert_eq!(machine.backend().stats().live_messages, 0);
 }
 
@@ -260,7 +400,9 @@ fn a_message_that_kills_the_process_goes_dead_and_innocents_do_not_pay() {
     let mut disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();
     let poison = enqueue(&machine, message("poison"));
-    let mut innocents: Vec<MessageId> = (0..5).map(|number| enqueue(&machine, message(&format!("innocent {number}")))).collect();
+    let mut innocents: Vec<MessageId> = (0..5)
+        .map(|number| enqueue(&machine, message(&format!("innocent {number}"))))
+        .collect();
     let all = machine.take(10);
     assert_eq!(all.len(), 6, "all run when the process dies");
     disk = Crash::Kill.strike(&disk);
@@ -269,7 +411,10 @@ fn a_message_that_kills_the_process_goes_dead_and_innocents_do_not_pay() {
         let machine = Machine::open(&disk, life).unwrap();
         loop {
             let grants = machine.take(10);
-            assert!(grants.iter().filter(|grant| grant.suspect).count() <= 1, "suspects run one at a time");
+            assert!(
+                grants.iter().filter(|grant| grant.suspect).count() <= 1,
+                "suspects run one at a time"
+            );
             let Some(grant) = grants.first() else { break };
             if grant.token.id == poison {
                 break; // the process dies again
@@ -278,7 +423,11 @@ fn a_message_that_kills_the_process_goes_dead_and_innocents_do_not_pay() {
             innocents.retain(|innocent| *innocent != grant.token.id);
             machine.settle(grant, SUCCEED, Vec::new()).unwrap();
         }
-        if view(&machine, poison).state == (State::Dead { reason: DeadReason::Crashed }) {
+        if view(&machine, poison).state
+            == (State::Dead {
+                reason: DeadReason::Crashed,
+            })
+        {
             assert_eq!(life, 4, "three solo crashes after the first one");
             assert!(innocents.is_empty(), "innocents were done by then");
             return;
@@ -302,12 +451,20 @@ fn every_way_of_becoming_ready_wakes_a_waiting_pool() {
     assert!(machine.taken().is_empty());
     machine.pass(Duration::from_secs(5));
     let restored = machine.taken();
-    assert_eq!(payloads(&restored), [b"restored"], "fallen due, without other traffic");
-    machine.settle(&restored[0], fail("once more"), Vec::new()).unwrap();
+    assert_eq!(
+        payloads(&restored),
+        [b"restored"],
+        "fallen due, without other traffic"
+    );
+    machine
+        .settle(&restored[0], fail("once more"), Vec::new())
+        .unwrap();
     machine.pass(Duration::from_secs(2));
     let again = machine.taken();
     assert_eq!(payloads(&again), [b"restored"], "its back-off is over");
-    machine.settle(&again[0], Settlement::Interrupt, Vec::new()).unwrap();
+    machine
+        .settle(&again[0], Settlement::Interrupt, Vec::new())
+        .unwrap();
     machine.pass(Duration::from_millis(15));
     let interrupted = machine.taken();
     assert_eq!(payloads(&interrupted), [b"restored"], "given back");
@@ -320,13 +477,23 @@ fn every_way_of_becoming_ready_wakes_a_waiting_pool() {
 fn a_paused_queue_stays_paused_over_a_restart_and_resuming_wakes() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();
-    machine.backend().pause_queue("orders".parse().unwrap(), true).wait().unwrap().unwrap();
+    machine
+        .backend()
+        .pause_queue("orders".parse().unwrap(), true)
+        .wait()
+        .unwrap()
+        .unwrap();
     enqueue(&machine, message("a"));
     let disk = power_cut(machine, &disk);
     let machine = Machine::open(&disk, 1).unwrap();
     machine.ask(1);
     assert!(machine.taken().is_empty());
-    machine.backend().pause_queue("orders".parse().unwrap(), false).wait().unwrap().unwrap();
+    machine
+        .backend()
+        .pause_queue("orders".parse().unwrap(), false)
+        .wait()
+        .unwrap()
+        .unwrap();
     machine.commit();
     assert_eq!(machine.taken().len(), 1);
 }
@@ -339,8 +506,17 @@ fn snapshots_replace_nothing_before_they_are_whole() {
         enqueue(&machine, message(&format!("{number:06000}")));
         machine.maintain();
     }
-    let snapshots = |disk: &SimDisk| disk.file_names().iter().filter(|name| name.starts_with("snap")).count();
-    assert!(snapshots(&disk) >= 2, "two generations are kept: {:?}", disk.file_names());
+    let snapshots = |disk: &SimDisk| {
+        disk.file_names()
+            .iter()
+            .filter(|name| name.starts_with("snap"))
+            .count()
+    };
+    assert!(
+        snapshots(&disk) >= 2,
+        "two generations are kept: {:?}",
+        disk.file_names()
+    );
     for seed in 0..20 {
         let disk = Crash::Power(CrashMode::Subset(seed)).strike(&disk.fork());
         let machine = Machine::open(&disk, 1).unwrap();
@@ -377,5 +553,8 @@ fn two_engines_in_one_process_do_not_know_each_other() {
     let one = Engine::in_memory().open_wait().unwrap();
     let other = Engine::in_memory().open_wait().unwrap();
     one.enqueue_raw(message("a")).wait().unwrap();
-    assert_eq!((one.stats().live_messages, other.stats().live_messages), (1, 0));
+    assert_eq!(
+        (one.stats().live_messages, other.stats().live_messages),
+        (1, 0)
+    );
 }
