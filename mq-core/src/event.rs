@@ -85,9 +85,9 @@ pub struct Enqueued {
     pub priority: Priority,
     /// [`StoredState::Pending`] or [`StoredState::Held`].
     pub state: StoredState,
-    /// Its place in line: its own `seq`, or that of the message it replaces.
+    /// Its place in line, from a count that replays share: the next one, or that of the message it replaces.
     pub order: u64,
-    /// When it joined the line: `at`, or that of the message it replaces.
+    /// When it joined the line: `at`, its due time if it has one, or when the message it replaces did.
     pub joined: Timestamp,
     /// Dead if not started by then.
     pub expires: Option<StoreTime>,

@@ -102,10 +102,7 @@ impl QueueManager {
             Event::Changed(changed) => self.apply_changed(changed, mark),
             Event::Returned { seq, delivery } => self.apply_returned(*seq, *delivery, mark),
             Event::Opened { incarnation, at } => self.apply_opened(*incarnation, *at, mark),
-            Event::Closed => {
-                self.apply_closed(mark);
-                Ok(())
-            }
+            Event::Closed => self.apply_closed(mark),
             Event::QueueDefined { id, name } => {
                 self.names
                     .define_queue(*id, name, false)

@@ -225,7 +225,8 @@ impl Lane {
 /// All lanes of a queue and kind.
 #[derive(Debug)]
 pub(super) struct Line {
-    lanes: [Lane; Priority::LEN],
+    /// Made on first use: most lines use one or two, and there may be many lines.
+    lanes: [Option<Box<Lane>>; Priority::LEN],
     /// Suspects that may run, by place in line.
     pub(super) suspects: BTreeSet<(u64, Seq)>,
     /// The first suspect as pools know it.
@@ -240,7 +241,7 @@ impl Line {
     /// An empty line.
     pub(super) fn new(groups: Vec<usize>, open: bool) -> Self {
         Self {
-            lanes: std::array::from_fn(|_| Lane::default()),
+            lanes: [const { None }; Priority::LEN],
             suspects: BTreeSet::new(),
             registered_suspect: None,
             groups,
@@ -248,25 +249,35 @@ impl Line {
         }
     }
 
-    /// The lane of a priority.
+    /// The lane of a priority, if it was used.
     pub(super) fn lane(&self, level: usize) -> Option<&Lane> {
-        self.lanes.get(level)
+        self.lanes.get(level)?.as_deref()
     }
 
-    /// The lane of a priority.
+    /// The lane of a priority, if it was used.
     pub(super) fn lane_mut(&mut self, level: usize) -> Option<&mut Lane> {
-        self.lanes.get_mut(level)
+        self.lanes.get_mut(level)?.as_deref_mut()
+    }
+
+    /// The lane of a priority, to be used.
+    pub(super) fn make_lane(&mut self, level: usize) -> Option<&mut Lane> {
+        let lane = self.lanes.get_mut(level)?;
+        Some(lane.get_or_insert_default())
+    }
+
+    fn used_lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter().filter_map(Option::as_deref)
     }
 
     /// Ready messages in it.
     pub(super) fn ready_len(&self) -> u64 {
         let suspects = u64::try_from(self.suspects.len()).unwrap_or(u64::MAX);
-        self.lanes.iter().map(|lane| lane.len).sum::<u64>() + suspects
+        self.used_lanes().map(|lane| lane.len).sum::<u64>() + suspects
     }
 
     /// When its longest waiting ready message joined.
     pub(super) fn oldest_joined(&self, table: &Table) -> Option<u64> {
-        let heads = self.lanes.iter().filter_map(|lane| lane.head(table));
+        let heads = self.used_lanes().filter_map(|lane| lane.head(table));
         let suspects = self.suspects.first().and_then(|(_, seq)| table.get(*seq));
         heads
             .map(|head| head.joined)

@@ -274,7 +274,7 @@ fn enter(names: &mut Names, lines: &mut [Line], seq: Seq, entry: &mut Entry) -> 
         line.suspects.insert((entry.order, seq));
         return News::Suspects(place.line());
     }
-    let Some(lane) = line.lane_mut(place.level()) else {
+    let Some(lane) = line.make_lane(place.level()) else {
         return News::None;
     };
     lane.push(seq, entry);

@@ -3,6 +3,7 @@
 //! Invariants: after `Opened` or `Closed` nothing is handed out. Only a crash in a message's own solo run counts against
 //! it.
 
+use crate::event::LeaseAfter;
 use crate::id::{Incarnation, Seq};
 use crate::limits::CRASHES_MAX;
 use crate::state::{Attempt, DeadReason, Outcome, StoredState};
@@ -10,8 +11,8 @@ use crate::time::Timestamp;
 
 use super::QueueManager;
 use super::apply::ApplyError;
-use super::entry::{Tag, flag};
-use super::roles::Roles;
+use super::entry::{Entry, Tag, flag};
+use super::settle::remember;
 use super::tally::Tally;
 
 impl QueueManager {
@@ -30,25 +31,21 @@ impl QueueManager {
         self.incarnation = incarnation;
         self.tally = Tally::default();
         for seq in self.leases.all() {
-            self.crash(seq, at, mark);
+            self.crash(seq, at, mark)?;
         }
         Ok(())
     }
 
     /// The process died while this message was handed out.
-    fn crash(&mut self, seq: Seq, at: Timestamp, mark: u64) {
-        let Some(entry) = self.table.get(seq) else {
-            return;
-        };
+    fn crash(&mut self, seq: Seq, at: Timestamp, mark: u64) -> Result<(), ApplyError> {
+        let unknown = ApplyError::UnknownMessage { seq };
+        let entry = self.table.get(seq).ok_or(unknown)?;
         if entry.tag == Tag::Superseded {
-            self.drop_superseded(seq, mark);
-            return;
+            return self.apply_finished(seq, mark);
         }
-        let was_solo = entry.has(flag::SOLO);
-        let old = Roles::of(entry);
         let mut tail = entry.tail().cloned().unwrap_or_default();
-        tail.crashes += u32::from(was_solo);
-        super::settle::remember(
+        tail.crashes += u32::from(entry.has(flag::SOLO));
+        remember(
             &mut tail,
             Attempt {
                 delivery: entry.deliveries,
@@ -58,51 +55,28 @@ impl QueueManager {
             },
         );
         let is_spent = tail.crashes >= CRASHES_MAX;
-        self.end_lease(seq);
+        let state = if is_spent {
+            let reason = DeadReason::Crashed;
+            StoredState::Dead { reason, at }
+        } else {
+            let due = Timestamp::from_ms(0);
+            StoredState::Pending { due }
+        };
         self.tally.count(Outcome::Crashed);
-        if let Some(entry) = self.table.get_mut(seq) {
-            self.room.remove(entry);
-            entry.set_tail(Some(Box::new(tail)));
-            entry.set(flag::SUSPECT, !is_spent);
-            entry.set_stored_state(if is_spent {
-                StoredState::Dead {
-                    reason: DeadReason::Crashed,
-                    at,
-                }
-            } else {
-                StoredState::Pending {
-                    due: Timestamp::from_ms(0),
-                }
-            });
+        let changed = self.changed(seq, entry, state, LeaseAfter::Ended, tail);
+        self.apply_changed(&changed.ok_or(unknown)?, mark)?;
+        if !is_spent && let Some(entry) = self.table.get_mut(seq) {
+            entry.set(flag::SUSPECT, true);
         }
-        self.retag(seq, if is_spent { Tag::Dead } else { Tag::Limbo });
-        if let Some(entry) = self.table.get(seq) {
-            self.room.add(entry);
-            let now = Roles::of(entry);
-            let expires = entry.limits().expires;
-            self.forget_expiry(seq, expires);
-            self.move_roles(seq, old, now, mark);
-        }
-        if !is_spent {
-            self.wait(seq, mark);
-        }
-    }
-
-    fn drop_superseded(&mut self, seq: Seq, mark: u64) {
-        // It was found in the table a moment ago, which is all that this event needs.
-        let gone = self.apply_finished(seq, mark);
-        debug_assert!(gone.is_ok(), "a superseded message is in the table");
+        Ok(())
     }
 
     /// The store was closed in order: whatever is still handed out waits again, as if it had been given back.
-    pub(super) fn apply_closed(&mut self, mark: u64) {
+    pub(super) fn apply_closed(&mut self, mark: u64) -> Result<(), ApplyError> {
         for seq in self.leases.all() {
-            if self
-                .table
-                .get(seq)
-                .is_some_and(|entry| entry.tag == Tag::Superseded)
-            {
-                self.drop_superseded(seq, mark);
+            let is_over = |entry: &Entry| entry.tag == Tag::Superseded;
+            if self.table.get(seq).is_some_and(is_over) {
+                self.apply_finished(seq, mark)?;
                 continue;
             }
             self.end_lease(seq);
@@ -112,5 +86,6 @@ impl QueueManager {
             self.retag(seq, Tag::Limbo);
             self.wait(seq, mark);
         }
+        Ok(())
     }
 }

@@ -78,6 +78,11 @@ fn a_fresh_message_takes_eight_bytes_and_little_more() {
 }
 
 #[test]
+fn a_line_takes_little_before_it_is_used() {
+    assert!(size_of::<Line>() <= 192);
+}
+
+#[test]
 fn slots_of_messages_that_left_do_not_pile_up_behind_one_that_stays() {
     let mut rig = Rig::default();
     let stays = rig.add(1);
