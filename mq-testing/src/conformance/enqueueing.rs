@@ -13,7 +13,7 @@ use mq_core::limits::HEADERS_SIZE_MAX;
 use mq_core::state::State;
 use mq_core::view::{Filter, Lookup, StateKind};
 
-use super::worker::{message, queue, unique};
+use super::worker::{Answer, message, queue, unique};
 use super::{Setup, Subject, checks};
 
 checks![
@@ -38,7 +38,7 @@ fn an_enqueued_message_can_be_read_back(subject: &dyn Subject) {
         (id, State::Ready, 0)
     );
     assert_eq!((view.queue, view.kind), (sent.queue, sent.kind));
-    let envelope = store.backend().envelope(id).wait();
+    let envelope = store.backend().envelope(id).answer();
     let envelope = envelope.expect("an answer").expect("it is readable");
     assert_eq!(envelope.as_deref(), Some(&sent.envelope));
 }
@@ -50,7 +50,7 @@ fn a_batch_is_answered_in_order_with_ascending_ids(subject: &dyn Subject) {
     let ids: Vec<MessageId> = receipts.iter().map(|receipt| receipt.accepted.id).collect();
     assert!(ids.is_sorted() && ids.len() == 3, "{ids:?}");
     for (id, payload) in ids.iter().zip(["a", "b", "c"]) {
-        let envelope = store.backend().envelope(*id).wait();
+        let envelope = store.backend().envelope(*id).answer();
         let envelope = envelope.expect("an answer").expect("it is readable");
         assert_eq!(envelope.expect("it is stored").payload, payload);
     }
@@ -118,7 +118,7 @@ fn a_list_shows_each_message_once_in_order(subject: &dyn Subject) {
     };
     let mut after = Seq::NONE;
     for _ in 0..100 {
-        let page = store.backend().list(filter.clone(), after, 3).wait();
+        let page = store.backend().list(filter.clone(), after, 3).answer();
         let page = page.expect("an answer").expect("the store serves");
         assert!(
             page.messages.len() <= 3,

@@ -13,7 +13,7 @@ use mq_core::command::SettleRefused;
 use mq_core::id::{Incarnation, LeaseToken, MessageId, Seq};
 use mq_core::state::State;
 
-use super::worker::{BACKOFF, LEASE, message, succeed};
+use super::worker::{Answer, BACKOFF, LEASE, message, succeed};
 use super::{Setup, Store, Subject, checks};
 
 checks![
@@ -35,12 +35,15 @@ fn assert_stale(store: &dyn Store, token: LeaseToken) {
         Err(SettleError::Refused(SettleRefused::Stale(stale))) => assert_eq!(stale.token, token),
         other => panic!("lease {token} is stale, but the answer was {other:?}"),
     }
-    let answers = store.backend().extend(vec![token], LEASE).wait();
+    let answers = store.backend().extend(vec![token], LEASE).answer();
     let answers = answers.expect("an answer");
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
-    let answer = store.backend().save_checkpoint(token, Bytes::new()).wait();
+    let answer = store
+        .backend()
+        .save_checkpoint(token, Bytes::new())
+        .answer();
     answer.expect("an answer").expect_err("the lease is stale");
-    let answer = store.backend().reserve(token, 1, 1).wait();
+    let answer = store.backend().reserve(token, 1, 1).answer();
     answer.expect("an answer").expect_err("the lease is stale");
     store.backend().give_back(vec![token]);
     store.settle_down();
@@ -173,7 +176,7 @@ fn an_extended_lease_lasts(subject: &dyn Subject) {
     let grant = store.grant(&mut worker);
     for _ in 0..5 {
         store.advance(LEASE - Duration::from_millis(1));
-        let answers = store.backend().extend(vec![grant.token], LEASE).wait();
+        let answers = store.backend().extend(vec![grant.token], LEASE).answer();
         assert_eq!(answers.expect("an answer"), [Ok(())]);
     }
     store.settle(grant.token, succeed());

@@ -14,7 +14,7 @@ use mq_core::limits::IDEMPOTENCY_WINDOW_DEFAULT;
 use mq_core::message::NewMessage;
 use mq_core::state::{DeadReason, State};
 
-use super::worker::{fail, idempotent, ordered, queue, succeed, unique};
+use super::worker::{Answer, fail, idempotent, ordered, queue, succeed, unique};
 use super::{Setup, Store, Subject, checks};
 
 checks![
@@ -172,7 +172,7 @@ fn keep_answers_the_existing_message(subject: &dyn Subject) {
     let id = store.enqueue(unique("a", "x", DedupPolicy::Keep));
     let again = store.receipt(unique("b", "x", DedupPolicy::Keep)).accepted;
     assert_eq!((again.id, again.enqueue), (id, Enqueue::Existing));
-    let envelope = store.backend().envelope(id).wait().expect("an answer");
+    let envelope = store.backend().envelope(id).answer().expect("an answer");
     let envelope = envelope.expect("it reads").expect("it is there");
     assert_eq!(envelope.payload, "a");
 }

@@ -9,7 +9,7 @@ use mq_core::command::Enqueue;
 use mq_core::id::{LeaseToken, MessageId};
 use mq_core::key::DedupPolicy;
 
-use super::worker::{fail, idempotent, message, ordered, succeed, unique};
+use super::worker::{Answer, fail, idempotent, message, ordered, succeed, unique};
 use super::{Setup, Store, Subject, checks};
 
 checks![
@@ -44,7 +44,7 @@ fn enqueue_at_once(
         (0..each)
             .map(|n| {
                 let batch = vec![make(thread * each + n)];
-                let answer = backend.enqueue(batch, WhenFull::Refuse).wait();
+                let answer = backend.enqueue(batch, WhenFull::Refuse).answer();
                 let receipts = answer.expect("an answer").expect("it is accepted");
                 let accepted = receipts.first().expect("a receipt").accepted;
                 (accepted.id, accepted.enqueue)
@@ -82,7 +82,7 @@ fn of_two_settlements_of_one_lease_exactly_one_is_taken(subject: &dyn Subject) {
                 settlement: if thread % 2 == 0 { succeed() } else { fail() },
                 staged: vec![message("staged")],
             };
-            let answers = backend.settle(vec![request]).wait().expect("an answer");
+            let answers = backend.settle(vec![request]).answer().expect("an answer");
             answers.iter().all(Result::is_ok).then_some(*token)
         };
         tokens.iter().filter_map(settle).collect()

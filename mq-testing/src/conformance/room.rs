@@ -11,7 +11,7 @@ use mq_core::backend::{EnqueueError, OperateRequest, SettleError, WhenFull};
 use mq_core::command::{EnqueueRefused, SettleRefused};
 use mq_core::message::NewMessage;
 
-use super::worker::{Worker, fail, message, queue, succeed};
+use super::worker::{Answer, Worker, fail, message, queue, succeed};
 use super::{Setup, Store, Subject, checks};
 
 checks![
@@ -78,7 +78,7 @@ fn an_enqueue_that_waits_is_accepted_when_room_is_freed(subject: &dyn Subject) {
     let grant = store.grant(&mut worker);
     store.settle(grant.token, succeed());
     store.settle_down();
-    let receipts = pending.wait().expect("an answer").expect("there is room");
+    let receipts = pending.answer().expect("an answer").expect("there is room");
     assert_eq!(receipts.len(), 1);
 }
 
@@ -93,7 +93,7 @@ fn an_enqueue_that_waits_too_long_is_refused(subject: &dyn Subject) {
     assert!(!pending.is_done(), "its time is not over");
     store.advance(Duration::from_millis(1));
     store.settle_down();
-    assert_full(pending.wait().expect("an answer"), 64);
+    assert_full(pending.answer().expect("an answer"), 64);
 }
 
 fn a_full_store_can_be_worked_off(subject: &dyn Subject) {
@@ -115,10 +115,10 @@ fn reserved_room_is_kept_for_its_lease(subject: &dyn Subject) {
     store.try_enqueue(batch).expect("they fit");
     let mut worker = store.worker_with(1);
     let grant = store.grant(&mut worker);
-    let reserved = store.backend().reserve(grant.token, 2, 100).wait();
+    let reserved = store.backend().reserve(grant.token, 2, 100).answer();
     reserved.expect("an answer").expect("there is room");
     assert_full(store.try_enqueue(vec![message("intruder")]), 64);
-    let more = store.backend().reserve(grant.token, 1, 0).wait();
+    let more = store.backend().reserve(grant.token, 1, 0).answer();
     match more.expect("an answer") {
         Err(SettleError::Refused(SettleRefused::Staged(EnqueueRefused::Full { .. }))) => {}
         other => panic!("there is no room left, but the answer was {other:?}"),
@@ -136,7 +136,7 @@ fn reserved_room_comes_back_with_the_lease(subject: &dyn Subject) {
     store.try_enqueue(batch).expect("they fit");
     let mut worker = store.worker_with(1);
     let grant = store.grant(&mut worker);
-    let reserved = store.backend().reserve(grant.token, 2, 100).wait();
+    let reserved = store.backend().reserve(grant.token, 2, 100).answer();
     reserved.expect("an answer").expect("there is room");
     store.backend().give_back(vec![grant.token]);
     store.settle_down();

@@ -15,7 +15,7 @@ use mq_core::limits::{HEADERS_SIZE_MAX, RESULT_SIZE_MAX};
 use mq_core::message::NewMessage;
 use mq_core::state::{Completion, DeadReason, Outcome, State};
 
-use super::worker::{BACKOFF, fail, failure, message, succeed, unique};
+use super::worker::{Answer, BACKOFF, fail, failure, message, succeed, unique};
 use super::{Setup, Subject, checks};
 
 checks![
@@ -52,7 +52,7 @@ fn success_without_retention_leaves_nothing(subject: &dyn Subject) {
     store.settle_down();
     assert!(store.is_gone(id));
     assert_eq!(store.backend().stats().live_messages, 0);
-    let envelope = store.backend().envelope(id).wait().expect("an answer");
+    let envelope = store.backend().envelope(id).answer().expect("an answer");
     assert_eq!(envelope.expect("it reads"), None);
 }
 
@@ -281,7 +281,7 @@ fn each_settlement_of_a_batch_stands_for_itself(subject: &dyn Subject) {
         staged: Vec::new(),
     };
     let batch = tokens.iter().map(request).collect();
-    let answers = store.backend().settle(batch).wait().expect("an answer");
+    let answers = store.backend().settle(batch).answer().expect("an answer");
     let taken: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(taken, [true, false, true]);
 }
@@ -295,7 +295,7 @@ fn a_checkpoint_is_in_the_next_grant(subject: &dyn Subject) {
     let answer = store
         .backend()
         .save_checkpoint(grant.token, checkpoint.clone());
-    answer.wait().expect("an answer").expect("it is saved");
+    answer.answer().expect("an answer").expect("it is saved");
     store.settle(grant.token, fail());
     store.advance(BACKOFF);
     let again = store.grant(&mut worker);

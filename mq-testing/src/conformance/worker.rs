@@ -19,6 +19,7 @@ use mq_core::id::{LeaseToken, MessageId, PoolId};
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::{Due, NewMessage};
 use mq_core::name::{KindName, QueueName};
+use mq_core::pending::{Abandoned, Pending};
 use mq_core::retry::{Backoff, RetryPolicy};
 use mq_core::state::{Failure, State};
 use mq_core::view::{Lookup, MessageView};
@@ -29,6 +30,22 @@ use super::Store;
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// How long a failed message of the checks waits.
 pub(super) const BACKOFF: Duration = Duration::from_secs(60);
+
+/// How long an answer may take on the real clock before the check fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for an answer that must come without another call.
+pub(super) trait Answer<T> {
+    /// As [`Pending::wait`], but a store that never answers fails the check.
+    fn answer(self) -> Result<T, Abandoned>;
+}
+
+impl<T> Answer<T> for Pending<T> {
+    fn answer(self) -> Result<T, Abandoned> {
+        let answer = self.wait_for(PATIENCE);
+        answer.unwrap_or_else(|pending| panic!("no answer came: {pending:?}"))
+    }
+}
 
 pub(super) fn queue(name: &str) -> QueueName {
     QueueName::new(name).expect("a valid name")
@@ -103,7 +120,7 @@ pub(super) fn fail() -> Settlement {
 /// What [`Store`]s are asked in nearly every check.
 impl dyn Store + '_ {
     pub(super) fn try_enqueue(&self, batch: Vec<NewMessage>) -> Result<Vec<Receipt>, EnqueueError> {
-        let answer = self.backend().enqueue(batch, WhenFull::Refuse).wait();
+        let answer = self.backend().enqueue(batch, WhenFull::Refuse).answer();
         answer.expect("the store answers")
     }
 
@@ -120,7 +137,7 @@ impl dyn Store + '_ {
     }
 
     pub(super) fn lookup(&self, id: MessageId) -> Lookup {
-        let answer = self.backend().message(id).wait();
+        let answer = self.backend().message(id).answer();
         answer
             .expect("the store answers")
             .expect("the store serves")
@@ -154,7 +171,7 @@ impl dyn Store + '_ {
             settlement,
             staged,
         };
-        let answers = self.backend().settle(vec![request]).wait();
+        let answers = self.backend().settle(vec![request]).answer();
         let mut answers = answers.expect("the store answers");
         assert_eq!(answers.len(), 1, "an answer for each request");
         answers.remove(0)
@@ -170,7 +187,7 @@ impl dyn Store + '_ {
         id: MessageId,
         request: OperateRequest,
     ) -> Result<Operated, OperateError> {
-        let answer = self.backend().operate(id, request).wait();
+        let answer = self.backend().operate(id, request).answer();
         answer.expect("the store answers")
     }
 
@@ -179,7 +196,7 @@ impl dyn Store + '_ {
     }
 
     pub(super) fn pause(&self, paused: bool) {
-        let answer = self.backend().pause_queue(queue("q"), paused).wait();
+        let answer = self.backend().pause_queue(queue("q"), paused).answer();
         answer
             .expect("the store answers")
             .expect("the store serves");
@@ -271,7 +288,7 @@ impl Worker {
     }
 
     pub(super) fn withdraw(&self, permits: u32) -> u32 {
-        let answer = self.backend.withdraw(self.pool, permits).wait();
+        let answer = self.backend.withdraw(self.pool, permits).answer();
         answer.expect("the store answers")
     }
 
