@@ -1,6 +1,6 @@
 //! The journal of mq: the storage seam, records, frames, segments, the log, snapshots, recovery, compaction.
 //!
-//! From bytes to a store: [`fields`](self) → [`record`] → [`frame`] → [`segment`] → [`log`]; back: [`recovery`] → [`open`]. The layout of
+//! From bytes to a store: [`fields`](self) → [`record`] → [`frame`] → [`segment`] → [`log`]; back: [`recovery`] → [`mod@open`]. The layout of
 //! every byte: docs/journal-format.md.
 
 pub mod checksum;
