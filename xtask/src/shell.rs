@@ -5,11 +5,18 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
+use std::mem;
 use std::ops::AddAssign;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+
+/// How long a test command may print nothing: longer than the longest build and the longest test take.
+const SILENCE_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// A command line with its environment.
 #[derive(Clone, Debug)]
@@ -70,7 +77,7 @@ impl Invocation {
     /// Runs a test command with its output passed through, and adds up the tests it reports.
     ///
     /// # Errors
-    /// When it cannot be started or does not exit with 0.
+    /// When it cannot be started, says nothing for [`SILENCE_MAX`], or does not exit with 0.
     pub(crate) fn run_tests(&self, folder: &Path) -> anyhow::Result<TestCount> {
         let mut command = self.command(folder);
         let mut child = command
@@ -81,7 +88,13 @@ impl Invocation {
             .stdout
             .take()
             .context("the child's output was piped")?;
-        let count = pass_through(BufReader::new(stdout), io::stdout())?;
+        let Some(count) = pass_through(&lines(BufReader::new(stdout)), &mut io::stdout())? else {
+            end(&mut child)?;
+            bail!(
+                "{self}: printed nothing for {} minutes: a test hangs",
+                SILENCE_MAX.as_secs() / 60
+            );
+        };
         let status = child.wait()?;
         if !status.success() {
             bail!("{self}: {status}");
@@ -134,17 +147,47 @@ impl AddAssign for TestCount {
     }
 }
 
-fn pass_through(mut output: impl BufRead, mut to: impl Write) -> io::Result<TestCount> {
-    let mut total = TestCount::default();
-    let mut line = Vec::new();
-    while output.read_until(b'\n', &mut line)? > 0 {
-        to.write_all(&line)?;
-        if let Some(count) = closing_line(&String::from_utf8_lossy(&line)) {
-            total += count;
+/// The lines of `output` as they come, read on a thread of their own so that they can be waited for with a limit.
+fn lines(mut output: impl BufRead + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            if sender.send(mem::take(&mut line)).is_err() {
+                return;
+            }
         }
-        line.clear();
+    });
+    receiver
+}
+
+/// Copies lines until they end and adds up what they count; `None` if they stopped coming.
+fn pass_through(lines: &Receiver<Vec<u8>>, to: &mut impl Write) -> io::Result<Option<TestCount>> {
+    let mut total = TestCount::default();
+    loop {
+        match lines.recv_timeout(SILENCE_MAX) {
+            Ok(line) => {
+                to.write_all(&line)?;
+                total += closing_line(&String::from_utf8_lossy(&line)).unwrap_or_default();
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(Some(total)),
+            Err(RecvTimeoutError::Timeout) => return Ok(None),
+        }
     }
-    Ok(total)
+}
+
+/// Kills a command and what it started itself. The command stays in the group of this program, so that an interrupt
+/// from the keyboard reaches it; so its children are looked for by their parent.
+fn end(child: &mut Child) -> io::Result<()> {
+    let parent = child.id().to_string();
+    let ended = Command::new("pkill")
+        .args(["-KILL", "-P", &parent])
+        .status();
+    if ended.is_err() {
+        eprintln!("xtask: there is no pkill here; what cargo started may go on running");
+    }
+    child.kill()?;
+    child.wait().map(drop)
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; …`.
@@ -171,15 +214,13 @@ mod tests {
             test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
             test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
         let mut seen = Vec::new();
-        let count = pass_through(output.as_bytes(), &mut seen).unwrap();
+        let count = pass_through(&lines(output.as_bytes()), &mut seen).unwrap();
         assert_eq!(seen, output.as_bytes());
-        assert_eq!(
-            count,
-            TestCount {
-                passed: 7,
-                failed: 2
-            }
-        );
+        let expected = TestCount {
+            passed: 7,
+            failed: 2,
+        };
+        assert_eq!(count, Some(expected));
     }
 
     #[test]
