@@ -228,10 +228,7 @@ impl QueueManager {
     /// Makes ready what has fallen due on the wall clock and forgets keys whose window is over. A large number of
     /// messages due at once takes several calls: [`QueueManager::next_deadline`] stays in the past until they are ready.
     pub fn advance(&mut self, now: &Now) {
-        self.advanced = now.wall;
-        self.fall_due_until(now.wall);
-        self.drop_void_expiries(now.store);
-        self.window.forget(now.store);
+        self.advance_to(now);
     }
 
     /// Appends the events of what time has done: leases that ran out, messages that expired, retentions that ended. At

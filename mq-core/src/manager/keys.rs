@@ -283,9 +283,12 @@ impl Window {
         }
     }
 
-    /// Forgets the oldest keys whose time is over at `now`.
-    pub(super) fn forget(&mut self, now: StoreTime) {
-        while self.line.first().is_some_and(|key| key.until <= now) {
+    /// Forgets the oldest keys whose time is over at `now`, at most `limit`.
+    pub(super) fn forget(&mut self, now: StoreTime, limit: usize) {
+        for _ in 0..limit {
+            if self.line.first().is_none_or(|key| key.until > now) {
+                return;
+            }
             if let Some(key) = self.line.pop() {
                 self.slots.remove(key.hash.into(), self.base);
                 self.base += 1;

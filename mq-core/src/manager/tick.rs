@@ -12,7 +12,7 @@ use super::entry::{Entry, Tag, flag};
 use super::settle::Ending;
 use super::{Deadline, QueueManager};
 
-/// Messages that one `advance` makes due; a later call goes on.
+/// Messages that one `advance` makes due, and keys that it forgets; a later call goes on.
 const ADVANCE_LEN_MAX: usize = 16_384;
 
 /// Until when a completed message is kept.
@@ -30,14 +30,18 @@ pub(super) fn kept_until(entry: &Entry) -> StoreTime {
 }
 
 impl QueueManager {
-    pub(super) fn fall_due_until(&mut self, wall: Timestamp) {
+    /// Does what the clocks bring that is nobody's command.
+    pub(super) fn advance_to(&mut self, now: &Now) {
+        self.advanced = now.wall;
+        self.fall_due_until(now.wall);
+        self.drop_void_expiries(now.store);
+        self.window.forget(now.store, ADVANCE_LEN_MAX);
+    }
+
+    fn fall_due_until(&mut self, wall: Timestamp) {
         for _ in 0..ADVANCE_LEN_MAX {
-            let Some((due, seq)) = self
-                .timers
-                .due
-                .first()
-                .filter(|(due, _)| *due <= wall.as_ms())
-            else {
+            let first = self.timers.due.first();
+            let Some((due, seq)) = first.filter(|(due, _)| *due <= wall.as_ms()) else {
                 return;
             };
             self.timers.due.remove(due, seq, &self.table);
@@ -46,14 +50,15 @@ impl QueueManager {
     }
 
     /// Drops moments of expiry that have come for messages that have started: they do not expire any more.
-    pub(super) fn drop_void_expiries(&mut self, store: StoreTime) {
-        while let Some((at, seq)) = self
-            .timers
-            .expiry
-            .first()
-            .filter(|(at, _)| *at <= store.as_ms())
-            && self.expires(seq).is_none()
-        {
+    fn drop_void_expiries(&mut self, store: StoreTime) {
+        for _ in 0..ADVANCE_LEN_MAX {
+            let first = self.timers.expiry.first();
+            let Some((at, seq)) = first.filter(|(at, _)| *at <= store.as_ms()) else {
+                return;
+            };
+            if self.expires(seq).is_some() {
+                return;
+            }
             self.timers.expiry.remove(at, seq, &self.table);
         }
     }

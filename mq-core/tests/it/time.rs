@@ -196,3 +196,23 @@ fn very_late_due_times_do_not_overflow() {
     rig.jump_wall(Timestamp::MAX);
     rig.grant_of(id);
 }
+
+#[test]
+fn very_many_messages_due_at_once_become_ready_over_several_calls() {
+    let mut rig = Rig::new();
+    rig.enqueue_all(vec![delayed(secs(1)); 10_000]);
+    rig.enqueue_all(vec![delayed(secs(1)); 10_000]);
+    rig.now.wall = rig.now.wall.after(secs(1));
+    let mut calls = 0;
+    while rig
+        .manager
+        .next_deadline()
+        .wall
+        .is_some_and(|due| due <= rig.now.wall)
+    {
+        rig.manager.advance(&rig.now);
+        calls += 1;
+    }
+    assert_eq!(calls, 2, "one call would hold everybody else up for long");
+    assert_eq!(rig.manager.stats(&rig.now).queues[0].1.by_state[1], 20_000);
+}

@@ -24,7 +24,7 @@ fn a_window_answers_until_the_time_is_over() {
     }
     assert_eq!(window.get(KeyHash(600), at(599)), Some(&key(600, 600)));
     assert_eq!(window.get(KeyHash(600), at(600)), None);
-    window.forget(at(1_300));
+    window.forget(at(1_300), usize::MAX);
     assert_eq!((window.len(), window.first_until()), (700, Some(at(1_301))));
     for number in 1_301..=2_000 {
         assert_eq!(
@@ -32,7 +32,7 @@ fn a_window_answers_until_the_time_is_over() {
             Some(&key(number, number))
         );
     }
-    window.forget(at(5_000));
+    window.forget(at(5_000), usize::MAX);
     assert_eq!((window.len(), window.first_until()), (0, None));
     window.insert(key(7, 9_000));
     assert_eq!(window.get(KeyHash(7), at(0)), Some(&key(7, 9_000)));
@@ -50,7 +50,7 @@ fn a_key_used_again_after_its_time_is_not_forgotten_with_its_first_use() {
         hash: KeyHash(2).into(),
         ..key(3, 900)
     });
-    window.forget(at(500));
+    window.forget(at(500), usize::MAX);
     assert_eq!(
         window.get(KeyHash(2), at(500)).map(|key| key.seq.get()),
         Some(3)
@@ -65,7 +65,7 @@ fn a_shared_window_does_not_change() {
         window.insert(key(number, number));
     }
     let shared = window.share();
-    window.forget(at(550));
+    window.forget(at(550), usize::MAX);
     window.insert(key(601, 601));
     assert_eq!(shared.len(), 600);
     let seqs: Vec<u64> = shared.iter().map(|key| key.seq.get()).collect();
