@@ -1,7 +1,7 @@
 //! Where the newest envelope of each message lies in the journal.
 //!
 //! The manager's table says what a message *is*; this one says where its bytes are: segment, offset and length of the record that
-//! holds them, 12 bytes per message in [`Page`]s that are found by sequence.
+//! holds them, 12 bytes per message in pages that are found by sequence.
 //!
 //! Invariants:
 //! 1. A message has at most one place. Placing it again (an edit, a relocation) takes the former place out of its segment's count.

@@ -22,7 +22,7 @@ pub const ROOM_NAME: &str = "snap-room";
 /// Bytes written in one step.
 const STRETCH: u64 = 1 << 20;
 /// What a message is taken to need in a snapshot before one was written.
-const MESSAGE_SIZE_GUESS: u64 = 160;
+const MESSAGE_SIZE_GUESS: u64 = 96;
 /// What a snapshot needs beyond its messages.
 const SNAPSHOT_SIZE_BASE: u64 = 16 << 10;
 

@@ -1,6 +1,7 @@
 //! Snapshots: the whole state of the manager and all places, so that recovery reads only the journal written since.
 //!
-//! Payloads are not in it; they stay in the journal, and a snapshot says where. Layout of the bytes: [`layout`].
+//! Payloads are not in it; they stay in the journal, and a snapshot says where. Layout of the bytes:
+//! docs/journal-format.md.
 //!
 //! Invariants:
 //! 1. Two generations are kept, in the slots [`SLOT_NAMES`]. A new one is written aside, synced, renamed over the slot that is free,
