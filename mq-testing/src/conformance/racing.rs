@@ -22,11 +22,16 @@ checks![
 
 const THREADS: usize = 4;
 
-/// Runs `work` on several threads at once and collects what they answer.
-fn at_once<T: Send>(work: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {
+/// Runs `work` on several threads at once and collects what they answer. Meanwhile the store's own work goes on, which a
+/// simulated one does only when it is told to settle down.
+fn at_once<T: Send>(store: &dyn Store, work: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = (0..THREADS).map(|n| scope.spawn(move || work(n))).collect();
+        while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
+            store.settle_down();
+            thread::yield_now();
+        }
         let answers = threads.into_iter();
         answers
             .flat_map(|thread| thread.join().expect("no thread panics"))
@@ -40,7 +45,7 @@ fn enqueue_at_once(
     make: impl Fn(usize) -> mq_core::message::NewMessage + Sync,
 ) -> Vec<(MessageId, Enqueue)> {
     let backend = store.backend();
-    at_once(|thread| {
+    at_once(store, |thread| {
         (0..each)
             .map(|n| {
                 let batch = vec![make(thread * each + n)];
@@ -75,7 +80,7 @@ fn of_two_settlements_of_one_lease_exactly_one_is_taken(subject: &dyn Subject) {
     let tokens: Vec<LeaseToken> = store.grants(&mut worker).iter().map(|g| g.token).collect();
     assert_eq!(tokens.len(), 50);
     let backend = store.backend();
-    let taken: Vec<LeaseToken> = at_once(|thread| {
+    let taken: Vec<LeaseToken> = at_once(&*store, |thread| {
         let settle = |token: &LeaseToken| {
             let request = SettleRequest {
                 token: *token,
