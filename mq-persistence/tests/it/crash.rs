@@ -1,10 +1,10 @@
 //! A journal crashes after every I/O: of its creation, of frames, changes of segment, snapshots, reclaiming, of recovery itself. It
 //! opens again each time, with a state that was, nothing promised missing.
 
-use mq_testing::crash_points::{Checked, Plan, Reopened, crash_everywhere, fail_everywhere};
+use mq_testing::crash_points::{Checked, Crash, Plan, Reopened, crash_everywhere, fail_everywhere};
 use mq_testing::oracle::Ending;
 use mq_testing::random::SplitMix64;
-use mq_testing::sim_disk::SimDisk;
+use mq_testing::sim_disk::{CrashMode, SimDisk};
 
 use crate::journal::{Journal, Known};
 
@@ -62,4 +62,46 @@ fn a_call_that_fails_stops_the_journal_and_loses_nothing() {
     });
     println!("{report:?}");
     assert!(report.disturbed > 100, "{report:?}");
+}
+
+/// One of the ways for a life to end.
+fn any_crash(random: &mut SplitMix64) -> Crash {
+    let seed = random.next_u64();
+    let modes = [
+        CrashMode::LoseAll,
+        CrashMode::KeepAll,
+        CrashMode::Prefix(seed),
+        CrashMode::Subset(seed),
+        CrashMode::Page4k(seed),
+        CrashMode::MissingOne(seed),
+    ];
+    match random.pick(&modes) {
+        Some(mode) if random.chance(3, 4) => Crash::Power(*mode),
+        _ => Crash::Kill,
+    }
+}
+
+#[test]
+fn nothing_promised_is_lost_in_a_row_of_lives_that_all_end_badly() {
+    for seed in 0..150 {
+        let mut random = SplitMix64::new(SEED ^ (seed << 32));
+        let mut disk = SimDisk::new();
+        let mut known = Known::default();
+        let mut ending = Ending::Closed;
+        for life in 0..12 {
+            // Some crashes fall into the opening, some far behind it.
+            disk.crash_after(disk.io_count() + random.below(if life % 3 == 0 { 400 } else { 60 }));
+            let lived = Journal::open(&disk, &mut known, ending)
+                .and_then(|mut journal| journal.run(40, &mut random));
+            if let Err(reason) = lived {
+                assert!(disk.was_disturbed(), "seed {seed}, life {life}: {reason}");
+            }
+            let crash = any_crash(&mut random);
+            disk = crash.strike(&disk);
+            ending = crash.ending();
+        }
+        let journal = Journal::open(&disk, &mut known, ending);
+        let journal = journal.unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
+        journal.close().unwrap();
+    }
 }

@@ -317,6 +317,23 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
+    /// Syncs, and writes a frame while the sync is under way.
+    fn sync_beside_a_write(&mut self, random: &mut SplitMix64) -> Result<(), String> {
+        let covered = self.known.states.len() - 1;
+        let pending = self.opened.log.begin_sync();
+        let pending = pending.map_err(|error| error.to_string())?;
+        let written = self.write(random);
+        if let Some(pending) = pending {
+            let ended = self.opened.log.end_sync(pending.run());
+            ended.map_err(|error| {
+                self.known.doubt();
+                error.to_string()
+            })?;
+            self.known.durable = self.known.durable.max(covered);
+        }
+        written
+    }
+
     pub(crate) fn idle_mark(&mut self) -> Result<(), String> {
         let now = self.now();
         let marked = self.opened.log.idle_mark(&now);
@@ -376,8 +393,9 @@ impl<'a> Journal<'a> {
     pub(crate) fn run(&mut self, frames: u64, random: &mut SplitMix64) -> Result<(), String> {
         for _ in 0..frames {
             self.write(random)?;
-            match random.below(4) {
+            match random.below(5) {
                 0 => {}
+                2 => self.sync_beside_a_write(random)?,
                 1 => {
                     self.sync()?;
                     self.idle_mark()?;
