@@ -107,3 +107,86 @@ fn count(queue: &QueueStats, state: StateKind) -> u64 {
         .map(|(_, count)| count)
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mq_core::backend::WhenFull;
+    use mq_core::message::{Due, NewMessage};
+
+    use super::*;
+
+    struct Case {
+        engine: mq::Engine,
+        backend: Arc<dyn Backend>,
+    }
+
+    impl Case {
+        fn new() -> Case {
+            let engine = mq::Engine::in_memory().open_wait().unwrap();
+            let backend = engine.backend();
+            Case { engine, backend }
+        }
+
+        fn enqueue(&self, kind: &str, due: Due) {
+            let mut message =
+                NewMessage::new("q".parse().unwrap(), kind.parse().unwrap(), "1".into());
+            message.due = due;
+            let pending = self.backend.enqueue(vec![message], WhenFull::Refuse);
+            pending.wait().unwrap().unwrap();
+        }
+
+        fn is_empty(&self, kind: Option<&str>) -> bool {
+            scope(kind).is_empty(self.backend.as_ref()).unwrap()
+        }
+
+        fn stays(&self) -> Option<String> {
+            scope(None).what_stays(self.backend.as_ref())
+        }
+    }
+
+    impl Drop for Case {
+        fn drop(&mut self) {
+            self.engine.close_wait().unwrap();
+        }
+    }
+
+    fn scope(kind: Option<&str>) -> Scope {
+        Scope {
+            queue: "q".parse().unwrap(),
+            kind: kind.map(|kind| kind.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_is_ready_is_waited_for_if_it_is_of_the_kind() {
+        let case = Case::new();
+        assert!(case.is_empty(None) && case.stays().is_none());
+        case.enqueue("a", Due::Now);
+        assert!(!case.is_empty(None) && !case.is_empty(Some("a")));
+        assert!(case.is_empty(Some("b")));
+    }
+
+    #[test]
+    fn a_paused_queue_is_not_waited_for() {
+        let case = Case::new();
+        case.enqueue("a", Due::Now);
+        case.backend
+            .pause_queue("q".parse().unwrap(), true)
+            .wait()
+            .unwrap()
+            .unwrap();
+        assert!(case.is_empty(None) && case.is_empty(Some("a")));
+        assert_eq!(case.stays().unwrap(), "1 paused");
+    }
+
+    #[test]
+    fn what_was_enqueued_for_later_stays() {
+        let case = Case::new();
+        case.enqueue("a", Due::After(Duration::from_secs(3_600)));
+        assert!(case.is_empty(None));
+        assert_eq!(case.stays().unwrap(), "1 scheduled");
+    }
+}
