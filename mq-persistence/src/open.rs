@@ -32,7 +32,7 @@ use crate::lsn::Lsn;
 use crate::pins::{SegmentFile, Segments};
 use crate::places::Places;
 use crate::record::Previous;
-use crate::recovery::{self, Contradiction, LastTime, Recovered, Recovery, Replay};
+use crate::recovery::{self, Contradiction, LastTime, Recovered, Recovery, Replay, SegmentsOnDisk};
 use crate::segment::{self, SEGMENT_SIZE_MIN};
 use crate::snapshot::{self, Loaded, Slots};
 use crate::spares::{Material, Spare, SpareOptions, SparePool, Trouble};
@@ -207,7 +207,7 @@ impl Opening {
     ) -> Result<Opened<R>, OpenError> {
         sync_all(&*self.storage, names)?;
         let loaded = snapshot::load_best(&*self.storage, &self.identity)?;
-        let on_disk = recovery::list_segments(&*self.storage, &self.identity, names)?;
+        let on_disk = SegmentsOnDisk::list(Arc::clone(&self.storage), &self.identity, names)?;
         let segments = Arc::new(Segments::new(self.identity.clone()));
         let mut places = Places::new(Arc::clone(&segments));
         let recovered = Recovery {
@@ -218,7 +218,7 @@ impl Opening {
             places: &mut places,
             replay: &mut manager,
         }
-        .run(&self.storage)?;
+        .run()?;
         drop(on_disk);
         let created = is_new(&recovered, &loaded);
         let report = self.report(permissions, created, &loaded, &recovered);

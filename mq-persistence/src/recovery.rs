@@ -21,7 +21,6 @@ mod end;
 mod files;
 mod replay;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mq_core::event::Event;
@@ -36,8 +35,8 @@ use crate::pins::{SegmentFile, Segments};
 use crate::places::Places;
 use crate::record::Previous;
 use crate::snapshot::{DamagedSnapshot, SnapshotContents};
-use crate::storage::Storage;
-pub(crate) use files::{SegmentOnDisk, header_error};
+use files::SegmentOnDisk;
+pub(crate) use files::{SegmentsOnDisk, header_error};
 
 /// What a journal is replayed into: the queue manager, or what a test or tool collects.
 pub trait Replay {
@@ -133,23 +132,11 @@ pub(crate) struct LastTime {
 /// What recovery works with.
 pub(crate) struct Recovery<'a> {
     pub(crate) identity: &'a Identity,
-    pub(crate) on_disk: &'a BTreeMap<u32, SegmentOnDisk>,
+    pub(crate) on_disk: &'a SegmentsOnDisk,
     pub(crate) snapshot: Option<&'a SnapshotContents>,
     pub(crate) damaged: &'a [DamagedSnapshot],
     pub(crate) places: &'a mut Places,
     pub(crate) replay: &'a mut dyn Replay,
-}
-
-/// Opens every segment file, syncs it, and checks its header.
-///
-/// # Errors
-/// [`OpenError`] names the file.
-pub(crate) fn list_segments(
-    storage: &dyn Storage,
-    identity: &Identity,
-    names: &[String],
-) -> Result<BTreeMap<u32, SegmentOnDisk>, OpenError> {
-    files::list(storage, identity, names)
 }
 
 impl Recovery<'_> {
@@ -157,12 +144,12 @@ impl Recovery<'_> {
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed on the disk.
-    pub(crate) fn run(self, storage: &Arc<dyn Storage>) -> Result<Recovered, OpenError> {
+    pub(crate) fn run(self) -> Result<Recovered, OpenError> {
         let from = self.snapshot.map_or(Lsn::START, |it| it.facts.at);
         if let Some(snapshot) = self.snapshot {
             files::check_against(self.on_disk, snapshot)?;
         }
-        let chain = chain::follow(self.on_disk, self.identity, from).map_err(|error| {
+        let chain = chain::follow(self.on_disk, from).map_err(|error| {
             // Without the snapshot that stood in for them, old segments are rightly gone.
             self.damaged
                 .first()
@@ -173,10 +160,10 @@ impl Recovery<'_> {
         if let Some(snapshot) = self.snapshot {
             walk.restore(snapshot)?;
         }
-        let stop = walk.chain(&chain, self.on_disk, self.identity.seed())?;
-        let judged = end::judge(&chain, self.on_disk, self.identity.seed(), &stop, from)?;
+        let stop = walk.chain(&chain, self.on_disk)?;
+        let judged = end::judge(&chain, self.on_disk, &stop, from)?;
         let segments = walk.places().segments();
-        adopt(segments, self.on_disk, &judged.untouched, storage);
+        adopt(segments, self.on_disk, &judged.untouched);
         if let Some(segment) = walk.places().missing_segment() {
             return Err(files::missing(segment, "a message whose envelope is in it"));
         }
@@ -188,11 +175,11 @@ impl Recovery<'_> {
             untouched: judged
                 .untouched
                 .iter()
-                .filter_map(|number| self.on_disk.get(number))
-                .map(|segment| segment.to_file(storage))
+                .filter_map(|number| self.on_disk.get(*number))
+                .map(|segment| self.on_disk.to_file(segment))
                 .collect(),
             facts: JournalFacts {
-                segments: self.on_disk.len() - judged.untouched.len(),
+                segments: self.on_disk.by_number.len() - judged.untouched.len(),
                 ..facts
             },
         })
@@ -200,15 +187,10 @@ impl Recovery<'_> {
 }
 
 /// Makes all segments but those never used known to the store; what nothing lives in is freed by the ordinary rule.
-fn adopt(
-    segments: &Segments,
-    on_disk: &BTreeMap<u32, SegmentOnDisk>,
-    untouched: &[u32],
-    storage: &Arc<dyn Storage>,
-) {
-    for (number, segment) in on_disk {
+fn adopt(segments: &Segments, on_disk: &SegmentsOnDisk, untouched: &[u32]) {
+    for (number, segment) in &on_disk.by_number {
         if !untouched.contains(number) {
-            segments.add(Arc::new(segment.to_file(storage)));
+            segments.add(Arc::new(on_disk.to_file(segment)));
         }
     }
 }

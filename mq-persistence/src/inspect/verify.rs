@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::open::OpenError;
 use crate::pins::Segments;
 use crate::places::Places;
-use crate::recovery::{self, JournalEnd, JournalFacts, Recovery, Replay};
+use crate::recovery::{JournalEnd, JournalFacts, Recovery, Replay, SegmentsOnDisk};
 use crate::snapshot::{self, SnapshotContents, SnapshotFacts};
 use crate::storage::Storage;
 
@@ -252,7 +252,7 @@ fn check_journal(
     report: &mut VerifyReport,
 ) -> Result<(), OpenError> {
     let names: Vec<String> = report.files.iter().map(|file| file.name.clone()).collect();
-    let on_disk = recovery::list_segments(&**storage, identity, &names)?;
+    let on_disk = SegmentsOnDisk::list(Arc::clone(storage), identity, &names)?;
     let segments = Arc::new(Segments::new(identity.clone()));
     let mut places = Places::new(segments);
     let recovered = Recovery {
@@ -263,7 +263,7 @@ fn check_journal(
         places: &mut places,
         replay,
     }
-    .run(storage)?;
+    .run()?;
     describe_end(&recovered.facts, report);
     report.journal = Some(recovered.facts);
     check_envelopes(&places, report);

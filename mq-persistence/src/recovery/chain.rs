@@ -5,21 +5,16 @@
 //!
 //! Invariants: numbers descend on the way back; the chain reaches the snapshot's position, or the beginning of the journal.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::SegmentOnDisk;
 use super::files::missing;
-use crate::checksum::Seed;
-use crate::error::Failure;
+use super::{SegmentOnDisk, SegmentsOnDisk};
 use crate::frame::FrameFlags;
-use crate::identity::Identity;
 use crate::lsn::Lsn;
 use crate::open::OpenError;
 use crate::record::Previous;
 use crate::scan::SegmentBytes;
-use crate::segment::{DATA_START, PAGE_SIZE};
-use crate::storage::read_up_to_at;
+use crate::segment::DATA_START;
 
 /// The segments of the journal, oldest first.
 #[derive(Debug)]
@@ -40,12 +35,8 @@ pub(super) struct Link {
 }
 
 /// Follows the chain back to `from`.
-pub(super) fn follow(
-    on_disk: &BTreeMap<u32, SegmentOnDisk>,
-    identity: &Identity,
-    from: Lsn,
-) -> Result<Chain, OpenError> {
-    let top = find_top(on_disk, identity.seed(), from)?;
+pub(super) fn follow(on_disk: &SegmentsOnDisk, from: Lsn) -> Result<Chain, OpenError> {
+    let top = find_top(on_disk, from)?;
     let mut number = top.header().number;
     if number < from.segment() {
         return Err(lost_behind(on_disk, from));
@@ -54,10 +45,10 @@ pub(super) fn follow(
     loop {
         let needed_by = links.last().map_or(number, |link| link.number);
         let segment = on_disk
-            .get(&number)
+            .get(number)
             .ok_or_else(|| missing(number, format!("segment {needed_by}, which follows on it")))?;
         let start = Lsn::new(number, DATA_START);
-        let previous = read_previous(segment, identity.seed())?;
+        let previous = read_previous(on_disk, segment)?;
         let end = links
             .last()
             .map(|link| (link.previous.end, link.previous.crc));
@@ -107,20 +98,16 @@ fn is_reached(
 }
 
 /// The last segment that was used: the one with the highest number that begins with a whole frame.
-fn find_top(
-    on_disk: &BTreeMap<u32, SegmentOnDisk>,
-    seed: Seed,
-    from: Lsn,
-) -> Result<Arc<SegmentBytes>, OpenError> {
-    for segment in on_disk.values().rev() {
-        let bytes = load(segment, seed)?;
+fn find_top(on_disk: &SegmentsOnDisk, from: Lsn) -> Result<Arc<SegmentBytes>, OpenError> {
+    for segment in on_disk.by_number.values().rev() {
+        let bytes = on_disk.load(segment)?;
         let first = bytes.frame(bytes.start());
         if first.is_ok_and(|frame| frame.header().flags.has(FrameFlags::FIRST)) {
             return Ok(Arc::new(bytes));
         }
     }
     // A store is not called one before the first frame of its first segment is synced.
-    match on_disk.values().next() {
+    match on_disk.by_number.values().next() {
         None => Err(missing(from.segment().max(1), "the store")),
         Some(segment) => {
             let start = Lsn::new(segment.header.number, DATA_START);
@@ -130,9 +117,9 @@ fn find_top(
 }
 
 /// The journal does not even come to the segment in which a snapshot was taken.
-fn lost_behind(on_disk: &BTreeMap<u32, SegmentOnDisk>, from: Lsn) -> OpenError {
+fn lost_behind(on_disk: &SegmentsOnDisk, from: Lsn) -> OpenError {
     let number = from.segment();
-    on_disk.get(&number).map_or_else(
+    on_disk.get(number).map_or_else(
         || missing(number, format!("a snapshot, which was taken at {from}")),
         |segment| {
             let reason = format!("it begins with no whole frame; a snapshot was taken at {from}");
@@ -143,27 +130,18 @@ fn lost_behind(on_disk: &BTreeMap<u32, SegmentOnDisk>, from: Lsn) -> OpenError {
 
 /// Checks that the first segment of each opening is there. It is made, and the opening noted in it, before any other: that the others
 /// are there says that it was.
-fn check_openings(on_disk: &BTreeMap<u32, SegmentOnDisk>, from: Lsn) -> Result<(), OpenError> {
-    for segment in on_disk.values() {
+fn check_openings(on_disk: &SegmentsOnDisk, from: Lsn) -> Result<(), OpenError> {
+    for segment in on_disk.by_number.values() {
         let opening = segment.header.opening;
-        if opening >= from.segment() && !on_disk.contains_key(&opening) {
+        if opening >= from.segment() && on_disk.get(opening).is_none() {
             return Err(missing(opening, format!("{}, made after it", segment.name)));
         }
     }
     Ok(())
 }
 
-/// The bytes of a segment. Nobody writes it: the log has not begun.
-pub(super) fn load(segment: &SegmentOnDisk, seed: Seed) -> Result<SegmentBytes, OpenError> {
-    let bytes = SegmentBytes::map(&segment.file, segment.header.clone(), seed);
-    Ok(bytes.map_err(Failure::of("read", &segment.name))?)
-}
-
-fn read_previous(segment: &SegmentOnDisk, seed: Seed) -> Result<Previous, OpenError> {
-    let mut page = vec![0; (DATA_START + PAGE_SIZE) as usize];
-    let read = read_up_to_at(&*segment.file, &mut page, 0);
-    page.truncate(read.map_err(Failure::of("read", &segment.name))?);
-    let bytes = SegmentBytes::of_bytes(page, segment.header.clone(), seed);
+fn read_previous(on_disk: &SegmentsOnDisk, segment: &SegmentOnDisk) -> Result<Previous, OpenError> {
+    let bytes = on_disk.load_front(segment)?;
     let previous = bytes.previous();
     previous.map_err(|reason| segment.damaged(bytes.start(), reason))
 }

@@ -12,13 +12,10 @@
 //! Invariant: headers count as evidence even if the rest of their frame is torn. Nothing stale can be evidence: a header validates only
 //! with its segment's salt and at its own position.
 
-use std::collections::BTreeMap;
-
-use super::chain::{Chain, load};
+use super::chain::Chain;
 use super::files::missing;
 use super::replay::Stop;
-use super::{JournalEnd, SegmentOnDisk, TornTail};
-use crate::checksum::Seed;
+use super::{JournalEnd, SegmentOnDisk, SegmentsOnDisk, TornTail};
 use crate::frame::{FrameFlags, FrameHeader};
 use crate::lsn::Lsn;
 use crate::open::{Corruption, OpenError};
@@ -35,18 +32,17 @@ pub(super) struct Judged {
 /// Decides about the position at which the walk stopped.
 pub(super) fn judge(
     chain: &Chain,
-    on_disk: &BTreeMap<u32, SegmentOnDisk>,
-    seed: Seed,
+    on_disk: &SegmentsOnDisk,
     stop: &Stop,
     from: Lsn,
 ) -> Result<Judged, OpenError> {
     let top = chain.top.header().number;
     let at = match stop.next {
         None => stop.at,
-        Some(next) if on_disk.contains_key(&next) => Lsn::new(next, DATA_START),
+        Some(next) if on_disk.get(next).is_some() => Lsn::new(next, DATA_START),
         Some(next) => return Err(missing(next, format!("segment {top}, which goes on in it"))),
     };
-    let Some(segment) = on_disk.get(&at.segment()) else {
+    let Some(segment) = on_disk.get(at.segment()) else {
         return Err(missing(at.segment(), "the journal"));
     };
     if at < from && stop.next.is_none() {
@@ -63,8 +59,8 @@ pub(super) fn judge(
         finding.look_behind(&chain.top, at)?;
     }
     let mut untouched = Vec::new();
-    for (number, segment) in on_disk.range(top.saturating_add(1)..) {
-        let bytes = load(segment, seed)?;
+    for (number, segment) in on_disk.by_number.range(top.saturating_add(1)..) {
+        let bytes = on_disk.load(segment)?;
         let dropped = finding.dropped;
         finding.look_into(&bytes, segment)?;
         let is_current = segment.header.is_current_version();

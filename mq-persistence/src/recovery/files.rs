@@ -1,17 +1,20 @@
 //! The segment files that a directory holds, each with its checked header.
 //!
-//! Invariant: every file was synced before a byte of it is looked at. After a sync that failed in the process before, the cache can
+//! Invariants: a file is open only while it is read, so that a store may have more segments than a process may have files open; and
+//! every file was synced before a byte of it is looked at. After a sync that failed in the process before, the cache can
 //! show what the disk does not have; what can still be saved by a sync is saved now.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::checksum::Seed;
 use crate::error::Failure;
 use crate::identity::{HeaderError, Identity};
 use crate::lsn::Lsn;
 use crate::open::{Corruption, OpenError};
 use crate::pins::SegmentFile;
-use crate::segment::{self, Header, SEGMENT_HEADER_SIZE};
+use crate::scan::SegmentBytes;
+use crate::segment::{self, DATA_START, Header, PAGE_SIZE, SEGMENT_HEADER_SIZE};
 use crate::snapshot::SnapshotContents;
 use crate::storage::{OpenMode, Storage, StorageFile, read_up_to_at};
 
@@ -20,21 +23,9 @@ use crate::storage::{OpenMode, Storage, StorageFile, read_up_to_at};
 pub(crate) struct SegmentOnDisk {
     pub(crate) name: String,
     pub(crate) header: Header,
-    pub(crate) file: Arc<dyn StorageFile>,
 }
 
 impl SegmentOnDisk {
-    pub(super) fn to_file(&self, storage: &Arc<dyn Storage>) -> SegmentFile {
-        SegmentFile::new(
-            Arc::clone(storage),
-            self.name.clone(),
-            self.header.number,
-            self.header.size,
-            self.header.salt,
-            None,
-        )
-    }
-
     /// Damage at `lsn` in this segment.
     pub(super) fn damaged(&self, lsn: Lsn, reason: impl ToString) -> OpenError {
         OpenError::Corrupt(Box::new(Corruption {
@@ -47,18 +38,74 @@ impl SegmentOnDisk {
     }
 }
 
-pub(super) fn list(
-    storage: &dyn Storage,
-    identity: &Identity,
-    names: &[String],
-) -> Result<BTreeMap<u32, SegmentOnDisk>, OpenError> {
-    let mut segments = BTreeMap::new();
-    for name in names {
-        if let Some(number) = segment::number_of(name) {
-            segments.insert(number, open(storage, identity, name, number)?);
+/// All segment files of a directory, by number.
+#[derive(Debug)]
+pub(crate) struct SegmentsOnDisk {
+    pub(super) storage: Arc<dyn Storage>,
+    /// Where the checksums of the store's records begin.
+    pub(super) seed: Seed,
+    pub(super) by_number: BTreeMap<u32, SegmentOnDisk>,
+}
+
+impl SegmentsOnDisk {
+    /// Syncs every segment among the files `names`, and checks its header.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the file.
+    pub(crate) fn list(
+        storage: Arc<dyn Storage>,
+        identity: &Identity,
+        names: &[String],
+    ) -> Result<Self, OpenError> {
+        let mut by_number = BTreeMap::new();
+        for name in names {
+            if let Some(number) = segment::number_of(name) {
+                by_number.insert(number, open(&*storage, identity, name, number)?);
+            }
         }
+        Ok(Self {
+            storage,
+            seed: identity.seed(),
+            by_number,
+        })
     }
-    Ok(segments)
+
+    pub(super) fn get(&self, number: u32) -> Option<&SegmentOnDisk> {
+        self.by_number.get(&number)
+    }
+
+    /// The bytes of a segment. Nobody writes it: the log has not begun.
+    pub(super) fn load(&self, segment: &SegmentOnDisk) -> Result<SegmentBytes, OpenError> {
+        let file = self.open(segment)?;
+        let bytes = SegmentBytes::map(&file, segment.header.clone(), self.seed);
+        Ok(bytes.map_err(Failure::of("read", &segment.name))?)
+    }
+
+    /// The bytes up to the end of the page in which the first frame begins.
+    pub(super) fn load_front(&self, segment: &SegmentOnDisk) -> Result<SegmentBytes, OpenError> {
+        let mut page = vec![0; (DATA_START + PAGE_SIZE) as usize];
+        let read = read_up_to_at(&*self.open(segment)?, &mut page, 0);
+        page.truncate(read.map_err(Failure::of("read", &segment.name))?);
+        let header = segment.header.clone();
+        Ok(SegmentBytes::of_bytes(page, header, self.seed))
+    }
+
+    /// A segment for the store to work with.
+    pub(super) fn to_file(&self, segment: &SegmentOnDisk) -> SegmentFile {
+        SegmentFile::new(
+            Arc::clone(&self.storage),
+            segment.name.clone(),
+            segment.header.number,
+            segment.header.size,
+            segment.header.salt,
+            None,
+        )
+    }
+
+    fn open(&self, segment: &SegmentOnDisk) -> Result<Arc<dyn StorageFile>, OpenError> {
+        let opened = self.storage.open(&segment.name, OpenMode::Read);
+        Ok(opened.map_err(Failure::of("open", &segment.name))?)
+    }
 }
 
 fn open(
@@ -83,7 +130,6 @@ fn open(
     let segment = SegmentOnDisk {
         name: name.to_owned(),
         header,
-        file,
     };
     let at = |offset| Lsn::new(number, offset);
     if segment.header.number != number {
@@ -126,11 +172,11 @@ pub(super) fn missing(number: u32, needed_by: impl ToString) -> OpenError {
 
 /// Checks that the segments a snapshot lists, as far as they are still there, are the same ones.
 pub(super) fn check_against(
-    on_disk: &BTreeMap<u32, SegmentOnDisk>,
+    on_disk: &SegmentsOnDisk,
     snapshot: &SnapshotContents,
 ) -> Result<(), OpenError> {
     for entry in &snapshot.segments {
-        let Some(segment) = on_disk.get(&entry.number) else {
+        let Some(segment) = on_disk.get(entry.number) else {
             continue;
         };
         if (segment.header.salt, segment.header.size) != (entry.salt, entry.size) {

@@ -5,14 +5,15 @@
 //! 2. The position a frame calls durable is not behind itself, and never goes back.
 //! 3. Frames that are not known to be synced are kept at hand: their records are copied, and the places in them move to the copies.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mq_core::id::Seq;
 
-use super::chain::{Chain, Link, load};
-use super::{Contradiction, JournalEnd, JournalFacts, LastTime, Replay, SegmentOnDisk};
-use crate::checksum::Seed;
+use super::chain::{Chain, Link};
+use super::{
+    Contradiction, JournalEnd, JournalFacts, LastTime, Replay, SegmentOnDisk, SegmentsOnDisk,
+};
 use crate::error::DecodeError;
 use crate::frame::{Frame, FrameFlags, FrameHeader, PlaceChange, change_of};
 use crate::identity::Identity;
@@ -115,13 +116,12 @@ impl<'a> Walk<'a> {
     pub(super) fn chain(
         &mut self,
         chain: &Chain,
-        on_disk: &BTreeMap<u32, SegmentOnDisk>,
-        seed: Seed,
+        on_disk: &SegmentsOnDisk,
     ) -> Result<Stop, OpenError> {
         let mut stop = (chain.top.start(), DecodeError::Trailing { count: 0 });
         let mut is_first = true;
         for link in &chain.links {
-            let Some(segment) = on_disk.get(&link.number) else {
+            let Some(segment) = on_disk.get(link.number) else {
                 continue; // the chain was made of these
             };
             if is_first {
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
             }
             is_first = false;
             let bytes = match link.end {
-                Some(_) => Arc::new(load(segment, seed)?),
+                Some(_) => Arc::new(on_disk.load(segment)?),
                 None => Arc::clone(&chain.top),
             };
             self.bytes += u64::from(segment.header.size);
