@@ -4,7 +4,7 @@
 use mq_testing::crash_points::{Checked, Crash, Plan, Reopened, crash_everywhere, fail_everywhere};
 use mq_testing::oracle::Ending;
 use mq_testing::random::SplitMix64;
-use mq_testing::sim_disk::{CrashMode, SimDisk};
+use mq_testing::sim_disk::{CrashMode, Fault, IoKind, SimDisk};
 
 use crate::journal::{Journal, Known};
 
@@ -64,6 +64,17 @@ fn a_call_that_fails_stops_the_journal_and_loses_nothing() {
     assert!(report.disturbed > 100, "{report:?}");
 }
 
+/// Calls that fail in some lives.
+const FAULTS: [(IoKind, Fault); 7] = [
+    (IoKind::SyncData, Fault::SyncLostKept),
+    (IoKind::SyncData, Fault::SyncLostReverted),
+    (IoKind::SyncDirectory, Fault::IoError),
+    (IoKind::Write, Fault::IoError),
+    (IoKind::Write, Fault::Short),
+    (IoKind::Rename, Fault::IoError),
+    (IoKind::Read, Fault::IoError),
+];
+
 /// One of the ways for a life to end.
 fn any_crash(random: &mut SplitMix64) -> Crash {
     let seed = random.next_u64();
@@ -83,7 +94,7 @@ fn any_crash(random: &mut SplitMix64) -> Crash {
 
 #[test]
 fn nothing_promised_is_lost_in_a_row_of_lives_that_all_end_badly() {
-    for seed in 0..150 {
+    for seed in 0..300 {
         let mut random = SplitMix64::new(SEED ^ (seed << 32));
         let mut disk = SimDisk::new();
         let mut known = Known::default();
@@ -91,10 +102,18 @@ fn nothing_promised_is_lost_in_a_row_of_lives_that_all_end_badly() {
         for life in 0..12 {
             // Some crashes fall into the opening, some far behind it.
             disk.crash_after(disk.io_count() + random.below(if life % 3 == 0 { 400 } else { 60 }));
+            if random.chance(1, 3) {
+                let (kind, fault) = *random.pick(&FAULTS).unwrap();
+                disk.fail_nth(kind, 1 + random.below(30), fault);
+            }
             let lived = Journal::open(&disk, &mut known, ending)
                 .and_then(|mut journal| journal.run(40, &mut random));
             if let Err(reason) = lived {
                 assert!(disk.was_disturbed(), "seed {seed}, life {life}: {reason}");
+            }
+            disk.clear_faults();
+            if random.chance(1, 2) {
+                disk.drop_caches();
             }
             let crash = any_crash(&mut random);
             disk = crash.strike(&disk);

@@ -287,7 +287,8 @@ fn a_file_that_is_gone_is_missed() {
     println!("{refused:?}");
     // The last segment that was used: only a spare made after it says that there was one.
     let segments = disk.file_names().into_iter();
-    let mut used = segments.filter(|name| segment::number_of(name).is_some() && !is_spare(&disk, name));
+    let mut used =
+        segments.filter(|name| segment::number_of(name).is_some() && !is_spare(&disk, name));
     assert!(refused.contains(&used.next_back().unwrap()));
     assert!(refused.contains(&"IDENT".to_owned()));
 }
