@@ -10,6 +10,7 @@ mod desk;
 mod effects;
 mod gather;
 mod inbox;
+mod jobs;
 mod maintenance;
 mod prepare;
 mod shell;
@@ -33,8 +34,8 @@ use mq_persistence::storage::StorageLock;
 use parking_lot::Mutex;
 
 pub(crate) use backend::{EngineBackend, EnqueuePending, block_until_ready};
-pub(crate) use desk::EnqueueJob;
 pub(crate) use effects::Needs;
+pub(crate) use jobs::EnqueueJob;
 
 use crate::admin::Admin;
 use crate::builder::Builder;
@@ -225,6 +226,7 @@ impl Engine {
     pub async fn run_queue_until_empty(&self, queue: Option<&QueueName>) -> Result<(), Stopped> {
         let shell = self.owner.backend.shell();
         let mut rounds = shell.watch_rounds();
+        shell.call();
         loop {
             rounds.mark_unchanged();
             if let Some(stopped) = self.stopped() {
@@ -233,7 +235,6 @@ impl Engine {
             if shell.look(|desk, _| desk.manager.active(queue)) == 0 {
                 return self.sync().await;
             }
-            shell.call();
             if rounds.changed().await.is_err() {
                 return Err(self.why_stopped());
             }

@@ -19,12 +19,14 @@ use mq_core::name::QueueName;
 use mq_core::pending::{Drive, Pending};
 use mq_core::retry::RetryPolicy;
 use mq_core::state::Failure;
+use mq_core::time::Now;
 use mq_core::view::{Filter, Lookup, Page, Stats};
 use mq_persistence::envelope::{seal, unseal};
 
-use super::desk::{EnqueueJob, SettleJob};
-use super::effects::Needs;
+use super::desk::Desk;
+use super::effects::{Effect, Needs};
 use super::inbox::{Body, Handed, Inbox};
+use super::jobs::{EnqueueJob, SettleJob};
 use super::prepare::{prepare_batch, prepare_settle};
 use super::shell::Shell;
 
@@ -62,6 +64,17 @@ impl EngineBackend {
             }),
             pending.driven_by(driver),
         ))
+    }
+
+    /// Gives back what a pool that is gone has not taken.
+    fn return_all(&self, inbox: &Inbox) {
+        let mut tokens = Vec::new();
+        while let Some(handed) = inbox.take() {
+            if let Handed::Grant { granted, .. } = *handed {
+                tokens.push(granted.token);
+            }
+        }
+        self.give_back(tokens);
     }
 
     fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: String) {
@@ -162,18 +175,22 @@ impl Backend for EngineBackend {
     }
 
     fn detach(&self, pool: PoolId) {
-        let inbox = self.0.look(|desk, _| {
+        let backend = self.clone();
+        self.0.look(|desk, _| {
             desk.manager.detach_pool(pool);
-            desk.remove_inbox(pool)
-        });
-        let Some(inbox) = inbox else { return };
-        let mut tokens = Vec::new();
-        while let Some(handed) = inbox.take() {
-            if let Handed::Grant { granted, .. } = *handed {
-                tokens.push(granted.token);
+            if let Some(inbox) = desk.remove_inbox(pool) {
+                // Leases may be on their way: this leaves behind the last of them.
+                desk.push(
+                    Needs::Write,
+                    Effect::Answer(Box::new(move |stop| {
+                        if stop.is_none() {
+                            backend.return_all(&inbox);
+                        }
+                    })),
+                );
             }
-        }
-        self.give_back(tokens);
+        });
+        self.0.call();
     }
 
     fn give_back(&self, tokens: Vec<LeaseToken>) {
@@ -181,6 +198,9 @@ impl Backend for EngineBackend {
             return;
         }
         self.0.look(|desk, now| {
+            if desk.is_closed() {
+                return; // the close has made everything that was leased ready again
+            }
             for token in tokens {
                 if let Err(stale) = desk.decide(now, &GiveBack { token }) {
                     tracing::debug!(%stale, "a lease that was given back had run out already");
@@ -220,6 +240,7 @@ impl Backend for EngineBackend {
                 .map(|token| desk.manager.extend(now, &Extend { token, duration }))
                 .collect()
         });
+        self.0.call(); // a lease may end earlier now
         Pending::ready(answers)
     }
 
@@ -262,7 +283,7 @@ impl Backend for EngineBackend {
             Ok(prepared) => prepared,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let act = move |desk: &mut super::desk::Desk, now: &mq_core::time::Now| {
+        let act = move |desk: &mut Desk, now: &Now| {
             let operated = desk.decide(now, &Operate { id, operation })?;
             if let Some(envelope) = &edited {
                 desk.cache.insert(id.seq(), envelope);
@@ -274,7 +295,7 @@ impl Backend for EngineBackend {
     }
 
     fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
-        let act = move |desk: &mut super::desk::Desk, now: &mq_core::time::Now| {
+        let act = move |desk: &mut Desk, now: &Now| {
             let refused = desk.decide(now, &PauseQueue { queue, paused }).err();
             refused.map_or(Ok(()), |refused| {
                 Err(Stopped::Poisoned {
@@ -295,12 +316,16 @@ impl Backend for EngineBackend {
     }
 
     fn envelope(&self, id: MessageId) -> Pending<Result<Option<Arc<Envelope>>, ReadError>> {
-        let body = self.0.look(|desk, now| match desk.manager.lookup(now, id) {
-            Lookup::Found(_) => desk.find_envelope(id.seq()),
+        let find = move |desk: &mut Desk, now: &Now| match desk.manager.lookup(now, id) {
+            Lookup::Found(_) => Some(desk.find_envelope(id.seq()).unwrap_or(Body::Missing)),
             Lookup::SettledNotKept | Lookup::NeverIssued => None,
-        });
-        let read = body.map(open_body).transpose();
-        Pending::ready(read.map_err(|reason| ReadError::Unreadable { id, reason }))
+        };
+        let read = move |body: Option<Body>| {
+            let envelope = body.map(open_body).transpose();
+            envelope.map_err(|reason| ReadError::Unreadable { id, reason })
+        };
+        self.0
+            .at_desk_then(Needs::Sync, find, read, |stopped| Err(stopped.into()))
     }
 
     fn list(&self, filter: Filter, after: Seq, limit: usize) -> Pending<Result<Page, Stopped>> {

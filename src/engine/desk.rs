@@ -13,12 +13,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
-use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Granted, Notice, Settle};
+use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt};
+use mq_core::command::{Accepted, EnqueueRefused, Granted, Notice};
 use mq_core::event::Event;
 use mq_core::id::{PoolId, Seq};
 use mq_core::manager::{Close, Command, QueueManager};
-use mq_core::message::{Envelope, NewMessage};
+use mq_core::message::Envelope;
 use mq_core::time::{Monotonic, Now};
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::{Frame, Relocation};
@@ -26,8 +26,9 @@ use mq_persistence::log::Written;
 use mq_persistence::places::Places;
 
 use super::cache::EnvelopeCache;
-use super::effects::{Effect, Effects, EnqueuePromise, Needs, SettlePromise};
+use super::effects::{Effect, Effects, Needs, Released};
 use super::inbox::{Body, Handed, Inbox};
+use super::jobs::{EnqueueJob, PreparedSettle, SettleJob};
 use super::time_keeper::TimeKeeper;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
@@ -36,35 +37,10 @@ const FRAME_SIZE_TARGET: usize = 4 << 20;
 const FRAME_LEN_TARGET: usize = 8_192;
 /// In the default mode anything written is synced within this time.
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// Enqueues that may wait for room; further ones are refused at once, so that memory stays bounded.
+const WAITING_LEN_MAX: usize = 1_024;
 /// Messages that one round of timers may change.
 const TICK_MESSAGES_MAX: usize = 1_024;
-
-/// An enqueue on its way.
-#[derive(Debug)]
-pub(crate) struct EnqueueJob {
-    pub(crate) batch: EnqueueBatch,
-    pub(crate) envelopes: Vec<Arc<Envelope>>,
-    /// What goes back to the caller if it is refused.
-    pub(crate) messages: Vec<NewMessage>,
-    /// Until when (on the environment's monotonic clock) it waits for room; `None` to be refused at once.
-    pub(crate) until: Option<Duration>,
-    pub(crate) needs: Needs,
-    pub(crate) promise: EnqueuePromise,
-}
-
-/// One settlement with the envelopes of what it stages.
-#[derive(Debug)]
-pub(crate) struct PreparedSettle {
-    pub(crate) settle: Settle,
-    pub(crate) envelopes: Vec<Arc<Envelope>>,
-}
-
-/// Settlements on their way; one that was refused in preparation keeps its place.
-#[derive(Debug)]
-pub(crate) struct SettleJob {
-    pub(crate) settles: Vec<Result<PreparedSettle, SettleError>>,
-    pub(crate) promise: SettlePromise,
-}
 
 /// The journal's side of the desk; absent in memory-only mode.
 #[derive(Debug)]
@@ -105,6 +81,10 @@ pub(crate) struct Desk {
     /// In weaker modes what is written counts as durable for handing out.
     written_is_durable: bool,
     disk_low: bool,
+    /// The largest frame that can be written for certain while the disk is low, in bytes.
+    frame_size_max: usize,
+    /// `Closed` stands in the journal: nothing may follow it.
+    closed: bool,
     fault: Option<String>,
     pub(crate) time: TimeKeeper,
     sync_within: Option<Duration>,
@@ -161,6 +141,8 @@ impl Desk {
             sync_wanted: 0,
             sync_by: None,
             disk_low: false,
+            frame_size_max: FRAME_SIZE_TARGET,
+            closed: false,
             fault: None,
         }
     }
@@ -217,6 +199,9 @@ impl Desk {
     /// Takes an enqueue in; one that may wait joins those that wait for room already.
     pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
         match job.until.map(|until| self.time.since_open(until)) {
+            Some(_) if self.waiting_for_room.len() >= WAITING_LEN_MAX => {
+                self.try_enqueue(now, job, false);
+            }
             Some(until) if !self.waiting_for_room.is_empty() => {
                 self.waiting_for_room.push_back(Waiting { job, until })
             }
@@ -355,7 +340,7 @@ impl Desk {
 
     /// Spends permits on ready messages; the leases leave when this frame is written.
     pub(crate) fn grant(&mut self, now: &Now) {
-        while !self.is_full() {
+        while !self.is_full() && !self.closed {
             let Some((event, granted)) = self.manager.next_grant(now) else {
                 break;
             };
@@ -412,15 +397,23 @@ impl Desk {
 
     /// Whether the open frame is large enough to be handed over before more is taken in.
     pub(crate) fn is_full(&self) -> bool {
+        let size_max = if self.disk_low {
+            self.frame_size_max.min(FRAME_SIZE_TARGET)
+        } else {
+            FRAME_SIZE_TARGET
+        };
         self.open_events >= FRAME_LEN_TARGET
             || self
                 .paper
                 .as_ref()
-                .is_some_and(|paper| paper.frame.size() >= FRAME_SIZE_TARGET)
+                .is_some_and(|paper| paper.frame.size() >= size_max)
     }
 
     /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
     pub(crate) fn serve(&mut self, now: &Now) {
+        if self.closed {
+            return;
+        }
         self.manager.advance(now);
         self.manager.tick(now, TICK_MESSAGES_MAX, &mut self.events);
         self.append_and_apply(now);
@@ -481,7 +474,7 @@ impl Desk {
     }
 
     /// Moves out the effects that may leave now.
-    pub(crate) fn release(&mut self, into: &mut Vec<Effect>) {
+    pub(crate) fn release(&mut self, into: &mut Vec<Released>) {
         self.effects.release(self.written, self.synced, into);
     }
 
@@ -524,15 +517,13 @@ impl Desk {
         };
     }
 
-    /// Writes down that the store was closed in order; who still waits for room is told.
+    /// Writes down that the store is closed in order; nothing is decided after it.
     pub(crate) fn close(&mut self, now: &Now) {
-        for waiting in self.waiting_for_room.drain(..) {
-            waiting.job.promise.keep(Err(Stopped::Closed.into()));
-        }
         if self.decide(now, &Close).is_err() {
             self.fault
                 .get_or_insert_with(|| "the manager refused to close".to_owned());
         }
+        self.closed = true;
     }
 
     /// Copies records to the end of the journal; what was settled or moved since they were read is left out.
@@ -550,8 +541,15 @@ impl Desk {
         }
     }
 
-    /// Refuses new messages while the disk has no room for more than settling; answers how it was before.
-    pub(crate) fn set_disk_low(&mut self, low: bool) -> bool {
+    /// Whether `Closed` stands in the journal.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Refuses new messages while the disk has no room for more than settling, and keeps frames below what can be written
+    /// for certain; answers whether it was low before.
+    pub(crate) fn set_disk_low(&mut self, low: bool, frame_size_max: usize) -> bool {
+        self.frame_size_max = frame_size_max;
         std::mem::replace(&mut self.disk_low, low)
     }
 
@@ -560,14 +558,11 @@ impl Desk {
         self.fault.as_deref()
     }
 
-    /// Answers everything that waits with the reason why the engine stopped.
-    pub(crate) fn stop(&mut self, stopped: &Stopped) {
-        self.effects
-            .drain()
-            .for_each(|effect| effect.abort(stopped));
-        for waiting in self.waiting_for_room.drain(..) {
-            waiting.job.promise.keep(Err(stopped.clone().into()));
-        }
+    /// Moves out everything that waits, to be told why the engine stopped. Not here: who is told may call the engine.
+    pub(crate) fn give_up(&mut self) -> Vec<Effect> {
+        let waiting = self.waiting_for_room.drain(..);
+        let refused = waiting.map(|waiting| Effect::Enqueue(waiting.job.promise, Ok(Vec::new())));
+        self.effects.drain().chain(refused).collect()
     }
 
     /// The cached envelope of a message, or where it can be read.

@@ -41,18 +41,6 @@ pub(crate) enum Effect {
 pub(crate) type Deferred = Box<dyn FnOnce(Option<&Stopped>) + Send>;
 
 impl Effect {
-    /// An answer of any type: what was decided, or the error that stands for a stopped engine.
-    pub(crate) fn answer<T: Send + 'static>(
-        promise: Promise<T>,
-        value: T,
-        stopped: impl FnOnce(Stopped) -> T + Send + 'static,
-    ) -> Self {
-        Self::Answer(Box::new(move |stop: Option<&Stopped>| match stop {
-            None => promise.keep(value),
-            Some(reason) => promise.keep(stopped(reason.clone())),
-        }))
-    }
-
     /// Lets it leave.
     pub(crate) fn leave(self, achieved: Durability) {
         match self {
@@ -95,6 +83,14 @@ impl fmt::Debug for Effect {
     }
 }
 
+/// An effect whose time has come.
+#[derive(Debug)]
+pub(crate) struct Released {
+    pub(crate) effect: Effect,
+    /// What holds for the frame it rests on.
+    pub(crate) achieved: Durability,
+}
+
 /// Effects that wait, by the number (mark) of the frame they rest on.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
@@ -111,10 +107,10 @@ impl Effects {
         }
     }
 
-    /// Moves out what may leave now that frames up to `written` and `synced` are so.
-    pub(crate) fn release(&mut self, written: u64, synced: u64, into: &mut Vec<Effect>) {
-        release_queue(&mut self.after_write, written, into);
-        release_queue(&mut self.after_sync, synced, into);
+    /// Moves out what may leave now that frames up to `written` and `synced` are so, each with what was achieved for it.
+    pub(crate) fn release(&mut self, written: u64, synced: u64, into: &mut Vec<Released>) {
+        release_queue(&mut self.after_write, written, synced, into);
+        release_queue(&mut self.after_sync, synced, synced, into);
     }
 
     /// Moves out everything, to be aborted.
@@ -126,8 +122,20 @@ impl Effects {
     }
 }
 
-fn release_queue(queue: &mut VecDeque<(u64, Effect)>, mark: u64, into: &mut Vec<Effect>) {
+fn release_queue(
+    queue: &mut VecDeque<(u64, Effect)>,
+    mark: u64,
+    synced: u64,
+    into: &mut Vec<Released>,
+) {
     while queue.front().is_some_and(|(rests_on, _)| *rests_on <= mark) {
-        into.extend(queue.pop_front().map(|(_, effect)| effect));
+        into.extend(queue.pop_front().map(|(rests_on, effect)| Released {
+            effect,
+            achieved: if rests_on <= synced {
+                Durability::Synced
+            } else {
+                Durability::Written
+            },
+        }));
     }
 }

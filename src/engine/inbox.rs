@@ -66,8 +66,15 @@ impl Inbox {
     }
 
     pub(crate) fn put(&self, handed: Handed) {
-        if let Err(handed) = self.ring.try_push(Box::new(handed)) {
-            self.overflow.lock().push_back(handed);
+        {
+            // What is in the ring is older than what waits behind it: nothing may go into the ring before that is taken.
+            let mut overflow = self.overflow.lock();
+            let handed = Box::new(handed);
+            if !overflow.is_empty() {
+                overflow.push_back(handed);
+            } else if let Err(handed) = self.ring.try_push(handed) {
+                overflow.push_back(handed);
+            }
         }
         (self.wake)();
     }

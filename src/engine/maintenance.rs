@@ -9,15 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::Stopped;
-use mq_core::manager::Image;
-use mq_core::time::Now;
 use mq_persistence::keeper::{Keeper, Snapshotted};
-use mq_persistence::lsn::Lsn;
-use mq_persistence::places::PlacesImage;
 use mq_persistence::reclaim::Survey;
 use mq_persistence::spares::Prepared;
 
-use super::shell::{Shell, poisoned};
+use super::shell::{Images, Shell, StopOnPanic, poisoned};
 
 /// It looks after the store at least this often, so that an idle store is compacted too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,14 +26,6 @@ pub(crate) struct Maintenance {
     keeper: Keeper,
 }
 
-/// The store at a frame boundary where everything is synced.
-struct Images {
-    manager: Image,
-    places: PlacesImage,
-    at: Lsn,
-    now: Now,
-}
-
 impl Maintenance {
     pub(crate) fn new(shell: Arc<Shell>, keeper: Keeper) -> Self {
         Self { shell, keeper }
@@ -45,6 +33,8 @@ impl Maintenance {
 
     /// Runs until the engine stops.
     pub(crate) fn run(mut self) {
+        let shell = Arc::clone(&self.shell);
+        let _guard = StopOnPanic(&shell);
         while self.shell.stopped().is_none() {
             if let Err(stopped) = self.look_after() {
                 return self.shell.stop(stopped);
@@ -65,7 +55,7 @@ impl Maintenance {
         }
         self.prepare_spares()?;
         if survey.compaction {
-            self.compact();
+            self.compact()?;
         }
         Ok(())
     }
@@ -91,7 +81,7 @@ impl Maintenance {
             places,
             at,
             now,
-        }) = self.images()?
+        }) = self.shell.images(&mut self.shell.lock_log())?
         else {
             return Ok(());
         };
@@ -112,41 +102,17 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Syncs everything, and copies the state at that frame boundary: only pointers, under both tokens.
-    fn images(&self) -> Result<Option<Images>, Stopped> {
-        let mut side = self.shell.lock_log();
-        loop {
-            let Some(at) = side.log.as_ref().map(mq_persistence::log::Log::written) else {
-                return Ok(None);
-            };
-            let images = self.shell.look(|desk, now| {
-                let settled = desk.is_settled();
-                let images = desk
-                    .paper
-                    .as_ref()
-                    .filter(|_| settled)
-                    .map(|paper| (desk.manager.image(), paper.places.image(), *now));
-                desk.want_sync();
-                images
-            });
-            if let Some((manager, places, now)) = images {
-                return Ok(Some(Images {
-                    manager,
-                    places,
-                    at,
-                    now,
-                }));
-            }
-            self.shell.round(&mut side)?;
-        }
-    }
-
     fn prepare_spares(&mut self) -> Result<(), Stopped> {
         loop {
             let prepared = self.keeper.prepare_spares().map_err(poisoned);
-            let low = self.keeper.room().low;
-            let was_low = self.shell.look(|desk, _| desk.set_disk_low(low));
-            if was_low && !low {
+            let room = self.keeper.room();
+            let was_low = self.shell.look(|desk, _| {
+                desk.set_disk_low(
+                    room.low,
+                    usize::try_from(room.frame_size_max).unwrap_or(usize::MAX),
+                )
+            });
+            if was_low && !room.low {
                 self.shell.call(); // there is room again for those who wait
             }
             if prepared? != Prepared::Progress || self.shell.stopped().is_some() {
@@ -155,19 +121,21 @@ impl Maintenance {
         }
     }
 
-    /// Copies live records out of segments that hold little else, a bounded number of bytes at a time.
-    fn compact(&mut self) {
+    /// Copies live records out of segments that hold little else: a bounded number of bytes, then a round that writes them.
+    fn compact(&mut self) -> Result<(), Stopped> {
         while self.shell.stopped().is_none() {
             match self.keeper.read_live(COMPACTION_STEP_SIZE) {
-                Ok(relocations) if relocations.is_empty() => return,
+                Ok(relocations) if relocations.is_empty() => return Ok(()),
                 Ok(relocations) => self
                     .shell
                     .look(|desk, now| desk.relocate(now, &relocations)),
                 Err(failure) => {
-                    tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`")
+                    tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
                 }
             }
+            self.shell.round(&mut self.shell.lock_log())?;
             self.shell.call();
         }
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use mq_core::message::{Draft, Envelope, InvalidMessage, NewMessage};
 use mq_persistence::envelope::seal;
 use mq_persistence::identity::Identity;
 
-use super::desk::PreparedSettle;
+use super::jobs::PreparedSettle;
 
 /// A batch ready for the ring: what the rules decide on, what the cache keeps, what a refusal gives back.
 pub(crate) type Prepared = (EnqueueBatch, Vec<Arc<Envelope>>, Vec<NewMessage>);

@@ -20,6 +20,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use mq_core::backend::{Durability, Stopped};
+use mq_core::manager::Image;
 use mq_core::pending::{Drive, Pending, Promise};
 use mq_core::ring::Ring;
 use mq_core::time::{Clock, Now};
@@ -28,12 +29,14 @@ use mq_persistence::frame::Frame;
 use mq_persistence::identity::Identity;
 use mq_persistence::log::Log;
 use mq_persistence::lsn::Lsn;
+use mq_persistence::places::PlacesImage;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::desk::{Desk, EnqueueJob, SettleJob};
-use super::effects::{Effect, Needs};
+use super::desk::Desk;
+use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
+use super::jobs::{EnqueueJob, SettleJob};
 use super::signal::Signal;
 
 /// Submissions that can wait for the manager token; beyond it producers wait. Chosen to hold several syncs' worth.
@@ -53,7 +56,7 @@ pub(crate) struct LogSide {
     /// Goes round: handed over full, comes back empty.
     pub(crate) frame: Frame,
     /// Scratch.
-    effects: Vec<Effect>,
+    effects: Vec<Released>,
     was_idle: bool,
     gather: Gather,
     achieved: Durability,
@@ -74,14 +77,23 @@ impl LogSide {
     }
 
     /// Lets effects leave; answers how many enqueues were answered.
-    fn let_leave(&mut self, achieved: Durability) -> usize {
+    fn let_leave(&mut self) -> usize {
         let mut answered = 0;
-        for effect in self.effects.drain(..) {
+        for Released { effect, achieved } in self.effects.drain(..) {
             answered += usize::from(matches!(effect, Effect::Enqueue(..)));
-            effect.leave(achieved);
+            effect.leave(achieved.min(self.achieved));
         }
         answered
     }
+}
+
+/// The store at the end of a frame that is synced, with everything before it.
+#[derive(Debug)]
+pub(crate) struct Images {
+    pub(crate) manager: Image,
+    pub(crate) places: PlacesImage,
+    pub(crate) at: Lsn,
+    pub(crate) now: Now,
 }
 
 /// What a round found left to do.
@@ -124,7 +136,8 @@ pub(crate) struct Shell {
     /// Until when (monotonic milliseconds) the commit thread plans to sleep.
     planned: AtomicU64,
     stopped: OnceLock<Stopped>,
-    closing: Mutex<Option<Promise<Result<(), Stopped>>>>,
+    /// Those who asked for the close.
+    closing: Mutex<Vec<Promise<Result<(), Stopped>>>>,
     /// Counts rounds for those who watch the engine become idle.
     rounds: watch::Sender<u64>,
 }
@@ -146,7 +159,7 @@ impl Shell {
             clock: setup.clock,
             planned: AtomicU64::new(0),
             stopped: OnceLock::new(),
-            closing: Mutex::new(None),
+            closing: Mutex::new(Vec::new()),
             rounds: watch::Sender::new(0),
         })
     }
@@ -203,27 +216,50 @@ impl Shell {
         A: FnOnce(&mut Desk, &Now) -> T,
         S: FnOnce(Stopped) -> T + Send + 'static,
     {
+        self.at_desk_then(needs, act, |value| value, stopped)
+    }
+
+    /// [`Shell::at_desk`] for an answer that takes work, such as reading: `then` runs when it may leave, under no token.
+    pub(crate) fn at_desk_then<V, T, A, F, S>(
+        self: &Arc<Self>,
+        needs: Needs,
+        act: A,
+        then: F,
+        stopped: S,
+    ) -> Pending<T>
+    where
+        V: Send + 'static,
+        T: Send + 'static,
+        A: FnOnce(&mut Desk, &Now) -> V,
+        F: FnOnce(V) -> T + Send + 'static,
+        S: FnOnce(Stopped) -> T + Send + 'static,
+    {
+        let _guard = StopOnPanic(self);
         let (promise, pending) = Pending::new();
-        let mut released = Vec::new();
         {
             let mut desk = self.desk.lock();
-            if let Some(reason) = self.stopped.get() {
+            let closed = desk.is_closed().then_some(&Stopped::Closed);
+            if let Some(reason) = self.stopped.get().or(closed) {
                 return Pending::ready(stopped(reason.clone()));
             }
             let now = desk.time.now();
             let value = act(&mut desk, &now);
-            desk.push(needs, Effect::answer(promise, value, stopped));
-            desk.release(&mut released);
+            let answer = move |stop: Option<&Stopped>| {
+                promise.keep(match stop {
+                    None => then(value),
+                    Some(reason) => stopped(reason.clone()),
+                });
+            };
+            desk.push(needs, Effect::Answer(Box::new(answer)));
         }
-        for effect in released {
-            effect.leave(Durability::Synced);
-        }
+        // Whoever holds the log token lets it leave: in order, behind what was released before.
         self.signal.call();
         pending.driven_by(Arc::clone(self) as Arc<dyn Drive>)
     }
 
     /// Looks at the desk without changing what is journalled. The caller says [`Shell::call`] if time or permits changed.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Desk, &Now) -> T) -> T {
+        let _guard = StopOnPanic(self);
         let mut desk = self.desk.lock();
         let now = desk.time.now();
         look(&mut desk, &now)
@@ -235,6 +271,9 @@ impl Shell {
     }
 
     fn take_in(&self, desk: &mut Desk, now: &Now) {
+        if desk.is_closed() {
+            return; // what is still in the rings is refused when the close is done
+        }
         while !desk.is_full() {
             let Some(job) = self.settlements.try_pop() else {
                 break;
@@ -254,7 +293,7 @@ impl Shell {
     fn has_work(&self) -> bool {
         !self.settlements.is_empty()
             || !self.submissions.is_empty()
-            || self.closing.lock().is_some()
+            || !self.closing.lock().is_empty()
             || self.desk.lock().has_work()
     }
 
@@ -265,6 +304,7 @@ impl Shell {
         let guard = StopOnPanic(self);
         let (handover, now) = {
             let mut desk = self.desk.lock();
+            self.check()?;
             let now = desk.time.now();
             self.take_in(&mut desk, &now);
             desk.serve(&now);
@@ -282,7 +322,7 @@ impl Shell {
             desk.release(&mut side.effects); // refusals of stale leases, say, rest on frames that are written already
             (handover, now)
         };
-        side.let_leave(side.achieved);
+        side.let_leave();
         if handover.has_events {
             self.write(side, handover.mark, &now)?;
         }
@@ -295,7 +335,7 @@ impl Shell {
             self.sync(side, handover.mark)?;
         }
         let round = self.what_is_left(side);
-        side.let_leave(side.achieved);
+        side.let_leave();
         if self.rounds.receiver_count() > 0 {
             self.rounds.send_modify(|rounds| *rounds += 1);
         }
@@ -311,6 +351,7 @@ impl Shell {
         side.was_idle = false;
         {
             let mut desk = self.desk.lock();
+            self.check()?;
             desk.note_written(mark, written.as_ref());
             desk.release(&mut side.effects);
         }
@@ -318,7 +359,7 @@ impl Shell {
             self.notice_rotation(side, written.end);
             side.frame.reuse(written.changes);
         }
-        side.let_leave(side.achieved.min(Durability::Written));
+        side.let_leave();
         Ok(())
     }
 
@@ -330,12 +371,51 @@ impl Shell {
         let took = self.clock.monotonic().saturating_sub(before);
         {
             let mut desk = self.desk.lock();
+            self.check()?;
             desk.note_synced(mark);
             desk.release(&mut side.effects);
         }
-        let answered = side.let_leave(side.achieved);
+        let answered = side.let_leave();
         side.gather.note_sync(took, answered);
         Ok(())
+    }
+
+    /// Stopped elsewhere (by the maintenance thread, say): then nothing more may leave.
+    fn check(&self) -> Result<(), Stopped> {
+        self.stopped
+            .get()
+            .map_or(Ok(()), |reason| Err(reason.clone()))
+    }
+
+    /// A round that also copies the state at its frame's end, once that is synced: only pointers are copied. Takes nothing in
+    /// and grants nothing, so that it ends under any load.
+    pub(crate) fn images(&self, side: &mut LogSide) -> Result<Option<Images>, Stopped> {
+        let guard = StopOnPanic(self);
+        let (handover, now, manager) = {
+            let mut desk = self.desk.lock();
+            self.check()?;
+            let now = desk.time.now();
+            let handover = desk.hand_over(&now, &mut side.frame);
+            (handover, now, desk.manager.image())
+        };
+        if handover.has_events {
+            self.write(side, handover.mark, &now)?;
+        }
+        let places = self
+            .desk
+            .lock()
+            .paper
+            .as_ref()
+            .map(|paper| paper.places.image());
+        let at = side.log.as_ref().map(Log::written);
+        self.sync(side, handover.mark)?;
+        drop(guard);
+        Ok(places.zip(at).map(|(places, at)| Images {
+            manager,
+            places,
+            at,
+            now,
+        }))
     }
 
     fn what_is_left(&self, side: &mut LogSide) -> Round {
@@ -367,6 +447,7 @@ impl Shell {
 
     /// Commits for async callers, keeps time, and closes in the end.
     pub(crate) fn run(&self) {
+        let _guard = StopOnPanic(self);
         loop {
             let rest = {
                 let mut side = self.log.lock();
@@ -377,8 +458,8 @@ impl Shell {
                     Ok(rest) => rest,
                     Err(stopped) => return self.stop(stopped),
                 };
-                if let Some(promise) = self.closing.lock().take() {
-                    return self.finish(&mut side, promise);
+                if !self.closing.lock().is_empty() {
+                    return self.finish(&mut side);
                 }
                 rest
             };
@@ -398,6 +479,7 @@ impl Shell {
         let arrived = || self.submissions.len() >= wanted || !self.settlements.is_empty();
         if !arrived() && !self.desk.lock().has_work() {
             self.gathering.store(wanted, Relaxed);
+            self.signal.forget(); // calls of before; a round follows in any case
             self.signal.sleep(Some(wait), arrived);
             self.gathering.store(0, Relaxed);
         }
@@ -470,7 +552,7 @@ impl Drive for Shell {
 }
 
 /// Stops the engine if the holder of a token panics: its state may be half changed.
-struct StopOnPanic<'a>(&'a Shell);
+pub(super) struct StopOnPanic<'a>(pub(super) &'a Shell);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {

@@ -1,46 +1,89 @@
-//! Calls the commit thread when there is work, without a system call when it is awake.
+//! Calls a sleeping thread when there is work, without a system call when it is awake. A call is remembered: one that comes
+//! between the sleeper's last look and its sleep ends that sleep at once.
 //!
 //! | move | side | ordering | partner | reason |
 //! |---|---|---|---|---|
-//! | `asleep` := true | sleeper | Release, then fence SeqCst | fence in `call` | either the sleeper sees the work pushed before `call`, or the caller sees `asleep` |
-//! | `asleep` := false | caller | fence SeqCst, then AcqRel swap | fence in `sleep` | at most one caller pays for the wake-up |
+//! | any → CALLED | caller | fence SeqCst, then AcqRel swap | fence in `sleep` | the work was made visible before; whoever finds ASLEEP pays for the wake-up, once |
+//! | AWAKE → ASLEEP | sleeper | AcqRel exchange, then fence SeqCst | fence in `call` | either the sleeper sees the work pushed before `call`, or the caller sees ASLEEP |
+//! | any → AWAKE | sleeper | AcqRel swap | swap in `call` | the call is consumed; the sleeper looks at everything after it |
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, fence};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU8, fence};
 use std::time::Duration;
 
 use crate::environment::Parker;
 
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const CALLED: u8 = 2;
+
 #[derive(Debug)]
 pub(crate) struct Signal {
-    asleep: AtomicBool,
+    state: AtomicU8,
     parker: Arc<dyn Parker>,
 }
 
 impl Signal {
     pub(crate) fn new(parker: Arc<dyn Parker>) -> Self {
         Self {
-            asleep: AtomicBool::new(false),
+            state: AtomicU8::new(AWAKE),
             parker,
         }
     }
 
-    /// Wakes the sleeper if it sleeps. Call it after the work has been made visible.
+    /// Wakes the sleeper, or keeps it from sleeping. Call it after the work has been made visible.
     pub(crate) fn call(&self) {
         fence(SeqCst);
-        if self.asleep.load(Relaxed) && self.asleep.swap(false, AcqRel) {
+        if self.state.load(Relaxed) != CALLED && self.state.swap(CALLED, AcqRel) == ASLEEP {
             self.parker.unpark();
         }
     }
 
-    /// Sleeps until called or until `limit`, unless `has_work` finds some after having announced the sleep.
-    pub(crate) fn sleep(&self, limit: Option<Duration>, has_work: impl FnOnce() -> bool) {
-        self.asleep.store(true, Release);
+    /// Takes back a call that was not slept through: the caller is about to look at everything anyway.
+    pub(crate) fn forget(&self) {
+        self.state.swap(AWAKE, AcqRel);
         fence(SeqCst);
-        if !has_work() {
-            self.parker.park(limit);
+    }
+
+    /// Sleeps until called or until `limit`, unless it was called already or `has_work` finds some.
+    pub(crate) fn sleep(&self, limit: Option<Duration>, has_work: impl FnOnce() -> bool) {
+        let asleep = self.state.compare_exchange(AWAKE, ASLEEP, AcqRel, Acquire);
+        if asleep.is_ok() {
+            fence(SeqCst);
+            if !has_work() {
+                self.parker.park(limit);
+            }
         }
-        self.asleep.store(false, Release);
+        self.state.swap(AWAKE, AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct NeverSleeps;
+
+    impl Parker for NeverSleeps {
+        fn park(&self, _limit: Option<Duration>) {
+            panic!("slept through a call");
+        }
+
+        fn unpark(&self) {}
+    }
+
+    #[test]
+    fn a_call_before_the_sleep_ends_it_at_once() {
+        let signal = Signal::new(Arc::new(NeverSleeps));
+        signal.call();
+        signal.sleep(None, || false);
+    }
+
+    #[test]
+    fn work_that_came_while_falling_asleep_ends_it_at_once() {
+        let signal = Signal::new(Arc::new(NeverSleeps));
+        signal.sleep(None, || true);
     }
 }

@@ -149,12 +149,22 @@ fn start_threads(
     ];
     if let Some(keeper) = keeper {
         let maintenance = Maintenance::new(Arc::clone(shell), keeper);
-        threads.push(
-            environment
-                .spawn
-                .spawn("mq-maintain", Box::new(move || maintenance.run()))
-                .map_err(refused)?,
-        );
+        let spawned = environment
+            .spawn
+            .spawn("mq-maintain", Box::new(move || maintenance.run()));
+        match spawned {
+            Ok(thread) => threads.push(thread),
+            Err(source) => {
+                // The store's lock may go only when nobody writes any more.
+                shell.stop(Stopped::Closed);
+                let panicked = threads
+                    .drain(..)
+                    .filter_map(|thread| thread.join().err())
+                    .count();
+                tracing::debug!(panicked, "the commit thread has ended");
+                return Err(refused(source));
+            }
+        }
     }
     Ok(threads)
 }

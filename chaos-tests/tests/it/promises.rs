@@ -558,3 +558,77 @@ fn two_engines_in_one_process_do_not_know_each_other() {
         (1, 0)
     );
 }
+
+#[test]
+fn closing_hands_nothing_out_any_more() {
+    let disk = SimDisk::new();
+    let mut machine = Machine::open(&disk, 0).unwrap();
+    enqueue(&machine, message("running"));
+    machine.ask(5);
+    assert_eq!(machine.taken().len(), 1, "four permits are left");
+    enqueue_while_paused(&machine);
+    machine.close().unwrap();
+    let machine = Machine::open(&disk, 1).unwrap();
+    machine
+        .backend()
+        .pause_queue("orders".parse().unwrap(), false)
+        .wait()
+        .unwrap()
+        .unwrap();
+    let grants = machine.take(5);
+    assert_eq!(payloads(&grants), [&b"running"[..], b"waiting"]);
+    assert!(
+        grants.iter().all(|grant| !grant.suspect),
+        "an orderly end makes no suspects"
+    );
+}
+
+/// A message that is ready, but not yet handed out, when the close begins.
+fn enqueue_while_paused(machine: &Machine) {
+    machine
+        .backend()
+        .pause_queue("orders".parse().unwrap(), true)
+        .wait()
+        .unwrap()
+        .unwrap();
+    enqueue(machine, message("waiting"));
+}
+
+#[test]
+fn everybody_who_closes_is_answered() {
+    let engine = Engine::in_memory().open_wait().unwrap();
+    let closers: Vec<_> = (0..8)
+        .map(|_| {
+            let engine = engine.clone();
+            std::thread::spawn(move || engine.close_wait())
+        })
+        .collect();
+    closers
+        .into_iter()
+        .for_each(|closer| closer.join().unwrap().unwrap());
+}
+
+#[test]
+fn a_receipt_never_claims_more_than_was_achieved() {
+    let disk = SimDisk::new();
+    let machine = Machine::open_with(&disk, 0, |builder| {
+        builder.durability(mq::Durability::Buffered)
+    })
+    .unwrap();
+    let request = || {
+        let mut message = message("once");
+        message.envelope.idempotency_key = Some(Key::new("order-7").unwrap());
+        machine
+            .backend()
+            .enqueue(vec![message], WhenFull::Refuse)
+            .wait()
+            .unwrap()
+            .unwrap()[0]
+    };
+    let (first, again) = (request(), request());
+    assert_eq!(first.durability, mq::Achieved::Written);
+    assert_eq!(
+        (again.durability, again.accepted.enqueue),
+        (mq::Achieved::Written, Enqueue::Existing)
+    );
+}

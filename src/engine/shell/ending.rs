@@ -3,10 +3,12 @@
 //! Invariants: the first reason stays; after it nothing that is in a ring or on the desk waits for ever, because whoever
 //! puts something there looks at the reason afterwards.
 
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::fence;
 use std::task::Waker;
 
 use mq_core::backend::Stopped;
-use mq_core::pending::{Pending, Promise};
+use mq_core::pending::Pending;
 
 use super::{LogSide, Shell, poisoned};
 
@@ -16,49 +18,27 @@ impl Shell {
         if self.stopped.set(reason).is_ok() {
             tracing::error!(reason = ?self.stopped.get(), "the engine stopped");
         }
-        self.refuse_if_stopped();
-        if let Some(promise) = self.closing.lock().take() {
-            promise.keep(
-                self.stopped
-                    .get()
-                    .map_or(Ok(()), |reason| Err(reason.clone())),
-            );
-        }
-        self.rounds.send_modify(|rounds| *rounds += 1);
-        self.signal.call();
-        self.maintenance.call();
+        self.tell_everybody();
     }
 
-    /// Asks the commit thread to close; answered when everything is synced and the store is free.
+    /// Asks the commit thread to close; answered when everything is synced.
     pub(crate) fn close(&self) -> Pending<Result<(), Stopped>> {
         let (promise, pending) = Pending::new();
-        if let Some(reason) = self.stopped.get() {
-            return Pending::ready(if *reason == Stopped::Closed {
-                Ok(())
-            } else {
-                Err(reason.clone())
-            });
-        }
-        let former = self.closing.lock().replace(promise);
-        if let Some(former) = former {
-            former.keep(Ok(())); // two closers: the store is closed by the time the second is answered
-        }
+        self.closing.lock().push(promise);
         if self.stopped.get().is_some() {
-            self.stop(Stopped::Closed);
+            self.tell_everybody();
         }
         self.signal.call();
         pending
     }
 
-    pub(super) fn finish(&self, side: &mut LogSide, promise: Promise<Result<(), Stopped>>) {
-        let closed = self.flush(side);
-        let reason = closed.clone().err().unwrap_or(Stopped::Closed);
+    /// Closes in order, on the commit thread.
+    pub(super) fn finish(&self, side: &mut LogSide) {
+        let reason = self.flush(side).err().unwrap_or(Stopped::Closed);
         if self.stopped.set(reason).is_ok() {
-            tracing::debug!("the engine is closed");
+            tracing::debug!(reason = ?self.stopped.get(), "the engine is closed");
         }
-        self.refuse_if_stopped();
-        self.maintenance.call();
-        promise.keep(closed);
+        self.tell_everybody();
     }
 
     /// Makes everything durable and marks the log as closed in order.
@@ -68,15 +48,35 @@ impl Shell {
             self.look(|desk, _| desk.want_sync());
             self.round(side)?;
         }
+        self.check()?;
         let now = self.look(|_, now| *now);
-        side.log
-            .take()
-            .map_or(Ok(()), |log| log.close(&now))
-            .map_err(poisoned)
+        let closed = side.log.take().map_or(Ok(()), |log| log.close(&now));
+        closed.map_err(poisoned)
+    }
+
+    /// There is a reason now: those who wait for anything get it, those who wait for the close get how that went.
+    fn tell_everybody(&self) {
+        self.refuse_if_stopped();
+        let Some(reason) = self.stopped.get() else {
+            return;
+        };
+        let closers = std::mem::take(&mut *self.closing.lock());
+        for closer in closers {
+            closer.keep(match reason {
+                Stopped::Closed => Ok(()),
+                Stopped::Poisoned { .. } => Err(reason.clone()),
+            });
+        }
+        self.rounds.send_modify(|rounds| *rounds += 1);
+        self.signal.call();
+        self.maintenance.call();
     }
 
     /// After a stop: nothing that is still in a ring or on the desk may wait for ever.
     pub(super) fn refuse_if_stopped(&self) {
+        // Partner: this same fence on the other side. Either the stopper sees what was just pushed, or the pusher sees the
+        // reason and comes to empty the ring itself.
+        fence(SeqCst);
         let Some(reason) = self.stopped.get() else {
             return;
         };
@@ -84,14 +84,15 @@ impl Shell {
             job.promise.keep(Err(reason.clone().into()));
         }
         while let Some(job) = self.settlements.try_pop() {
-            let answers = job
+            let refusals = job
                 .settles
-                .into_iter()
+                .iter()
                 .map(|_| Err(reason.clone().into()))
                 .collect();
-            job.promise.keep(answers);
+            job.promise.keep(refusals);
         }
-        self.desk.lock().stop(reason);
+        let given_up = self.desk.lock().give_up();
+        given_up.into_iter().for_each(|effect| effect.abort(reason));
         let wakers = std::mem::take(&mut *self.space.lock());
         wakers.into_iter().for_each(Waker::wake);
     }
