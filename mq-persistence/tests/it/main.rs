@@ -19,6 +19,7 @@ mod inspect;
 mod journal;
 mod keeper;
 mod log;
+mod manager;
 mod places;
 mod recovery;
 mod samples;
