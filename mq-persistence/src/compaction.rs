@@ -9,8 +9,9 @@
 //!    the one it was read from ([`still_lives`]), and replay checks the same.
 //! 2. A segment is compacted only when it could be freed at once: both snapshots were taken after it. A queue that flows empties its
 //!    segments by itself; copying the rest of one earlier would be in vain.
-//! 3. When the disk is low, nothing but compaction may be left to free it, where one message lives in each of many segments. Then one
-//!    segment is compacted at a time, the next one when the last was freed, and only while the spares kept for settling are all there.
+//! 3. When the disk is low, compaction may be all that can free it: one message may live in each of many segments. Then one segment is
+//!    compacted at a time, the next one when the last was freed, and only if what lives in it takes no more than half of what is left of
+//!    the segment in use, or of one spare: the rest is for settling.
 //! 4. A record that cannot be read stays where it is, and its segment is not tried again: damage is reported, never spread.
 //!
 //! Source of the limit: ActiveMQ Artemis compacts below 30 % (`JournalConstants.JOURNAL_COMPACT_PERCENTAGE`).
@@ -29,6 +30,8 @@ use crate::places::{Place, Places, PlacesImage};
 const SEGMENTS_PER_ROUND: usize = 8;
 /// Places looked up in one round: bounds the memory of a round.
 const PLACES_PER_ROUND: usize = 1 << 16;
+/// What the frames around copied records take, about.
+const FRAME_ROOM: u64 = 2 << 10;
 /// Disk that a store may take before compaction becomes eager, in per cent of what lives.
 const STORE_SIZE_PERCENT_MAX: u64 = 250;
 /// Segments beyond that.
@@ -41,6 +44,10 @@ pub(crate) struct Compaction {
     planned: Option<(Vec<u32>, PlacesImage)>,
     /// Records to be copied, by position.
     queue: VecDeque<(Seq, Place)>,
+    /// Bytes that may be read in one step, and that no record may exceed.
+    size_max: usize,
+    /// The plan is one for a low disk.
+    is_low: bool,
     /// Segments with a record that could not be read.
     unreadable: BTreeSet<u32>,
     /// Segments with a record too large to be moved while space is scarce.
@@ -48,8 +55,13 @@ pub(crate) struct Compaction {
 }
 
 impl Compaction {
-    pub(crate) fn has_work(&self) -> bool {
+    fn has_work(&self) -> bool {
         self.planned.is_some() || !self.queue.is_empty()
+    }
+
+    /// Whether a step would find something to do.
+    pub(crate) fn is_wanted(&self, low: bool) -> bool {
+        self.has_work() && self.is_low == low
     }
 
     /// Turns the plan into a list of records.
@@ -64,6 +76,12 @@ impl Compaction {
             .collect();
         found.sort_unstable_by_key(|(_, place)| place.at);
         self.queue = found.into();
+    }
+
+    /// Gives the present plan up.
+    fn clear(&mut self) {
+        self.planned = None;
+        self.queue.clear();
     }
 
     /// Nothing more of a segment is read in this round.
@@ -87,11 +105,10 @@ impl Keeper {
     /// # Errors
     /// A record could not be read; the journal goes on, its segment stays. Call again for the others.
     pub fn read_live(&mut self, size_max: usize) -> Result<Vec<Relocation>, ReadFailure> {
-        if !self.pool.can_compact() {
-            return Ok(Vec::new());
+        if self.compaction.is_low != self.pool.room().low {
+            return Ok(Vec::new()); // the next survey plans anew
         }
-        let certain = self.pool.room().frame_size_max;
-        let certain = usize::try_from(certain).unwrap_or(usize::MAX) / 2;
+        let certain = self.compaction.size_max;
         let size_max = size_max.min(certain);
         self.compaction.look_up();
         let mut relocations = Vec::new();
@@ -130,20 +147,34 @@ impl Keeper {
 
     /// Chooses segments of which little lives, unless the last choice is still being worked on.
     pub(crate) fn plan_compaction(&mut self, places: &Places, written: Lsn, durable: Lsn) {
-        if self.compaction.has_work() || !self.pool.can_compact() {
+        let room = self.pool.room();
+        if self.compaction.is_low != room.low {
+            self.compaction.clear();
+        }
+        if self.compaction.has_work() {
             return;
         }
         if !self.pool.is_scarce() {
             self.compaction.postponed.clear();
         }
-        let chosen = if self.pool.room().low {
-            self.emptiest(places, written, durable)
+        let (chosen, size_max) = if room.low {
+            let size_max = self.room_on_low_disk(written);
+            (self.emptiest(places, written, durable, size_max), size_max)
         } else {
-            self.oldest_sparse(places)
+            (self.oldest_sparse(places), room.frame_size_max / 2)
         };
+        self.compaction.is_low = room.low;
+        self.compaction.size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
         if !chosen.is_empty() {
             self.compaction.planned = Some((chosen, places.image()));
         }
+    }
+
+    /// Bytes that may be copied although the disk is low: half of what is left of the segment in use, or of a spare.
+    fn room_on_low_disk(&self, written: Lsn) -> u32 {
+        let in_use = self.segments.get(written.segment());
+        let left = in_use.map_or(0, |segment| segment.size().saturating_sub(written.offset()));
+        left.max(self.pool.room().frame_size_max) / 2
     }
 
     /// The oldest of the segments that would be free if nothing lived in them, and of which little lives.
@@ -158,13 +189,14 @@ impl Keeper {
     }
 
     /// The one segment of which the least lives, if no other is on its way to being free.
-    fn emptiest(&self, places: &Places, written: Lsn, durable: Lsn) -> Vec<u32> {
+    fn emptiest(&self, places: &Places, written: Lsn, durable: Lsn, size_max: u32) -> Vec<u32> {
         if !self.freed.is_empty() || places.has_empty(durable, written.segment()) {
             return Vec::new();
         }
         let percent = self.options.compaction_live_percent.saturating_mul(2);
         let sparse = self.sparse(places, written.segment(), percent);
         let emptiest = sparse.into_iter().min_by_key(|(_, bytes)| *bytes);
+        let emptiest = emptiest.filter(|(_, bytes)| bytes + FRAME_ROOM <= u64::from(size_max));
         emptiest.map(|(number, _)| number).into_iter().collect()
     }
 

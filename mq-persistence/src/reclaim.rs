@@ -34,7 +34,7 @@ impl Keeper {
         Survey {
             snapshot: self.wants_snapshot(places, written, durable),
             reclaim: !self.freed.is_empty(),
-            compaction: self.compaction.has_work() && self.pool.can_compact(),
+            compaction: self.compaction.is_wanted(self.pool.room().low),
         }
     }
 

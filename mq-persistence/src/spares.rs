@@ -234,12 +234,6 @@ impl SparePool {
         self.state.lock().scarce
     }
 
-    /// Whether compaction may write: not out of what is kept for settling.
-    pub(crate) fn can_compact(&self) -> bool {
-        let state = self.state.lock();
-        !state.is_low(&self.options) || state.ready.len() >= self.options.count.max(1)
-    }
-
     /// Whether there are files to be recycled.
     pub(crate) fn has_material(&self) -> bool {
         !self.state.lock().material.is_empty()

@@ -24,6 +24,8 @@ fn new_store(capacity: u64) -> Store {
 
 /// Stores filled and emptied.
 const SEEDS: u64 = 6;
+/// Stores kept at their limit.
+const LIMIT_SEEDS: u64 = 2;
 
 /// Enqueues until the store refuses, keeping house in between; answers what was taken.
 fn fill(store: &mut Store, size: usize) -> Vec<Seq> {
@@ -171,9 +173,10 @@ fn one_message_in_each_segment_does_not_keep_a_store_full() {
     let taken = fill(&mut store, 900);
     take_all_space(&store, 2 << 20);
     // One message of every segment stays: none becomes empty by settling.
-    let (kept, settled): (Vec<Seq>, Vec<Seq>) = taken.iter().partition(|seq| seq.get() % 10 == 0);
-    for seq in settled {
-        store.finish(seq);
+    let (kept, settled): (Vec<Seq>, Vec<Seq>) = taken.iter().partition(|seq| seq.get() % 5 == 0);
+    // So many at a time that the segment in use is not filled: no other becomes free by that either.
+    for batch in settled.chunks(400) {
+        batch.iter().for_each(|seq| store.finish(*seq));
         store.commit().unwrap();
         store.maintain().unwrap();
     }
@@ -192,5 +195,32 @@ fn one_message_in_each_segment_does_not_keep_a_store_full() {
     );
     for seq in kept.iter().chain(&again) {
         assert!(store.holds(seq.get(), 900));
+    }
+}
+
+#[test]
+fn a_store_at_its_limit_goes_on_taking_what_it_settles() {
+    for seed in 1..=LIMIT_SEEDS {
+        println!("seed {seed}");
+        let mut random = SplitMix64::new(seed);
+        let mut store = new_store(1_500 << 10);
+        fill(&mut store, 700);
+        take_all_space(&store, 1_500 << 10);
+        let mut taken = 0;
+        for step in 0..2_000 {
+            let live = store.live().len() as u64;
+            let nth = usize::try_from(random.below(live)).unwrap();
+            let chosen = *store.live().iter().nth(nth).unwrap();
+            store.finish(chosen);
+            for _ in 0..random.below(3) {
+                taken += u32::from(store.enqueue(700).is_some());
+            }
+            let committed = store.commit();
+            committed.unwrap_or_else(|error| panic!("step {step}: {error}\n{}", state(&store)));
+            store.maintain().unwrap();
+        }
+        assert!(taken > 1_000, "{taken} of about 2000\n{}", state(&store));
+        let live: Vec<Seq> = store.live().iter().copied().collect();
+        settle_all(&mut store, &live);
     }
 }

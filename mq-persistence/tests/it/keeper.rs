@@ -98,10 +98,14 @@ fn a_segment_is_not_recycled_under_a_reader() {
     store.finish(seq);
     store.commit().unwrap();
     churn(&mut store, 2);
-    for _ in 0..4 {
-        churn(&mut store, 2);
-        store.snapshot().unwrap();
-        store.maintain().unwrap();
+    store.snapshot().unwrap();
+    store.snapshot().unwrap();
+    assert!(store.survey().reclaim);
+    // Until everything that may be recycled was.
+    for _ in 0..8 {
+        store.opened.keeper.reclaim();
+        store.prepare().unwrap();
+        churn(&mut store, 1);
     }
     assert!(segment_numbers(&store).contains(&home));
     assert_eq!(
@@ -109,10 +113,9 @@ fn a_segment_is_not_recycled_under_a_reader() {
         crate::fixture::sealed(seq.get(), 100).bytes
     );
     drop(pinned);
-    for _ in 0..4 {
-        churn(&mut store, 2);
-        store.maintain().unwrap();
-    }
+    assert_eq!(store.opened.keeper.reclaim(), 1);
+    churn(&mut store, 1);
+    store.prepare().unwrap();
     assert!(
         !segment_numbers(&store).contains(&home),
         "recycled once the reader is done"
