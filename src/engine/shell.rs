@@ -13,6 +13,8 @@
 
 mod ending;
 
+pub(super) use ending::StopOnPanic;
+
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
@@ -547,20 +549,6 @@ impl Drive for Shell {
         drop(side);
         if !is_done() || self.has_work() {
             self.signal.call();
-        }
-    }
-}
-
-/// Stops the engine if the holder of a token panics: its state may be half changed.
-pub(super) struct StopOnPanic<'a>(pub(super) &'a Shell);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop(Stopped::Poisoned {
-                operation: "a commit".to_owned(),
-                reason: "a thread panicked while it held a token".to_owned(),
-            });
         }
     }
 }

@@ -97,3 +97,17 @@ impl Shell {
         wakers.into_iter().for_each(Waker::wake);
     }
 }
+
+/// Stops the engine if the holder of a token panics: its state may be half changed.
+pub(in crate::engine) struct StopOnPanic<'a>(pub(in crate::engine) &'a Shell);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop(Stopped::Poisoned {
+                operation: "a commit".to_owned(),
+                reason: "a thread panicked while it held a token".to_owned(),
+            });
+        }
+    }
+}
