@@ -10,6 +10,7 @@
 mod codec;
 mod compaction;
 mod crash;
+mod directory;
 mod disk_full;
 mod evidence;
 mod fixture;
