@@ -195,6 +195,18 @@ impl<'a> RawRecord<'a> {
         }
     }
 
+    /// Reads what it says, if it is a fact of an image. Call [`verify`](Self::verify) first.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is another record, or the fields are not those of its type.
+    #[inline]
+    pub fn decode_image(&self) -> Result<ImageRecord, DecodeError> {
+        let mut fields = Fields::new(self.fields);
+        let image = image::decode(self.kind, &mut fields)?;
+        fields.end()?;
+        Ok(image)
+    }
+
     /// Reads what it says. Call [`verify`](Self::verify) first.
     ///
     /// # Errors

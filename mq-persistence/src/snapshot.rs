@@ -197,16 +197,12 @@ impl SnapshotContents {
 
     /// The facts of the manager, in the order in which they were written.
     pub fn records(&self) -> impl Iterator<Item = Result<ImageRecord, DamagedSnapshot>> + use<> {
-        let name = self.name;
-        Entries::new(self.file.records(), RecordCoder)
-            .map(move |entry| entry.map_err(|fault| described(name, &fault)))
+        Entries::new(self.file.records(), RecordCoder, self.name)
     }
 
     /// All places, by ascending sequence.
     pub fn places(&self) -> impl Iterator<Item = Result<(Seq, Place), DamagedSnapshot>> + use<> {
-        let name = self.name;
-        Entries::new(self.file.places(), PlaceCoder::default())
-            .map(move |entry| entry.map_err(|fault| described(name, &fault)))
+        Entries::new(self.file.places(), PlaceCoder::default(), self.name)
     }
 }
 

@@ -8,11 +8,12 @@ use mq_core::id::Seq;
 use mq_core::image::ImageRecord;
 
 use super::reader::{Blocks, Fault, SnapshotFile};
+use super::{DamagedSnapshot, described};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_u32, put_u64};
 use crate::lsn::Lsn;
 use crate::places::Place;
-use crate::record::{RawRecord, Record};
+use crate::record::RawRecord;
 
 /// A segment as a snapshot lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,21 +72,13 @@ pub(super) struct RecordCoder;
 impl Coder for RecordCoder {
     type Entry = ImageRecord;
 
+    #[inline]
     fn decode(&mut self, _first: bool, body: &mut Bytes) -> Result<ImageRecord, DecodeError> {
         // The block's checksum was checked, and covers the record.
         let (raw, _) = RawRecord::split(body)?;
-        let (record, size) = (raw.decode()?, raw.size());
+        let (record, size) = (raw.decode_image()?, raw.size());
         body.advance(size);
-        match record {
-            Record::Image(record) => Ok(record),
-            Record::Event(_)
-            | Record::Relocated { .. }
-            | Record::Previous(_)
-            | Record::Next { .. }
-            | Record::Ignored { .. } => Err(DecodeError::Text {
-                what: "a fact of the manager's image",
-            }),
-        }
+        Ok(record)
     }
 }
 
@@ -113,6 +106,7 @@ impl PlaceCoder {
 impl Coder for PlaceCoder {
     type Entry = (Seq, Place);
 
+    #[inline]
     fn decode(&mut self, first: bool, body: &mut Bytes) -> Result<(Seq, Place), DecodeError> {
         if first {
             *self = Self::default();
@@ -136,6 +130,7 @@ impl Coder for PlaceCoder {
 pub(super) struct Entries<C> {
     blocks: Blocks,
     coder: C,
+    name: &'static str,
     body: Bytes,
     offset: u64,
     left: u32,
@@ -144,10 +139,12 @@ pub(super) struct Entries<C> {
 }
 
 impl<C: Coder> Entries<C> {
-    pub(super) const fn new(blocks: Blocks, coder: C) -> Self {
+    /// The entries in `blocks` of the snapshot `name`.
+    pub(super) const fn new(blocks: Blocks, coder: C, name: &'static str) -> Self {
         Self {
             blocks,
             coder,
+            name,
             body: Bytes::new(),
             offset: 0,
             left: 0,
@@ -156,36 +153,52 @@ impl<C: Coder> Entries<C> {
         }
     }
 
-    fn read(&mut self) -> Result<Option<C::Entry>, Fault> {
-        if self.left == 0 {
-            let Some(block) = self.blocks.next()? else {
-                return Ok(None);
-            };
-            self.offset = block.offset;
-            self.left = block.entries;
-            self.body = block.body;
-            self.first = true;
-        }
-        let entry = self.coder.decode(self.first, &mut self.body);
-        self.first = false;
-        self.left -= 1;
-        let offset = self.offset;
-        entry
-            .map(Some)
-            .map_err(|reason| Fault::Damaged { offset, reason })
+    /// Goes on to the next block; `false` after the last.
+    fn next_block(&mut self) -> Result<bool, Fault> {
+        let Some(block) = self.blocks.next()? else {
+            return Ok(false);
+        };
+        self.offset = block.offset;
+        self.left = block.entries;
+        self.body = block.body;
+        self.first = true;
+        Ok(true)
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: &Fault) -> DamagedSnapshot {
+        self.over = true;
+        described(self.name, fault)
     }
 }
 
 impl<C: Coder> Iterator for Entries<C> {
-    type Item = Result<C::Entry, Fault>;
+    type Item = Result<C::Entry, DamagedSnapshot>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {
             return None;
         }
-        let entry = self.read();
-        self.over = !matches!(entry, Ok(Some(_)));
-        entry.transpose()
+        if self.left == 0 {
+            match self.next_block() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.over = true;
+                    return None;
+                }
+                Err(fault) => return Some(Err(self.fail(&fault))),
+            }
+        }
+        self.left -= 1;
+        let first = std::mem::take(&mut self.first);
+        match self.coder.decode(first, &mut self.body) {
+            Ok(entry) => Some(Ok(entry)),
+            Err(reason) => {
+                let offset = self.offset;
+                Some(Err(self.fail(&Fault::Damaged { offset, reason })))
+            }
+        }
     }
 }
 
