@@ -9,6 +9,9 @@
 //!
 //! What it does not do: decide what is needed (the places and the snapshots do), write anything.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;

@@ -30,6 +30,7 @@ impl Keeper {
         self.messages = places.len();
         let bound = self.slots.older().map_or(0, |older| older.at.segment());
         self.freed.extend(places.take_empty(durable, bound));
+        self.segments.close_idle();
         self.plan_compaction(places, written, durable);
         Survey {
             snapshot: self.wants_snapshot(places, written, durable),
@@ -45,7 +46,6 @@ impl Keeper {
         for segment in &free {
             self.pool.add_material(Material::from(&**segment));
         }
-        self.segments.close_idle();
         free.len()
     }
 
