@@ -24,6 +24,7 @@ use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::{Frame, Relocation};
 use mq_persistence::log::Written;
 use mq_persistence::places::Places;
+use mq_persistence::spares::SparePool;
 
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs, Released};
@@ -47,6 +48,8 @@ const TICK_MESSAGES_MAX: usize = 1_024;
 pub(crate) struct Paper {
     pub(crate) frame: Frame,
     pub(crate) places: Places,
+    /// Says how much can be written for certain.
+    pub(crate) spares: Arc<SparePool>,
 }
 
 /// Whether an enqueue found room.
@@ -546,11 +549,15 @@ impl Desk {
         self.closed
     }
 
-    /// Refuses new messages while the disk has no room for more than settling, and keeps frames below what can be written
-    /// for certain; answers whether it was low before.
-    pub(crate) fn set_disk_low(&mut self, low: bool, frame_size_max: usize) -> bool {
-        self.frame_size_max = frame_size_max;
-        std::mem::replace(&mut self.disk_low, low)
+    /// Asks how much room the disk has: new messages are refused while it has no more than settling needs, and frames stay
+    /// below what can be written for certain. Answers whether there is room again.
+    pub(crate) fn look_at_disk(&mut self) -> bool {
+        let Some(paper) = &self.paper else {
+            return false;
+        };
+        let room = paper.spares.room();
+        self.frame_size_max = usize::try_from(room.frame_size_max).unwrap_or(usize::MAX);
+        std::mem::replace(&mut self.disk_low, room.low) && !room.low
     }
 
     /// An event that contradicted the state: a bug, and a reason to stop.

@@ -105,14 +105,7 @@ impl Maintenance {
     fn prepare_spares(&mut self) -> Result<(), Stopped> {
         loop {
             let prepared = self.keeper.prepare_spares().map_err(poisoned);
-            let room = self.keeper.room();
-            let was_low = self.shell.look(|desk, _| {
-                desk.set_disk_low(
-                    room.low,
-                    usize::try_from(room.frame_size_max).unwrap_or(usize::MAX),
-                )
-            });
-            if was_low && !room.low {
+            if self.shell.look(|desk, _| desk.look_at_disk()) {
                 self.shell.call(); // there is room again for those who wait
             }
             if prepared? != Prepared::Progress || self.shell.stopped().is_some() {

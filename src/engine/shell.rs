@@ -308,6 +308,7 @@ impl Shell {
             let mut desk = self.desk.lock();
             self.check()?;
             let now = desk.time.now();
+            desk.look_at_disk();
             self.take_in(&mut desk, &now);
             desk.serve(&now);
             if let Some(fault) = desk.fault() {

@@ -195,6 +195,7 @@ fn ground_on_disk(
         paper: Some(Paper {
             frame,
             places: opened.places,
+            spares: Arc::clone(opened.keeper.pool()),
         }),
         log: Some(opened.log),
         keeper: Some(opened.keeper),

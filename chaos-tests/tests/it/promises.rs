@@ -632,3 +632,43 @@ fn a_receipt_never_claims_more_than_was_achieved() {
         (mq::Achieved::Written, Enqueue::Existing)
     );
 }
+
+#[test]
+fn a_full_disk_refuses_in_time_is_emptied_while_full_and_takes_more() {
+    let disk = SimDisk::with_capacity(4 << 20);
+    let machine = Machine::open_with(&disk, 0, |builder| {
+        builder.capacity(Limit::messages(100_000))
+    })
+    .unwrap();
+    for cycle in 0..3 {
+        let mut stored = 0;
+        let refused = loop {
+            match try_enqueue(&machine, message(&format!("{stored:08000}"))) {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+            machine.maintain();
+            assert!(stored < 1_000, "the disk never became full");
+        };
+        let EnqueueError::Refused {
+            refused: EnqueueRefused::Full { unit, .. },
+            messages,
+        } = &refused
+        else {
+            panic!("cycle {cycle}: {refused:?}")
+        };
+        assert_eq!((*unit, messages.len()), ("bytes of disk", 1));
+        assert!(stored > 50, "cycle {cycle}: only {stored} fitted");
+        let mut handled = 0;
+        while machine.backend().stats().live_messages > 0 {
+            for grant in machine.take(4) {
+                machine.settle(&grant, SUCCEED, Vec::new()).unwrap();
+                handled += 1;
+            }
+            machine.maintain();
+        }
+        assert_eq!(handled, stored, "cycle {cycle}");
+        machine.pass(Duration::from_millis(15));
+        machine.maintain();
+    }
+}
