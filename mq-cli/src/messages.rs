@@ -161,7 +161,8 @@ pub(crate) fn find(backend: &dyn Backend, id: MessageId) -> Result<MessageView> 
 }
 
 fn not_kept(id: MessageId) -> Failure {
-    let error = anyhow!("message {id} is done and was not kept");
+    let error =
+        anyhow!("message {id} is not in the store any more: it was completed, replaced or purged");
     Failure::new(Exit::NotFound, error)
 }
 

@@ -95,7 +95,16 @@ impl Store {
 /// # Errors
 /// With [`Exit::NotFound`].
 pub(crate) fn must_be_there(path: &Path) -> Result {
-    if path.join(IDENT_NAME).exists() {
+    // A store that lost its identity is damaged, not absent: opening says so.
+    let is_segment = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(".seg");
+    let holds_segments = || {
+        std::fs::read_dir(path).is_ok_and(|entries| {
+            entries
+                .flatten()
+                .any(|entry| is_segment(&entry.file_name()))
+        })
+    };
+    if path.join(IDENT_NAME).exists() || holds_segments() {
         return Ok(());
     }
     let error = anyhow::anyhow!(

@@ -371,7 +371,7 @@ impl Shell {
         if let Some(log) = &mut side.log {
             log.sync().map_err(poisoned)?;
         }
-        let took = self.clock.monotonic().saturating_sub(before);
+        let ended = self.clock.monotonic();
         {
             let mut desk = self.desk.lock();
             self.check()?;
@@ -379,7 +379,8 @@ impl Shell {
             desk.release(&mut side.effects);
         }
         let answered = side.let_leave();
-        side.gather.note_sync(took, answered);
+        side.gather
+            .note_sync(ended, ended.saturating_sub(before), answered);
         Ok(())
     }
 
@@ -479,14 +480,17 @@ impl Shell {
         let Some((wanted, wait)) = side.gather.plan() else {
             return;
         };
-        let arrived = || self.submissions.len() >= wanted || !self.settlements.is_empty();
+        // Those who are in the ring already came during the sync: they are the other half, not the ones just answered.
+        let before = self.submissions.len();
+        let arrived = || self.submissions.len() >= before + wanted || !self.settlements.is_empty();
         if !arrived() && !self.desk.lock().has_work() {
-            self.gathering.store(wanted, Relaxed);
+            self.gathering.store(before + wanted, Relaxed);
             self.signal.forget(); // calls of before; a round follows in any case
             self.signal.sleep(Some(wait), arrived);
             self.gathering.store(0, Relaxed);
         }
-        side.gather.note_arrivals(wanted, self.submissions.len());
+        let came = self.submissions.len().saturating_sub(before);
+        side.gather.note_arrivals(wanted, came);
     }
 
     fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Duration>, Stopped> {

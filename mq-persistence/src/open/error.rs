@@ -41,7 +41,7 @@ pub enum OpenError {
     /// A record is whole, but says what cannot be true after those before it: a mistake in this program, or a forgery.
     #[error(
         "{file} holds a record at offset {offset} that contradicts the ones before it ({contradiction}); keep a copy of the store and \
-         report this, and run `mq salvage` to get at its messages"
+         report this, and run `mq dump --payloads` on a copy to read its messages"
     )]
     Contradiction {
         /// The segment or snapshot.
@@ -54,7 +54,7 @@ pub enum OpenError {
     },
     /// A segment of the journal is not there.
     #[error(
-        "{file} is missing; it is needed by {needed_by}. Put it back, or run `mq salvage` to get at what is left"
+        "{file} is missing; it is needed by {needed_by}. Put it back, or run `mq dump --payloads` on a copy to read what is left"
     )]
     MissingSegment {
         /// Its name.
@@ -64,7 +64,7 @@ pub enum OpenError {
     },
     /// There are files of a store, but not the one that says which store it is.
     #[error(
-        "IDENT is missing, but {file} is there; put IDENT back, or run `mq salvage` to get at the messages"
+        "IDENT is missing, but {file} is there; put IDENT back, or run `mq dump --payloads` on a copy to read the messages"
     )]
     MissingIdentity {
         /// A file of that store.
@@ -90,7 +90,7 @@ pub enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{file} is damaged at offset {offset}: {reason}{}. Nothing was changed. Put a good copy back, run `mq verify` for all that is wrong, or \
-     `mq salvage` to get at what is left",
+     `mq dump --payloads` on a copy to read what is left",
     evidence.map(|at| format!(" (the frame at {at} says that this was synced)")).unwrap_or_default()
 )]
 pub struct Corruption {
