@@ -34,6 +34,8 @@ use super::time_keeper::TimeKeeper;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
 const FRAME_SIZE_TARGET: usize = 4 << 20;
+/// A frame may always grow to this many bytes: settlements are taken in however scarce the room is.
+const FRAME_SIZE_MIN: usize = 64 << 10;
 /// … or to this many records.
 const FRAME_LEN_TARGET: usize = 8_192;
 /// In the default mode anything written is synced within this time.
@@ -401,7 +403,7 @@ impl Desk {
     /// Whether the open frame is large enough to be handed over before more is taken in.
     pub(crate) fn is_full(&self) -> bool {
         let size_max = if self.disk_low {
-            self.frame_size_max.min(FRAME_SIZE_TARGET)
+            self.frame_size_max.clamp(FRAME_SIZE_MIN, FRAME_SIZE_TARGET)
         } else {
             FRAME_SIZE_TARGET
         };
