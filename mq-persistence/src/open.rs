@@ -147,7 +147,7 @@ pub fn open_into<R: Replay>(
 ) -> Result<Opened<R>, OpenError> {
     storage
         .create_directory()
-        .map_err(Failure::of("creating the directory", ""))?;
+        .map_err(Failure::of("creation", &storage.describe()))?;
     let facts = storage.inspect()?;
     let lock = storage.lock(LOCK_NAME, &inputs.owner)?;
     let mut names = list(&*storage)?;

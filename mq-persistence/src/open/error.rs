@@ -79,7 +79,9 @@ pub enum OpenError {
         wanted: u32,
     },
     /// The system failed a call.
-    #[error("{0}; look at the disk and open the store again")]
+    #[error(
+        "{0}; see that the folder and the disk are there and in order, then open the store again"
+    )]
     Io(#[from] Failure),
     /// The system failed a write or sync. What was durable is; opening again decides about the rest.
     #[error(transparent)]
