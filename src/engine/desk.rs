@@ -9,6 +9,8 @@
 //! 2. A command's events stand in one frame: a frame is handed over only between commands.
 //! 3. No I/O and no waiting: the token is held for microseconds.
 
+mod rounds;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +24,11 @@ use mq_core::message::Envelope;
 use mq_core::time::{Monotonic, Now};
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::{Frame, Relocation};
-use mq_persistence::log::Written;
 use mq_persistence::places::Places;
 use mq_persistence::spares::SparePool;
 
 use super::cache::EnvelopeCache;
-use super::effects::{Effect, Effects, Needs, Released};
+use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, PreparedSettle, SettleJob};
 use super::time_keeper::TimeKeeper;
@@ -396,121 +397,6 @@ impl Desk {
         }
         self.notices = notices;
         self.notices.clear();
-    }
-
-    // ---- rounds: what the holder of the log token asks --------------------------------------------------------------
-
-    /// Whether the open frame is large enough to be handed over before more is taken in.
-    pub(crate) fn is_full(&self) -> bool {
-        let size_max = if self.disk_low {
-            self.frame_size_max.clamp(FRAME_SIZE_MIN, FRAME_SIZE_TARGET)
-        } else {
-            FRAME_SIZE_TARGET
-        };
-        self.open_events >= FRAME_LEN_TARGET
-            || self
-                .paper
-                .as_ref()
-                .is_some_and(|paper| paper.frame.size() >= size_max)
-    }
-
-    /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
-    pub(crate) fn serve(&mut self, now: &Now) {
-        if self.closed {
-            return;
-        }
-        self.manager.advance(now);
-        self.manager.tick(now, TICK_MESSAGES_MAX, &mut self.events);
-        self.append_and_apply(now);
-        self.retry_waiting(now);
-        self.grant(now);
-        self.deliver_notices();
-    }
-
-    /// Hands the open frame over in exchange for an empty one, and opens the next.
-    pub(crate) fn hand_over(&mut self, now: &Now, frame: &mut Frame) -> Handover {
-        if let Some(paper) = &mut self.paper {
-            std::mem::swap(&mut paper.frame, frame);
-        }
-        self.close_frame(now)
-    }
-
-    /// [`Desk::hand_over`] without a journal: there is nothing to write.
-    pub(crate) fn close_frame(&mut self, now: &Now) -> Handover {
-        let has_events = self.open_events > 0;
-        let overdue = self.sync_by.is_some_and(|by| by <= now.monotonic);
-        let handover = Handover {
-            mark: self.open,
-            has_events,
-            sync: self.wants_sync() || overdue,
-        };
-        if has_events {
-            self.open += 1;
-            self.open_events = 0;
-        } else {
-            // Nothing stands in the open frame: what is asked for concerns the frames before it.
-            return Handover {
-                mark: self.open - 1,
-                ..handover
-            };
-        }
-        handover
-    }
-
-    /// Frames up to `mark` are written: leases leave, answers that need no more leave.
-    pub(crate) fn note_written(&mut self, mark: u64, written: Option<&Written>) {
-        self.written = self.written.max(mark);
-        if let (Some(paper), Some(written)) = (&mut self.paper, written) {
-            paper.places.note(written);
-        }
-        if self.written_is_durable {
-            self.manager.durable(self.written);
-        }
-    }
-
-    /// Frames up to `mark` are synced: everything that rests on them may be seen.
-    pub(crate) fn note_synced(&mut self, mark: u64) {
-        self.written = self.written.max(mark);
-        self.synced = self.synced.max(mark);
-        if self.open_events == 0 {
-            self.sync_by = None;
-        }
-        self.manager.durable(self.synced);
-    }
-
-    /// Moves out the effects that may leave now.
-    pub(crate) fn release(&mut self, into: &mut Vec<Released>) {
-        self.effects.release(self.written, self.synced, into);
-    }
-
-    /// Whether a round would have something to write or to release.
-    pub(crate) fn has_work(&self) -> bool {
-        self.open_events > 0 || self.wants_sync()
-    }
-
-    fn wants_sync(&self) -> bool {
-        self.sync_wanted > self.synced
-    }
-
-    /// Whether everything decided is synced.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.open_events == 0 && self.synced + 1 == self.open
-    }
-
-    /// How long nothing needs to be done, if nobody asks for anything.
-    pub(crate) fn idle_for(&self, now: &Now) -> Option<Duration> {
-        let deadline = self.manager.next_deadline();
-        let waits = [
-            deadline.wall.map(|due| due.since(now.wall)),
-            deadline.monotonic.map(|end| end.since(now.monotonic)),
-            deadline.store.map(|end| end.since(now.store)),
-            self.sync_by.map(|by| by.since(now.monotonic)),
-            self.waiting_for_room
-                .iter()
-                .map(|waiting| waiting.until.since(now.monotonic))
-                .min(),
-        ];
-        waits.into_iter().flatten().min()
     }
 
     /// Asks for a sync of everything decided so far.

@@ -1,0 +1,90 @@
+//! The commit thread: commits for async callers, keeps time, and closes in the end.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mq_core::backend::Stopped;
+
+use super::{IDLE_MARK_AFTER, LogSide, Round, Shell, StopOnPanic, poisoned};
+
+impl Shell {
+    /// Commits for async callers, keeps time, and closes in the end.
+    pub(crate) fn run(&self) {
+        let _guard = StopOnPanic(self);
+        loop {
+            let rest = {
+                let mut side = self.log.lock();
+                let rest = self
+                    .rounds_until_idle(&mut side)
+                    .and_then(|rest| self.idle_mark(&mut side, rest));
+                let rest = match rest {
+                    Ok(rest) => rest,
+                    Err(stopped) => return self.stop(stopped),
+                };
+                if !self.closing.lock().is_empty() {
+                    return self.finish(&mut side);
+                }
+                rest
+            };
+            self.signal
+                .sleep(rest, || self.has_work() || self.stopped.get().is_some());
+            if self.stopped.get().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Waits a moment for those who were just answered, if that has paid lately. See [`Gather`].
+    fn gather(&self, side: &mut LogSide) {
+        let Some((wanted, wait)) = side.gather.plan() else {
+            return;
+        };
+        // Those who are in the ring already came during the sync: they are the other half, not the ones just answered.
+        let before = self.submissions.len();
+        let arrived = || self.submissions.len() >= before + wanted || !self.settlements.is_empty();
+        if !arrived() && !self.desk.lock().has_work() {
+            self.gathering.store(before + wanted, Relaxed);
+            self.signal.forget(); // calls of before; a round follows in any case
+            self.signal.sleep(Some(wait), arrived);
+            self.gathering.store(0, Relaxed);
+        }
+        let came = self.submissions.len().saturating_sub(before);
+        side.gather.note_arrivals(wanted, came);
+    }
+
+    fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Duration>, Stopped> {
+        loop {
+            self.gather(side);
+            match self.round(side)? {
+                Round::More => {}
+                Round::Idle(rest) => {
+                    let until = rest.map_or(u64::MAX, |rest| {
+                        self.look(|_, now| now.monotonic.after(rest).as_ms())
+                    });
+                    self.planned.store(until, Relaxed);
+                    return Ok(rest);
+                }
+            }
+        }
+    }
+
+    /// Marks the end of the log as whole once nothing happens any more; returns how long to sleep.
+    fn idle_mark(
+        &self,
+        side: &mut LogSide,
+        rest: Option<Duration>,
+    ) -> Result<Option<Duration>, Stopped> {
+        let Some(log) = &mut side.log else {
+            return Ok(rest);
+        };
+        if log.unsynced_bytes() > 0 || rest.is_some_and(|rest| rest < IDLE_MARK_AFTER) {
+            return Ok(rest);
+        }
+        if !std::mem::replace(&mut side.was_idle, true) {
+            return Ok(Some(IDLE_MARK_AFTER)); // the next time round nothing has happened since
+        }
+        let now = self.look(|_, now| *now);
+        log.idle_mark(&now).map_err(poisoned)?;
+        Ok(rest)
+    }
+}
