@@ -18,8 +18,8 @@ use anyhow::{Context, bail};
 
 use crate::tidy_exceptions::{EXCEPTIONS, Exception};
 
-/// Folders that hold no source of ours.
-const FOLDERS_LEFT_OUT: [&str; 2] = [".git", "target"];
+/// What holds no source of ours; in a linked work tree `.git` is a file.
+const LEFT_OUT: [&str; 2] = [".git", "target"];
 
 /// A text file of the repository.
 #[derive(Debug)]
@@ -127,11 +127,11 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::R
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let entry = entry?;
         let path = entry.path();
-        let left_out = FOLDERS_LEFT_OUT
-            .iter()
-            .any(|name| entry.file_name() == *name);
+        if LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
         let kind = entry.file_type()?;
-        if kind.is_dir() && !left_out {
+        if kind.is_dir() {
             collect(root, &path, files)?;
         } else if kind.is_file() {
             let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;

@@ -221,6 +221,7 @@ fn files_are_found_below_the_root_but_not_in_build_folders() {
         fs::write(root.path().join(folder).join("lib.rs"), OPENING).unwrap();
     }
     fs::write(root.path().join("image.bin"), [0xff, 0xfe]).unwrap();
+    fs::write(root.path().join("a/.git"), "gitdir: elsewhere").unwrap();
     let paths: Vec<String> = load(root.path())
         .unwrap()
         .into_iter()
