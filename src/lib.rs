@@ -35,6 +35,7 @@ pub mod duration;
 mod engine;
 pub mod environment;
 mod error;
+pub mod guide;
 mod options;
 mod request;
 

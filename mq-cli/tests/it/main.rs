@@ -6,6 +6,7 @@
 
 mod admin;
 mod demo;
+mod documents;
 mod enqueue;
 mod kills;
 mod refusals;
