@@ -3,10 +3,12 @@
 //! Invariants: an event says everything `apply` needs (no clock, no randomness, no configuration), so that the same
 //! `apply` runs live and in recovery. The events of one command stand in one frame: all or none.
 
+use bytes::Bytes;
+
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::key::KeyHash;
 use crate::message::{Priority, Sealed};
-use crate::name::{KindName, QueueName};
+use crate::name::{KindName, QueueName, ScheduleName};
 use crate::state::{StoredState, Tail};
 use crate::time::{StoreTime, Timestamp};
 
@@ -68,6 +70,8 @@ pub enum Event {
         /// Which.
         seq: Seq,
     },
+    /// Something happened to a schedule.
+    Schedule(ScheduleEvent),
 }
 
 /// A new message, with everything decided.
@@ -145,4 +149,49 @@ pub enum LeaseAfter {
     Ended,
     /// It stays, if there is one.
     Kept,
+}
+
+/// What happened to a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleEvent {
+    /// It was created or changed.
+    Set {
+        /// Its name.
+        name: ScheduleName,
+        /// When it fires, in the facade's words.
+        timing: Bytes,
+        /// What it sends, in the facade's words.
+        template: Bytes,
+        /// When it fires next.
+        next: Option<Timestamp>,
+    },
+    /// It was paused or resumed by a user.
+    Paused {
+        /// Its name.
+        name: ScheduleName,
+        /// From now on.
+        paused: bool,
+        /// When it fires next.
+        next: Option<Timestamp>,
+    },
+    /// It was removed by a user.
+    Removed {
+        /// Its name.
+        name: ScheduleName,
+    },
+    /// It fired. Its messages are the [`Event::Enqueued`] of the same command, before this.
+    Fired {
+        /// Its name.
+        name: ScheduleName,
+        /// The time it was due.
+        due: Timestamp,
+        /// When it fired.
+        at: Timestamp,
+        /// Messages sent.
+        runs: u32,
+        /// Due times for which none was sent.
+        skipped: u64,
+        /// When it fires next.
+        next: Option<Timestamp>,
+    },
 }

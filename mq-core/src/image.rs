@@ -3,10 +3,13 @@
 //! Invariant: feeding all records of an image into a fresh manager gives the state it was taken from, except what is
 //! volatile (pools, permits, lease ends, reservations, counters since the start).
 
+use std::sync::Arc;
+
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::key::KeyHash;
 use crate::name::{KindName, QueueName};
+use crate::schedule::Schedule;
 use crate::state::{StoredState, Tail};
 use crate::time::{StoreTime, Timestamp};
 
@@ -42,6 +45,8 @@ pub enum ImageRecord {
         /// Its name.
         name: KindName,
     },
+    /// A schedule. All schedules come before the first message.
+    Schedule(Arc<Schedule>),
     /// A message, by ascending sequence.
     Message(MessageImage),
     /// An idempotency key within its window, whether its message is still in the store or not: `idempotency` in the

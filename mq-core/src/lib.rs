@@ -16,6 +16,7 @@ pub mod name;
 pub mod pending;
 pub mod retry;
 pub mod ring;
+pub mod schedule;
 pub mod state;
 mod sync;
 pub mod time;

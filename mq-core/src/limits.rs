@@ -72,6 +72,14 @@ pub const PRIORITY_STEP: Duration = Duration::from_secs(60);
 pub const CLOSED_GAP_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest delay or schedule accepted: 100 years.
 pub const DELAY_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+/// Schedules of a store.
+pub const SCHEDULES_LEN_MAX: usize = 10_000;
+/// Bytes of all schedules' names, timings and messages together: they are kept in memory.
+pub const SCHEDULES_SIZE_MAX: u64 = 64 << 20;
+/// Bytes of one schedule's timing.
+pub const SCHEDULE_TIMING_SIZE_MAX: usize = 512;
+/// Bytes of one schedule's message with its options, as the facade writes it.
+pub const SCHEDULE_TEMPLATE_SIZE_MAX: usize = 64 << 10;
 /// Workers of one pool.
 pub const PARALLELISM_MAX: u32 = 10_000;
 

@@ -34,6 +34,7 @@ mod read;
 mod reopen;
 mod roles;
 mod room;
+mod schedules;
 mod settle;
 mod table;
 mod tally;
@@ -98,6 +99,8 @@ pub struct Deadline {
     pub wall: Option<Timestamp>,
     /// On the monotonic clock, by [`QueueManager::tick`].
     pub monotonic: Option<Monotonic>,
+    /// On the wall clock, by whoever fires schedules: [`QueueManager::due_schedules`].
+    pub schedule: Option<Timestamp>,
     /// In store time, by both.
     pub store: Option<StoreTime>,
 }
@@ -163,6 +166,7 @@ pub struct QueueManager {
     pools: pools::Pools,
     granting: Option<checkout::Granting>,
     room: room::Room,
+    schedules: schedules::Schedules,
     notices: Vec<Notice>,
     tally: tally::Tally,
 }
@@ -191,6 +195,7 @@ impl QueueManager {
             pools: pools::Pools::default(),
             granting: None,
             room: room::Room::default(),
+            schedules: schedules::Schedules::default(),
             notices: Vec::new(),
             tally: tally::Tally::default(),
         }

@@ -1,4 +1,4 @@
-//! Names people choose: queues, kinds, hold labels. Checked once, at the edge.
+//! Names people choose: queues, kinds, hold labels, schedules. Checked once, at the edge.
 //!
 //! A name has 1 to 128 bytes of `A–Z a–z 0–9 . _ : / -`, so that it can stand in a path, a metric label and a terminal.
 
@@ -16,13 +16,13 @@ pub enum NameError {
         "a {what} must not be empty; use 1 to {NAME_SIZE_MAX} characters of A-Z a-z 0-9 . _ : / -"
     )]
     Empty {
-        /// `queue`, `kind` or `label`.
+        /// `queue`, `kind`, `label` or `schedule name`.
         what: &'static str,
     },
     /// It is longer than [`NAME_SIZE_MAX`] bytes.
     #[error("a {what} of {size} bytes is too long; the limit is {NAME_SIZE_MAX}")]
     TooLong {
-        /// `queue`, `kind` or `label`.
+        /// `queue`, `kind`, `label` or `schedule name`.
         what: &'static str,
         /// Its size in bytes.
         size: usize,
@@ -32,7 +32,7 @@ pub enum NameError {
         "a {what} must not contain {character:?} (at byte {at}); allowed are A-Z a-z 0-9 . _ : / -"
     )]
     Character {
-        /// `queue`, `kind` or `label`.
+        /// `queue`, `kind`, `label` or `schedule name`.
         what: &'static str,
         /// The first offender.
         character: char,
@@ -119,4 +119,8 @@ name! {
 name! {
     /// Label of a hold: a status of the user's own, invisible to processing.
     Label, "label"
+}
+name! {
+    /// Name of a schedule.
+    ScheduleName, "schedule name"
 }

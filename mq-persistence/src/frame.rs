@@ -290,6 +290,7 @@ impl Frame {
             | Event::QueueDefined { .. }
             | Event::KindDefined { .. }
             | Event::QueuePaused { .. }
+            | Event::Schedule(_)
             | Event::CheckedOut { .. }
             | Event::Returned { .. } => {}
         }

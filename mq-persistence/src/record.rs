@@ -14,6 +14,7 @@
 
 mod event;
 mod image;
+mod schedule;
 mod state;
 
 use bytes::Bytes;
@@ -44,6 +45,10 @@ pub(crate) mod kind {
     pub(crate) const RETURNED: u8 = 8;
     pub(crate) const CHANGED: u8 = 9;
     pub(crate) const FINISHED: u8 = 10;
+    pub(crate) const SCHEDULE_SET: u8 = 16;
+    pub(crate) const SCHEDULE_PAUSED: u8 = 17;
+    pub(crate) const SCHEDULE_REMOVED: u8 = 18;
+    pub(crate) const SCHEDULE_FIRED: u8 = 19;
     pub(crate) const RELOCATED: u8 = 32;
     pub(crate) const PREVIOUS: u8 = 33;
     pub(crate) const NEXT: u8 = 34;
@@ -52,6 +57,7 @@ pub(crate) mod kind {
     pub(crate) const KIND: u8 = 66;
     pub(crate) const MESSAGE: u8 = 67;
     pub(crate) const KEY: u8 = 68;
+    pub(crate) const SCHEDULE: u8 = 72;
 }
 
 /// What a record says.
@@ -222,8 +228,12 @@ impl<'a> RawRecord<'a> {
             kind::NEXT => Record::Next {
                 segment: fields.u32("the number of the next segment")?,
             },
-            kind::COUNTERS..=kind::KEY => Record::Image(image::decode(self.kind, &mut fields)?),
-            kind::OPENED..=kind::FINISHED => Record::Event(event::decode(self.kind, &mut fields)?),
+            kind::COUNTERS..=kind::SCHEDULE => {
+                Record::Image(image::decode(self.kind, &mut fields)?)
+            }
+            kind::OPENED..=kind::SCHEDULE_FIRED => {
+                Record::Event(event::decode(self.kind, &mut fields)?)
+            }
             kind if kind & IGNORABLE != 0 => return Ok(Record::Ignored { kind }),
             found => return Err(DecodeError::UnknownType { found }),
         };

@@ -79,6 +79,9 @@ pub enum ApplyError {
         /// The word of the state.
         state: &'static str,
     },
+    /// Something happened to a schedule that the store does not have.
+    #[error("there is no schedule of that name")]
+    UnknownSchedule,
     /// The store was opened under a number that is not new.
     #[error("opening number {} is not new; the last one was {}", given.0, last.0)]
     Incarnation {
@@ -120,6 +123,7 @@ impl QueueManager {
                     })
             }
             Event::QueuePaused { queue, paused } => self.apply_paused(*queue, *paused),
+            Event::Schedule(event) => self.apply_schedule(event),
         }
     }
 

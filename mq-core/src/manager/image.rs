@@ -3,11 +3,14 @@
 //! Invariants: taking an image copies no message: pages are shared, and the manager copies a page on its first write
 //! after that. An image of a state and one of that state restored are equal, whatever was volatile.
 
+use std::sync::Arc;
+
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::image::{Holder, ImageRecord, MessageImage};
 use crate::key::KeyHash;
 use crate::name::{KindName, QueueName};
+use crate::schedule::Schedule;
 use crate::state::StoredState;
 use crate::time::Timestamp;
 
@@ -26,6 +29,7 @@ pub struct Image {
     incarnation: Incarnation,
     queues: Vec<(QueueName, bool)>,
     kinds: Vec<KindName>,
+    schedules: Vec<Arc<Schedule>>,
     lines: Vec<(QueueId, KindId)>,
     pages: Pages,
     window: WindowLine,
@@ -55,6 +59,9 @@ pub enum RestoreError {
         /// Who holds it.
         holder: Holder,
     },
+    /// A schedule stands in it twice.
+    #[error("a schedule stands in it twice")]
+    ScheduleTwice,
     /// A queue, kind or message is not what the state allows.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -64,7 +71,8 @@ impl Image {
     /// How many records it has.
     #[must_use]
     pub fn len(&self) -> u64 {
-        let others = 1 + self.queues.len() + self.kinds.len() + self.pages.len();
+        let others =
+            1 + self.queues.len() + self.kinds.len() + self.schedules.len() + self.pages.len();
         u64::try_from(others)
             .unwrap_or(u64::MAX)
             .saturating_add(self.window.len())
@@ -76,7 +84,7 @@ impl Image {
         self.len() == 0
     }
 
-    /// All records: counters, queues, kinds, messages by ascending sequence, keys by age.
+    /// All records: counters, queues, kinds, schedules by name, messages by ascending sequence, keys by age.
     pub fn records(&self) -> impl Iterator<Item = ImageRecord> {
         let counters = ImageRecord::Counters {
             last_seq: self.last_seq,
@@ -100,6 +108,9 @@ impl Image {
                 id: KindId(id),
                 name: name.clone(),
             });
+        let mut schedules = self.schedules.clone();
+        schedules.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let schedules = schedules.into_iter().map(ImageRecord::Schedule);
         let messages = self
             .pages
             .after(Seq::NONE)
@@ -115,6 +126,7 @@ impl Image {
         std::iter::once(counters)
             .chain(queues)
             .chain(kinds)
+            .chain(schedules)
             .chain(messages)
             .chain(keys)
     }
@@ -194,6 +206,7 @@ impl QueueManager {
                 .map(|(_, queue)| (queue.name.clone(), queue.paused))
                 .collect(),
             kinds: self.names.kinds().to_vec(),
+            schedules: self.schedules.share(),
             lines: self.names.lines().to_vec(),
             pages: self.table.share(),
             window: self.window.share(),
@@ -228,6 +241,7 @@ impl QueueManager {
                 let defined = self.names.define_kind(id, &name);
                 defined.map_err(|_| bad_definition("kind", id.0))
             }
+            ImageRecord::Schedule(schedule) => self.restore_schedule(&schedule),
             ImageRecord::Message(message) => self.restore_message(message),
             ImageRecord::Key {
                 hash,

@@ -170,6 +170,7 @@ impl QueueManager {
         Deadline {
             wall: wall.map(|(at, _)| Timestamp::from_ms(at)),
             monotonic: monotonic.map(|(at, _)| Monotonic::from_ms(at)),
+            schedule: self.schedules.first_due(),
             store: store.into_iter().flatten().min(),
         }
     }

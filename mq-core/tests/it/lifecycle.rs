@@ -302,9 +302,10 @@ impl Case {
         match event {
             Event::Opened { .. } => Some("opened"),
             Event::Closed => Some("closed"),
-            Event::QueueDefined { .. } | Event::KindDefined { .. } | Event::QueuePaused { .. } => {
-                None
-            }
+            Event::QueueDefined { .. }
+            | Event::KindDefined { .. }
+            | Event::QueuePaused { .. }
+            | Event::Schedule(_) => None,
             Event::Enqueued(_) => Some("enqueued"),
             Event::CheckedOut { seq, .. } => own(*seq).then_some("checked-out"),
             Event::Returned { seq, .. } => own(*seq).then_some("returned"),

@@ -21,4 +21,5 @@ mod pools;
 mod recovery;
 mod rig;
 mod room;
+mod schedule;
 mod time;

@@ -13,11 +13,15 @@ use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::manager::{ApplyError, Close, Config, QueueManager, RestoreError};
 use mq_core::message::{Draft, Due, Sealed};
 use mq_core::name::{Label, QueueName};
+use mq_core::schedule::{
+    Existing, FireSchedule, Firing, PauseSchedule, PutSchedule, RemoveSchedule, ResumeSchedule,
+};
 use mq_core::state::{DeadReason, State};
 use mq_core::time::{Monotonic, Timestamp};
 use mq_core::view::{Filter, StateKind};
 
 use crate::rig::{Rig, draft, failure, kind, policy, pool, priority, queue, secs};
+use crate::schedule;
 
 /// Source: xorshift64*, <https://vigna.di.unimi.it/ftp/papers/xorshift.pdf>.
 struct Random(u64);
@@ -161,7 +165,7 @@ impl Storm {
                 let pause = mq_core::command::PauseQueue { queue, paused };
                 self.rig.run(&pause).unwrap();
             }
-            97 => self.rig.sync(),
+            97 => self.schedule(),
             98 => {
                 self.rig.sync();
                 self.rig.synced = !self.rig.synced;
@@ -176,6 +180,43 @@ impl Storm {
             .collect();
         if let Ok(accepted) = self.rig.run(&EnqueueBatch { drafts }) {
             self.ids.extend(accepted.iter().map(|accepted| accepted.id));
+        }
+    }
+
+    fn schedule(&mut self) {
+        self.rig.sync();
+        let name = schedule::name(["s", "t"][usize::try_from(self.random.below(2)).unwrap()]);
+        let timing = ["one", "two"][usize::try_from(self.random.below(2)).unwrap()];
+        let next = self.rig.now.wall.after(secs(self.random.below(30)));
+        let put = PutSchedule {
+            name: name.clone(),
+            timing: Bytes::from_static(timing.as_bytes()),
+            template: Bytes::new(),
+            next: Some(next),
+            existing: Existing::Replace,
+        };
+        self.rig.run(&put).unwrap();
+        for due in self.rig.manager.due_schedules(&self.rig.now, 10) {
+            let fire = FireSchedule {
+                due: self.rig.now.wall,
+                seen: due,
+                drafts: vec![draft()],
+                firing: Firing::Due {
+                    skipped: 1,
+                    next: Some(self.rig.now.wall.after(secs(10))),
+                },
+            };
+            let _refused_if_full = self.rig.run(&fire).is_ok();
+        }
+        match self.random.below(4) {
+            0 => self.rig.run(&PauseSchedule { name }).unwrap(),
+            1 => self.rig.run(&RemoveSchedule { name }).unwrap(),
+            2 => {
+                let seen = schedule::seen(&self.rig, name.as_str());
+                let next = Some(next);
+                self.rig.run(&ResumeSchedule { seen, next }).unwrap();
+            }
+            _ => {}
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: every field that is on disk is there; one that is absent on disk is absent here.
 
+mod schedule;
+
 use bytes::Bytes;
 use mq_core::event::{Changed, Enqueued, Event, LeaseAfter};
 use mq_core::id::Seq;
@@ -78,6 +80,7 @@ fn of_event(event: &Event) -> (&'static str, Fields) {
         Event::Returned { seq, delivery } => ("returned", of_delivery(*seq, *delivery)),
         Event::Changed(changed) => ("changed", of_changed(changed)),
         Event::Finished { seq } => ("finished", vec![number("seq", seq.get())]),
+        Event::Schedule(event) => schedule::of_event(event),
     }
 }
 
@@ -108,6 +111,7 @@ fn of_image(image: &ImageRecord) -> (&'static str, Fields) {
             vec![number("kind", id.0.into()), text("name", name)],
         ),
         ImageRecord::Message(message) => ("message", of_message(message)),
+        ImageRecord::Schedule(known) => ("schedule", schedule::of_schedule(known)),
         ImageRecord::Key {
             hash,
             seq,

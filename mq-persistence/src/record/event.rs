@@ -7,10 +7,10 @@ use mq_core::message::Sealed;
 use mq_core::name::{KindName, QueueName};
 use mq_core::time::Timestamp;
 
-use super::kind;
 use super::state::{
     name, priority, put_name, put_state, put_tail, state, store_time, tail, time, value,
 };
+use super::{kind, schedule};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_u16, put_u32, put_u64, put_u128};
 
@@ -27,6 +27,7 @@ pub(super) const fn kind_and_envelope(event: &Event) -> (u8, Option<&Sealed>) {
         Event::Returned { .. } => (kind::RETURNED, None),
         Event::Changed(changed) => (kind::CHANGED, changed.sealed.as_ref()),
         Event::Finished { .. } => (kind::FINISHED, None),
+        Event::Schedule(event) => (schedule::kind_of(event), None),
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) fn encode(event: &Event, buffer: &mut Vec<u8>) {
         }
         Event::Changed(changed) => put_changed(buffer, changed),
         Event::Finished { seq } => put_u64(buffer, seq.get()),
+        Event::Schedule(event) => schedule::encode(event, buffer),
     }
 }
 
@@ -101,6 +103,9 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<Event, Decode
         kind::FINISHED => Ok(Event::Finished {
             seq: fields.seq("a sequence")?,
         }),
+        kind::SCHEDULE_SET..=kind::SCHEDULE_FIRED => {
+            schedule::decode(found, fields).map(Event::Schedule)
+        }
         found => Err(DecodeError::UnknownType { found }),
     }
 }

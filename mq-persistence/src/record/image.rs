@@ -5,6 +5,7 @@ use mq_core::image::{Holder, ImageRecord, MessageImage};
 
 use super::event::{enqueued, hash, kind_name, put_enqueued, queue_name};
 use super::kind;
+use super::schedule::{put_schedule, schedule};
 use super::state::{put_name, put_state, put_tail, state, store_time, tail, time, value};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_u32, put_u64, put_u128};
@@ -16,6 +17,7 @@ pub(super) const fn kind_of(record: &ImageRecord) -> u8 {
         ImageRecord::Kind { .. } => kind::KIND,
         ImageRecord::Message(_) => kind::MESSAGE,
         ImageRecord::Key { .. } => kind::KEY,
+        ImageRecord::Schedule(_) => kind::SCHEDULE,
     }
 }
 
@@ -40,6 +42,7 @@ pub(super) fn encode(record: &ImageRecord, buffer: &mut Vec<u8>) {
             put_name(buffer, name.as_str());
         }
         ImageRecord::Message(message) => put_message(buffer, message),
+        ImageRecord::Schedule(schedule) => put_schedule(buffer, schedule),
         ImageRecord::Key {
             hash,
             seq,
@@ -73,6 +76,7 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<ImageRecord, 
             name: kind_name(fields)?,
         }),
         kind::MESSAGE => message(fields).map(ImageRecord::Message),
+        kind::SCHEDULE => schedule(fields).map(ImageRecord::Schedule),
         kind::KEY => Ok(ImageRecord::Key {
             hash: hash(fields, "an idempotency key")?,
             seq: fields.seq("a sequence")?,

@@ -48,7 +48,10 @@ impl Replay for Model {
             ImageRecord::Message(message) => {
                 self.live.insert(message.facts.seq);
             }
-            ImageRecord::Queue { .. } | ImageRecord::Kind { .. } | ImageRecord::Key { .. } => {}
+            ImageRecord::Queue { .. }
+            | ImageRecord::Kind { .. }
+            | ImageRecord::Schedule(_)
+            | ImageRecord::Key { .. } => {}
         }
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! One value of everything that is written, each with and without what is optional.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use mq_core::event::{Changed, Enqueued, Event, LeaseAfter};
+use mq_core::event::{Changed, Enqueued, Event, LeaseAfter, ScheduleEvent};
 use mq_core::id::{Incarnation, KindId, MessageId, QueueId, StoreTag};
 use mq_core::image::{Holder, ImageRecord, MessageImage};
 use mq_core::key::{Key, KeyHash};
 use mq_core::message::{ContentType, Envelope, Priority};
-use mq_core::name::{KindName, Label, QueueName};
+use mq_core::name::{KindName, Label, QueueName, ScheduleName};
+use mq_core::schedule::{LastFire, Schedule};
 use mq_core::state::{Attempt, Completion, DeadReason, Failure, Outcome, StoredState, Tail};
 use mq_core::time::{StoreTime, Timestamp};
 
@@ -66,6 +69,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ),
         ("finished", Event::Finished { seq: seq(17) }),
     ];
+    events.extend(schedule_events());
     let changed = states().into_iter().zip(tails());
     events.extend(changed.map(|((name, state), tail)| {
         let changed = Changed {
@@ -87,6 +91,47 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         (name, Event::Changed(changed))
     }));
     events
+}
+
+/// What happens to schedules, in an order that makes sense.
+fn schedule_events() -> Vec<(&'static str, Event)> {
+    let name = ScheduleName::new("nightly").unwrap();
+    let next = Some(Timestamp::from_ms(1_700_000_000_000));
+    let events = [
+        (
+            "schedule set",
+            ScheduleEvent::Set {
+                name: name.clone(),
+                timing: Bytes::from_static(b"0 3 * * *"),
+                template: Bytes::from_static(b"{}"),
+                next,
+            },
+        ),
+        (
+            "schedule paused",
+            ScheduleEvent::Paused {
+                name: name.clone(),
+                paused: true,
+                next: None,
+            },
+        ),
+        (
+            "schedule fired",
+            ScheduleEvent::Fired {
+                name: name.clone(),
+                due: Timestamp::from_ms(1_600_000_000_000),
+                at: Timestamp::from_ms(1_600_000_000_001),
+                runs: 1,
+                skipped: 3,
+                next,
+            },
+        ),
+        ("schedule removed", ScheduleEvent::Removed { name }),
+    ];
+    events
+        .into_iter()
+        .map(|(name, event)| (name, Event::Schedule(event)))
+        .collect()
 }
 
 /// Every fact of an image.
@@ -114,6 +159,22 @@ pub(crate) fn image_records() -> Vec<(&'static str, ImageRecord)> {
                 id: KindId(2),
                 name: KindName::new("email.welcome").unwrap(),
             },
+        ),
+        (
+            "schedule",
+            ImageRecord::Schedule(Arc::new(Schedule {
+                name: ScheduleName::new("nightly").unwrap(),
+                timing: Bytes::from_static(b"0 3 * * *"),
+                template: Bytes::from_static(b"{}"),
+                next: Some(Timestamp::from_ms(1_700_000_000_000)),
+                paused: true,
+                last: Some(LastFire {
+                    due: Timestamp::from_ms(1_600_000_000_000),
+                    at: Timestamp::from_ms(1_600_000_000_001),
+                }),
+                runs: 7,
+                skipped: 2,
+            })),
         ),
         (
             "message",
