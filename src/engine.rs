@@ -17,12 +17,14 @@ mod shell;
 mod signal;
 mod start;
 mod time_keeper;
+mod waiters;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mq_core::backend::{Backend, Stopped, WhenFull};
 use mq_core::id::{MessageId, Seq};
 use mq_core::message::{Envelope, NewMessage};
@@ -33,13 +35,15 @@ use mq_persistence::open::OpenReport;
 use mq_persistence::storage::StorageLock;
 use parking_lot::Mutex;
 
-pub(crate) use backend::{EngineBackend, EnqueuePending, block_until_ready};
+pub(crate) use backend::{EngineBackend, EnqueuePending, block_on, block_until_ready};
 pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
+pub(crate) use waiters::{Over, answer, over_by_lookup};
 
 use crate::admin::Admin;
 use crate::builder::Builder;
-use crate::error::{EnqueueError, Error, OpenError, ReadError};
+use crate::completion::AwaitCompletion;
+use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
 use crate::request::{Batch, Request};
 
 impl EngineBackend {
@@ -110,7 +114,7 @@ impl Engine {
 
     /// A message to be enqueued: set its options, then `.await`, `.wait()` or `.submit()` it. When that answers, the
     /// message survives what the engine's durability promises: by default, a power cut.
-    pub fn enqueue<M: Message>(&self, message: M) -> Request {
+    pub fn enqueue<M: Message>(&self, message: M) -> Request<M> {
         Request::new(
             self.owner.backend.clone(),
             new_message(message),
@@ -118,8 +122,9 @@ impl Engine {
         )
     }
 
-    /// As [`Engine::enqueue`], but refused at once if the store is full.
-    pub fn try_enqueue<M: Message>(&self, message: M) -> Request {
+    /// As [`Engine::enqueue`], but never waits for room: a full store gives the message back at once
+    /// ([`TryEnqueueError::Full`]).
+    pub fn try_enqueue<M: Message>(&self, message: M) -> Request<M, TryEnqueueError<M>> {
         Request::new(
             self.owner.backend.clone(),
             new_message(message),
@@ -133,8 +138,54 @@ impl Engine {
     }
 
     /// Several messages, all or none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use mq::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Message)]
+    /// # #[message(kind = "step")]
+    /// # struct Step { number: u32 }
+    /// let engine = Engine::in_memory().open_wait()?;
+    /// let later = mq::Outgoing::new(&Step { number: 2 }).delay(secs(60));
+    /// let receipts = engine.batch().push(Step { number: 1 }).push(later).wait()?;
+    /// assert_eq!(receipts.len(), 2);
+    /// # Ok::<(), mq::Error>(())
+    /// ```
     pub fn batch(&self) -> Batch {
         Batch::new(self.owner.backend.clone(), self.when_full())
+    }
+
+    /// Waits for a message to be over and answers what its handler returned: also for one that was enqueued long ago, by
+    /// another clone or in an earlier opening of the store. The result is there as long as the message is retained.
+    ///
+    /// # Examples
+    /// ```
+    /// # use mq::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Message)]
+    /// # #[message(kind = "double", output = u32)]
+    /// # struct Double { number: u32 }
+    /// # async fn double(message: Double) -> Result<u32, Fail> { Ok(message.number * 2) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mq::Result {
+    /// let engine = Engine::in_memory().open().await?;
+    /// let workers = engine.workers().handle(double).start()?;
+    /// let done = engine.enqueue(Double { number: 21 }).and_wait(secs(30)).await?;
+    /// assert_eq!(done.output, 42);
+    /// let again = engine.completion::<Double>(done.id).within(secs(30)).await?;
+    /// assert_eq!(again.output, 42);
+    /// # workers.stop(secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn completion<M: Message>(&self, id: MessageId) -> AwaitCompletion<M::Output> {
+        AwaitCompletion::new(self.owner.backend.clone(), id, |result| {
+            mq_dispatch::decode_output::<M>(result.as_deref())
+        })
+    }
+
+    /// [`Engine::completion`] as the bytes that the handler's result was stored as.
+    pub fn completion_raw(&self, id: MessageId) -> AwaitCompletion<Option<Bytes>> {
+        AwaitCompletion::new(self.owner.backend.clone(), id, Ok)
     }
 
     /// A handler must not wait for room that only handlers can make.

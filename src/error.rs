@@ -1,6 +1,8 @@
 //! Errors of the public interface: one enum per family of calls, each variant saying what happened, what is true now and
 //! what to do. [`EnqueueError::code`] and its siblings are stable words for programs.
 
+mod wait;
+
 use mq_core::backend::{self, Stopped};
 use mq_core::command::EnqueueRefused;
 use mq_core::id::MessageId;
@@ -10,6 +12,7 @@ use mq_core::name::{NameError, QueueName};
 use mq_core::pending::Abandoned;
 
 pub use mq_core::backend::{OperateError, ReadError, SettleError};
+pub use wait::{TryEnqueueError, WaitError};
 
 use crate::options::BadOption;
 
@@ -271,6 +274,9 @@ pub enum Error {
     /// Enqueueing.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
+    /// Waiting for a message.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
     /// Starting workers.
     #[error(transparent)]
     Start(#[from] mq_dispatch::StartError),
@@ -286,4 +292,10 @@ pub enum Error {
     /// Installing the signal handlers failed.
     #[error("cannot listen for signals")]
     Signal(#[source] std::io::Error),
+}
+
+impl<M: mq_dispatch::Message> From<TryEnqueueError<M>> for Error {
+    fn from(error: TryEnqueueError<M>) -> Self {
+        Self::Enqueue(error.into())
+    }
 }

@@ -31,6 +31,7 @@
 
 mod admin;
 mod builder;
+mod completion;
 pub mod duration;
 mod engine;
 pub mod environment;
@@ -41,10 +42,14 @@ mod request;
 
 pub use admin::{Admin, DeadLetters};
 pub use builder::Builder;
+pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
 pub use duration::{days, hours, millis, minutes, secs};
 pub use engine::Engine;
 pub use environment::Environment;
-pub use error::{EnqueueError, Error, OpenError, OperateError, ReadError, SettleError};
+pub use error::{
+    EnqueueError, Error, OpenError, OperateError, ReadError, SettleError, TryEnqueueError,
+    WaitError,
+};
 pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
 
@@ -56,7 +61,8 @@ pub use mq_core::manager::Explanation;
 pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 pub use mq_core::name::{KindName, Label, NameError, QueueName};
 pub use mq_core::state::{
-    Attempt as PastAttempt, Completion, DeadReason, State as MessageState, Tail,
+    Attempt as PastAttempt, Completion as CompletedAs, DeadReason, Failure, State as MessageState,
+    Tail,
 };
 pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};

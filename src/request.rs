@@ -1,79 +1,50 @@
 //! One request, three ways to send it: `.await`, `.wait()`, `.submit()`.
 //!
-//! Nothing happens before one of the three. Dropping what they return takes nothing back.
+//! Nothing happens before one of the three. Dropping what they return takes nothing back. A request remembers the type
+//! of its message, so that its answer can be waited for ([`Request::and_wait`]) and a refusal can give it back.
+
+mod batch;
+mod dedup;
+mod sending;
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::IntoFuture;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use mq_core::backend::{EnqueueError as CoreEnqueueError, Receipt, WhenFull};
-use mq_core::key::{DedupPolicy, Key};
+use bytes::Bytes;
+use mq_core::backend::{Receipt, WhenFull};
+use mq_core::key::Key;
+use mq_core::limits::RESULT_RETENTION_DEFAULT;
 use mq_core::message::{Due, NewMessage, Priority};
 use mq_core::name::Label;
 use mq_core::time::Timestamp;
+use mq_dispatch::Message;
 
-use crate::engine::{EngineBackend, EnqueueJob, EnqueuePending, Needs, block_until_ready};
+use crate::completion::AndWait;
+use crate::engine::{EngineBackend, EnqueueJob, Needs, block_until_ready};
 use crate::error::EnqueueError;
 use crate::options::Durability;
 
-/// What happens when a live message has the same dedup key. See [`DedupPolicy`].
-#[derive(Clone, Debug)]
-pub struct Dedup {
-    key: Vec<u8>,
-    policy: DedupPolicy,
-}
+pub use batch::Batch;
+pub use dedup::Dedup;
+pub use sending::{Pending, Sending};
 
-impl Dedup {
-    /// The new message takes the old one's place; a running old one is superseded.
-    #[must_use]
-    pub fn replace(key: impl ToString) -> Self {
-        Self::new(key, DedupPolicy::Replace)
-    }
-
-    /// The old message stays and its id is the answer.
-    #[must_use]
-    pub fn keep(key: impl ToString) -> Self {
-        Self::new(key, DedupPolicy::Keep)
-    }
-
-    /// The enqueue is refused.
-    #[must_use]
-    pub fn reject(key: impl ToString) -> Self {
-        Self::new(key, DedupPolicy::Reject)
-    }
-
-    /// Nothing happens if the bytes are the same; else as [`Dedup::replace`].
-    #[must_use]
-    pub fn discard_identical(key: impl ToString) -> Self {
-        Self::new(key, DedupPolicy::DiscardIdentical)
-    }
-
-    /// At most one more behind the running one.
-    #[must_use]
-    pub fn run_once_more(key: impl ToString) -> Self {
-        Self::new(key, DedupPolicy::RunOnceMore)
-    }
-
-    fn new(key: impl ToString, policy: DedupPolicy) -> Self {
-        Self {
-            key: key.to_string().into_bytes(),
-            policy,
-        }
-    }
-}
+use sending::first;
 
 /// A message about to be enqueued. Nothing has happened yet: `.await` it, or call `.wait()` or `.submit()`.
+///
+/// `M` is the type of the message ([`NewMessage`] for one built by hand), `E` what a refusal is told as.
 #[must_use = "nothing has happened yet: `.await` it, or call `.wait()` or `.submit()`"]
-pub struct Request {
+pub struct Request<M = NewMessage, E = EnqueueError> {
     backend: EngineBackend,
     message: Result<NewMessage, EnqueueError>,
     when_full: WhenFull,
     needs: Needs,
+    types: PhantomData<fn(M) -> E>,
 }
 
-impl Request {
+impl<M, E> Request<M, E> {
     pub(crate) fn new(
         backend: EngineBackend,
         message: Result<NewMessage, EnqueueError>,
@@ -85,6 +56,7 @@ impl Request {
             message,
             when_full,
             needs,
+            types: PhantomData,
         }
     }
 
@@ -128,9 +100,10 @@ impl Request {
 
     /// At most one live message per key.
     pub fn dedup(self, dedup: Dedup) -> Self {
-        self.set_key(dedup.key, |message, key| {
+        let (key, policy) = dedup.into_parts();
+        self.set_key(key, |message, key| {
             message.envelope.dedup_key = Some(key);
-            message.dedup = Some(dedup.policy);
+            message.dedup = Some(policy);
         })
     }
 
@@ -210,18 +183,61 @@ impl Request {
     /// Answered at once for this message only; the receipt says what was achieved. Weaker than the engine's setting is
     /// possible, stronger is not: an engine that is not `Synced` has nobody who syncs for one message.
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.needs = match durability {
-            Durability::Synced => self.backend.needs(),
-            Durability::Interval(_) | Durability::Buffered => Needs::Write,
-        };
+        self.needs = needs(&self.backend, durability);
         self
     }
 
+    /// Keeps the message and its result long enough to be asked for: 1 h unless it is retained anyhow.
+    fn keep_result(self) -> Self {
+        self.set(|message| {
+            message.retain.get_or_insert(RESULT_RETENTION_DEFAULT);
+            Ok(())
+        })
+    }
+
+    /// Sends it and waits, at most `limit` from the receipt on, until the message is over; for handlers of bytes.
+    /// See [`Request::and_wait`].
+    pub fn and_wait_raw(self, limit: Duration) -> AndWait<Option<Bytes>> {
+        AndWait::new(self.keep_result().untyped(), limit, Ok)
+    }
+
+    pub(crate) fn backend(&self) -> &EngineBackend {
+        &self.backend
+    }
+
+    /// Without its type.
+    pub(crate) fn untyped(self) -> Request {
+        Request {
+            backend: self.backend,
+            message: self.message,
+            when_full: self.when_full,
+            needs: self.needs,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<M: Message, E> Request<M, E> {
+    /// Sends it and waits, at most `limit` from the receipt on, until its handler has succeeded; answers what that
+    /// returned. The result is kept for 1 h, or as long as [`Request::retain`] says, so that
+    /// [`crate::Engine::completion`] can ask again, also after a restart. A limit that passes cancels nothing: the error
+    /// has the id.
+    ///
+    /// In a handler, wait only for messages that other pools handle: a pool whose workers all wait for messages of
+    /// their own kind waits for ever.
+    pub fn and_wait(self, limit: Duration) -> AndWait<M::Output> {
+        AndWait::new(self.keep_result().untyped(), limit, |result| {
+            mq_dispatch::decode_output::<M>(result.as_deref())
+        })
+    }
+}
+
+impl<M, E: From<EnqueueError>> Request<M, E> {
     /// Sends it and waits on this thread.
     ///
     /// # Errors
     /// [`EnqueueError`]; [`EnqueueError::OnRuntimeThread`] on a thread of an async runtime, where nothing was sent.
-    pub fn wait(self) -> Result<Receipt, EnqueueError> {
+    pub fn wait(self) -> Result<Receipt, E> {
         refuse_on_runtime_thread()?;
         self.submit()?.wait()
     }
@@ -230,27 +246,25 @@ impl Request {
     ///
     /// # Errors
     /// [`EnqueueError`] if the message is not valid or the engine stopped; nothing was sent then.
-    pub fn submit(self) -> Result<Pending<Receipt>, EnqueueError> {
-        let (job, pending) = self
+    pub fn submit(self) -> Result<Pending<Receipt, E>, E> {
+        let job = self
             .backend
-            .job(vec![self.message?], self.when_full, self.needs)?;
+            .job(vec![self.message?], self.when_full, self.needs);
+        let (job, pending) = job.map_err(EnqueueError::from)?;
         self.backend.submit(job);
-        Ok(Pending {
-            inner: pending,
-            pick: first,
-        })
+        Ok(Pending::new(pending, first))
     }
 }
 
-fn first(receipts: Vec<Receipt>) -> Option<Receipt> {
-    receipts.into_iter().next()
+/// What an enqueue waits for. Stronger than the engine's own setting is not possible.
+fn needs(backend: &EngineBackend, durability: Durability) -> Needs {
+    match durability {
+        Durability::Synced => backend.needs(),
+        Durability::Interval(_) | Durability::Buffered => Needs::Write,
+    }
 }
 
-fn all(receipts: Vec<Receipt>) -> Option<Vec<Receipt>> {
-    Some(receipts)
-}
-
-fn refuse_on_runtime_thread() -> Result<(), EnqueueError> {
+pub(crate) fn refuse_on_runtime_thread() -> Result<(), EnqueueError> {
     if tokio::runtime::Handle::try_current().is_ok() {
         Err(EnqueueError::OnRuntimeThread)
     } else {
@@ -258,9 +272,9 @@ fn refuse_on_runtime_thread() -> Result<(), EnqueueError> {
     }
 }
 
-impl IntoFuture for Request {
-    type Output = Result<Receipt, EnqueueError>;
-    type IntoFuture = Sending<Receipt>;
+impl<M, E: From<EnqueueError>> IntoFuture for Request<M, E> {
+    type Output = Result<Receipt, E>;
+    type IntoFuture = Sending<Receipt, E>;
 
     fn into_future(self) -> Self::IntoFuture {
         let messages = self.message.map(|message| vec![message]);
@@ -268,210 +282,11 @@ impl IntoFuture for Request {
     }
 }
 
-impl fmt::Debug for Request {
+impl<M, E> fmt::Debug for Request<M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("message", &self.message)
             .finish_non_exhaustive()
-    }
-}
-
-/// Several messages, all or none. At most 16,384 messages and 32 MiB.
-#[must_use = "nothing has happened yet: `.await` it, or call `.wait()` or `.submit()`"]
-#[derive(Debug)]
-pub struct Batch {
-    backend: EngineBackend,
-    messages: Result<Vec<NewMessage>, EnqueueError>,
-    when_full: WhenFull,
-}
-
-impl Batch {
-    pub(crate) fn new(backend: EngineBackend, when_full: WhenFull) -> Self {
-        Self {
-            backend,
-            messages: Ok(Vec::new()),
-            when_full,
-        }
-    }
-
-    /// Adds a message.
-    pub fn push<M: mq_dispatch::Message>(self, message: M) -> Self {
-        let request = crate::engine::new_message(message);
-        self.push_result(request)
-    }
-
-    /// Adds a message that was built by hand.
-    pub fn push_raw(self, message: NewMessage) -> Self {
-        self.push_result(Ok(message))
-    }
-
-    /// Adds a request with its options; the engine it was made by does not matter.
-    pub fn push_request(self, request: Request) -> Self {
-        self.push_result(request.message)
-    }
-
-    fn push_result(mut self, message: Result<NewMessage, EnqueueError>) -> Self {
-        match (&mut self.messages, message) {
-            (Ok(messages), Ok(message)) => messages.push(message),
-            (Ok(_), Err(error)) => self.messages = Err(error),
-            (Err(_), _) => {}
-        }
-        self
-    }
-
-    /// Sends it and waits on this thread for a receipt each, in order.
-    ///
-    /// # Errors
-    /// As [`Request::wait`]; nothing of the batch was stored unless durability is unknown.
-    pub fn wait(self) -> Result<Vec<Receipt>, EnqueueError> {
-        refuse_on_runtime_thread()?;
-        self.submit()?.wait()
-    }
-
-    /// Sends it and returns at once.
-    ///
-    /// # Errors
-    /// As [`Request::submit`].
-    pub fn submit(self) -> Result<Pending<Vec<Receipt>>, EnqueueError> {
-        let needs = self.backend.needs();
-        let (job, pending) = self.backend.job(self.messages?, self.when_full, needs)?;
-        self.backend.submit(job);
-        Ok(Pending {
-            inner: pending,
-            pick: all,
-        })
-    }
-}
-
-impl IntoFuture for Batch {
-    type Output = Result<Vec<Receipt>, EnqueueError>;
-    type IntoFuture = Sending<Vec<Receipt>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let needs = self.backend.needs();
-        Sending::new(self.backend, self.messages, self.when_full, needs, all)
-    }
-}
-
-/// An enqueue that was sent. Dropping it takes nothing back.
-#[must_use = "an answer is still to come: `.await` it, or `.wait()` for it"]
-pub struct Pending<T> {
-    inner: EnqueuePending,
-    pick: fn(Vec<Receipt>) -> Option<T>,
-}
-
-impl<T> Pending<T> {
-    /// Waits on this thread.
-    ///
-    /// # Errors
-    /// As [`Request::wait`].
-    pub fn wait(self) -> Result<T, EnqueueError> {
-        refuse_on_runtime_thread()?;
-        answer(self.inner.wait(), self.pick)
-    }
-
-    /// Whether the answer is there.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.inner.is_done()
-    }
-}
-
-impl<T> Future for Pending<T> {
-    type Output = Result<T, EnqueueError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let pick = self.pick;
-        Pin::new(&mut self.inner)
-            .poll(context)
-            .map(|kept| answer(kept, pick))
-    }
-}
-
-impl<T> fmt::Debug for Pending<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending")
-            .field("is_done", &self.is_done())
-            .finish_non_exhaustive()
-    }
-}
-
-type Kept = Result<Result<Vec<Receipt>, CoreEnqueueError>, mq_core::pending::Abandoned>;
-
-fn answer<T>(kept: Kept, pick: fn(Vec<Receipt>) -> Option<T>) -> Result<T, EnqueueError> {
-    let receipts = kept
-        .map_err(EnqueueError::from)?
-        .map_err(EnqueueError::from)?;
-    pick(receipts).ok_or(EnqueueError::Abandoned)
-}
-
-/// The future of a request: goes into the ring at its first poll, then waits for its answer.
-#[must_use = "futures do nothing unless polled"]
-pub struct Sending<T> {
-    backend: EngineBackend,
-    stage: Stage,
-    pick: fn(Vec<Receipt>) -> Option<T>,
-}
-
-enum Stage {
-    Refused(Option<EnqueueError>),
-    Entering(Option<Box<EnqueueJob>>, Option<EnqueuePending>),
-    Waiting(EnqueuePending),
-}
-
-impl<T> Sending<T> {
-    fn new(
-        backend: EngineBackend,
-        messages: Result<Vec<NewMessage>, EnqueueError>,
-        when_full: WhenFull,
-        needs: Needs,
-        pick: fn(Vec<Receipt>) -> Option<T>,
-    ) -> Self {
-        let prepared = messages.and_then(|messages| {
-            backend
-                .job(messages, when_full, needs)
-                .map_err(EnqueueError::from)
-        });
-        let stage = match prepared {
-            Ok((job, pending)) => Stage::Entering(Some(job), Some(pending)),
-            Err(error) => Stage::Refused(Some(error)),
-        };
-        Self {
-            backend,
-            stage,
-            pick,
-        }
-    }
-}
-
-impl<T> Future for Sending<T> {
-    type Output = Result<T, EnqueueError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Stage::Entering(job, pending) = &mut this.stage {
-            let entered = this.backend.shell().poll_submit(job, context.waker());
-            this.backend.shell().call_for_submission();
-            let Some(pending) = entered.is_ready().then(|| pending.take()).flatten() else {
-                return Poll::Pending;
-            };
-            this.stage = Stage::Waiting(pending);
-        }
-        match &mut this.stage {
-            Stage::Refused(error) => {
-                Poll::Ready(Err(error.take().unwrap_or(EnqueueError::Abandoned)))
-            }
-            Stage::Entering(..) => Poll::Pending,
-            Stage::Waiting(pending) => Pin::new(pending)
-                .poll(context)
-                .map(|kept| answer(kept, this.pick)),
-        }
-    }
-}
-
-impl<T> fmt::Debug for Sending<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").finish_non_exhaustive()
     }
 }
 

@@ -125,6 +125,16 @@ fn kept() -> Vec<Setting> {
             format!("within {}", size(l::COMPLETED_BYTES_DEFAULT)),
         ),
         (
+            "results that are waited for",
+            clock::duration(l::RESULT_RETENTION_DEFAULT),
+            String::new(),
+        ),
+        (
+            "callers that wait for messages",
+            l::WAITERS_LEN_MAX.to_string(),
+            String::new(),
+        ),
+        (
             "idempotency window",
             clock::duration(l::IDEMPOTENCY_WINDOW_DEFAULT),
             String::new(),

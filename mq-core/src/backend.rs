@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::command::Accepted;
 use crate::command::{
-    EnqueueRefused, OperateRefused, Operated, PoolSpec, SettleRefused, Settlement, StaleLease,
+    Accepted, Enqueue, EnqueueRefused, OperateRefused, Operated, PoolSpec, SettleRefused,
+    Settlement, StaleLease,
 };
 use crate::id::{LeaseToken, MessageId, PoolId, Seq};
 use crate::message::{Due, Envelope, InvalidMessage, NewMessage, Priority};
@@ -47,6 +47,32 @@ pub struct Receipt {
     pub accepted: Accepted,
     /// What was achieved when this answer left.
     pub durability: Durability,
+}
+
+impl Receipt {
+    /// The message that does the work now: the new one, or the one that was there already.
+    #[must_use]
+    pub const fn id(&self) -> MessageId {
+        self.accepted.id
+    }
+
+    /// Whether a new message was stored.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        matches!(
+            self.accepted.enqueue,
+            Enqueue::New | Enqueue::Replaced { .. }
+        )
+    }
+
+    /// The message whose place the new one took.
+    #[must_use]
+    pub const fn replaced(&self) -> Option<MessageId> {
+        match self.accepted.enqueue {
+            Enqueue::Replaced { old } => Some(old),
+            Enqueue::New | Enqueue::Existing | Enqueue::Discarded => None,
+        }
+    }
 }
 
 /// What an enqueue does when the store is full.

@@ -42,6 +42,10 @@ pub const CAPACITY_MESSAGES_RANGE: (u64, u64) = (64, 1 << 32);
 pub const DEAD_BYTES_DEFAULT: u64 = 1 << 30;
 /// Bytes of completed messages kept for their retention; the oldest go first when it is full.
 pub const COMPLETED_BYTES_DEFAULT: u64 = 1 << 30;
+/// How long the result of a message is kept whose enqueue waits for it, unless it is retained anyhow.
+pub const RESULT_RETENTION_DEFAULT: Duration = Duration::from_secs(3600);
+/// Callers that may wait for messages to be over; further ones are refused.
+pub const WAITERS_LEN_MAX: usize = 65_536;
 /// How long an idempotency key answers with the first id.
 pub const IDEMPOTENCY_WINDOW_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Keys of all sorts a store holds; a full table refuses keyed enqueues and never forgets early.

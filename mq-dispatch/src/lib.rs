@@ -43,7 +43,7 @@ pub use handler::{AsyncHandler, BlockingHandler, Handler, HandlerResult};
 pub use histogram::Percentiles;
 pub use inside::inside_handler;
 pub use lease::Progress;
-pub use message::{DecodeError, EncodeError, Message, decode, encode};
+pub use message::{DecodeError, EncodeError, Message, decode, decode_output, encode};
 pub use options::{HandlerOptions, PARALLELISM_BY_CORES};
 pub use outgoing::Outgoing;
 pub use problem::{ControlError, Fault, Illness, Problem, StartError, Unhealthy};

@@ -53,6 +53,12 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     /// What its handler returns.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
+    /// The urgency of this message, 0 to 9, unless the producer says otherwise: [`Message::PRIORITY`], or what its
+    /// content says. Above 9 the enqueue is refused.
+    fn priority(&self) -> u8 {
+        Self::PRIORITY
+    }
+
     /// Reads a payload of version `from`, which is older than [`Message::VERSION`]. By default it is read as if it
     /// were of this version, which is right when new fields have `#[serde(default)]`.
     ///
@@ -136,8 +142,8 @@ pub fn encode<M: Message>(value: &M) -> Result<NewMessage, EncodeError> {
     let kind = KindName::new(M::KIND)?;
     let mut message = NewMessage::new(queue, kind, to_json(value)?);
     message.envelope.version = M::VERSION;
-    message.priority =
-        Priority::new(M::PRIORITY).ok_or(EncodeError::Priority { given: M::PRIORITY })?;
+    let given = value.priority();
+    message.priority = Priority::new(given).ok_or(EncodeError::Priority { given })?;
     Ok(message)
 }
 
@@ -158,6 +164,15 @@ pub fn decode<M: Message>(envelope: &Envelope) -> Result<M, DecodeError> {
         return from_json(&envelope.payload);
     }
     M::upgrade(stored, &envelope.payload).map_err(|error| malformed::<M>(error.as_ref()))
+}
+
+/// What a handler of `M` returned, from the bytes that were kept of it; none stands for `()` and other values without
+/// content.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are not of that type: another program's handler wrote them.
+pub fn decode_output<M: Message>(result: Option<&[u8]>) -> Result<M::Output, DecodeError> {
+    from_json(result.unwrap_or(b"null"))
 }
 
 fn malformed<T>(error: &dyn Error) -> DecodeError {

@@ -18,6 +18,7 @@ use proc_macro::TokenStream;
 /// | `version` | version of the payload's shape, 1 to 65535 | 1 |
 /// | `queue` | the queue it goes to | `"default"` |
 /// | `priority` | 0 to 9, 9 most urgent | 4 |
+/// | `priority_with` | path of a `fn(&Self) -> u8` that answers the priority of each message | `priority` |
 /// | `output` | type of the handler's result | `()` |
 /// | `upgrade` | path of a `fn(u16, &[u8]) -> Result<Self, E>` that reads older versions | read as the present one |
 /// | `crate` | path of the crate that has the trait | `::mq` |

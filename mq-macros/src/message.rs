@@ -20,6 +20,7 @@ struct Attributes {
     version: u16,
     queue: Option<LitStr>,
     priority: Option<u8>,
+    priority_with: Option<Path>,
     output: Type,
     upgrade: Option<Path>,
     root: Path,
@@ -33,6 +34,7 @@ impl Default for Attributes {
             version: 1,
             queue: None,
             priority: None,
+            priority_with: None,
             output: parse_quote!(()),
             upgrade: None,
             root: parse_quote!(::mq),
@@ -63,6 +65,7 @@ impl Attributes {
             "version" => self.version = version(meta)?,
             "queue" => self.queue = Some(meta.value()?.parse()?),
             "priority" => self.priority = Some(priority(meta)?),
+            "priority_with" => self.priority_with = Some(meta.value()?.parse()?),
             "output" => self.output = meta.value()?.parse()?,
             "upgrade" => self.upgrade = Some(meta.value()?.parse()?),
             "crate" => self.root = meta.value()?.parse()?,
@@ -118,6 +121,13 @@ impl Attributes {
             .priority
             .iter()
             .map(|priority| quote!(const PRIORITY: u8 = #priority;));
+        let priority_with = self.priority_with.iter().map(|path| {
+            quote! {
+                fn priority(&self) -> u8 {
+                    #path(self)
+                }
+            }
+        });
         let upgrade = self.upgrade.iter().map(|path| {
             quote! {
                 fn upgrade(
@@ -140,6 +150,7 @@ impl Attributes {
                 #(#queue)*
                 #(#priority)*
                 type Output = #output;
+                #(#priority_with)*
                 #(#upgrade)*
             }
         }
@@ -151,7 +162,7 @@ const MISSING_KIND: &str = "a message needs a kind: write `#[message(kind = \"em
 
 fn unknown(meta: &ParseNestedMeta<'_>) -> Error {
     meta.error(
-        "unknown key; `message` knows kind, aliases, version, queue, priority, output, upgrade and crate",
+        "unknown key; `message` knows kind, aliases, version, queue, priority, priority_with, output, upgrade and crate",
     )
 }
 

@@ -284,7 +284,11 @@ impl Backend for EngineBackend {
             Err(error) => return Pending::ready(Err(error)),
         };
         let act = move |desk: &mut Desk, now: &Now| {
+            let is_cancel = matches!(operation, Operation::Cancel);
             let operated = desk.decide(now, &Operate { id, operation })?;
+            if is_cancel {
+                desk.waiters.note_cancelled(id.seq());
+            }
             if let Some(envelope) = &edited {
                 desk.cache.insert(id.seq(), envelope);
             }

@@ -32,6 +32,7 @@ use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, PreparedSettle, SettleJob};
 use super::time_keeper::TimeKeeper;
+use super::waiters::Waiters;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
 const FRAME_SIZE_TARGET: usize = 4 << 20;
@@ -77,6 +78,8 @@ pub(crate) struct Desk {
     effects: Effects,
     inboxes: HashMap<PoolId, Arc<Inbox>>,
     waiting_for_room: VecDeque<Waiting>,
+    /// Who waits for messages to be over.
+    pub(crate) waiters: Waiters,
     open: u64,
     written: u64,
     synced: u64,
@@ -140,6 +143,7 @@ impl Desk {
             effects: Effects::default(),
             inboxes: HashMap::new(),
             waiting_for_room: VecDeque::new(),
+            waiters: Waiters::default(),
             open: 1,
             written: 0,
             synced: 0,
@@ -184,6 +188,7 @@ impl Desk {
             if let Event::Finished { seq } = event {
                 self.cache.remove(seq);
             }
+            self.waiters.note(&event);
         }
     }
 
@@ -231,6 +236,7 @@ impl Desk {
         match decided {
             Ok(accepted) => {
                 self.remember(&accepted, &job.envelopes);
+                self.waiters.note_replaced(&accepted);
                 let receipts = accepted
                     .into_iter()
                     .map(|accepted| Receipt {
@@ -321,6 +327,9 @@ impl Desk {
     ) -> Result<SettleReceipt, SettleError> {
         let settled = self.decide(now, &prepared.settle)?;
         self.remember(&settled.staged, &prepared.envelopes);
+        let seq = prepared.settle.token.id.seq();
+        self.waiters.note_settled(seq, &prepared.settle.settlement);
+        self.waiters.note_replaced(&settled.staged);
         if self.manager.awaits_durable() {
             self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
         }
@@ -457,7 +466,8 @@ impl Desk {
     pub(crate) fn give_up(&mut self) -> Vec<Effect> {
         let waiting = self.waiting_for_room.drain(..);
         let refused = waiting.map(|waiting| Effect::Enqueue(waiting.job.promise, Ok(Vec::new())));
-        self.effects.drain().chain(refused).collect()
+        let waiters = self.waiters.give_up();
+        self.effects.drain().chain(refused).chain(waiters).collect()
     }
 
     /// The cached envelope of a message, or where it can be read.

@@ -156,16 +156,16 @@ async fn a_full_store_takes_more_as_soon_as_there_is_room() {
         engine.enqueue(Count { by: 1 }).await.unwrap();
     }
     let error = engine.try_enqueue(Count { by: 1 }).await.unwrap_err();
-    let EnqueueError::Full {
+    let mq::TryEnqueueError::Full {
         used: 64,
         limit: 64,
-        messages,
+        message,
         ..
     } = error
     else {
         panic!("{error:?}")
     };
-    assert_eq!(messages.len(), 1, "the work comes back");
+    assert_eq!(message.by, 1, "the work comes back");
     let waiting = tokio::spawn({
         let engine = engine.clone();
         async move { engine.enqueue(Count { by: 1 }).await }

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod completions;
 mod conformance;
 mod crash;
 mod promises;

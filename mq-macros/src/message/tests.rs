@@ -40,7 +40,7 @@ fn a_kind_alone_leaves_every_default_to_the_trait() {
 fn every_key_arrives_in_the_implementation() {
     let code = code_of(&parse_quote!(
         #[message(kind = "image.resize", aliases = ["resize", "img"], version = 3, queue = "img/big", priority = 9)]
-        #[message(output = Resized, upgrade = Self::read_old, crate = mq_dispatch)]
+        #[message(output = Resized, upgrade = Self::read_old, priority_with = Self::urgency, crate = mq_dispatch)]
         struct Resize<T> {
             of: T,
         }
@@ -56,6 +56,10 @@ fn every_key_arrives_in_the_implementation() {
         "{code}"
     );
     assert!(code.contains("type Output = Resized"), "{code}");
+    assert!(
+        code.contains("fn priority (& self) -> u8 { Self :: urgency (self) }"),
+        "{code}"
+    );
     assert!(
         code.contains("Self :: read_old (from , payload) ?"),
         "{code}"

@@ -12,7 +12,7 @@ use mq_persistence::log::Written;
 use super::{
     Desk, FRAME_LEN_TARGET, FRAME_SIZE_MIN, FRAME_SIZE_TARGET, Handover, TICK_MESSAGES_MAX,
 };
-use crate::engine::effects::Released;
+use crate::engine::effects::{Needs, Released};
 
 impl Desk {
     /// Whether the open frame is large enough to be handed over before more is taken in.
@@ -34,12 +34,29 @@ impl Desk {
         if self.closed {
             return;
         }
+        self.answer_waiters();
         self.manager.advance(now);
         self.manager.tick(now, TICK_MESSAGES_MAX, &mut self.events);
         self.append_and_apply(now);
+        self.waiters.note_tick();
         self.retry_waiting(now);
         self.grant(now);
         self.deliver_notices();
+        for late in self.waiters.take_late(now.monotonic) {
+            self.push(Needs::Write, late);
+        }
+    }
+
+    /// Lets those who waited for what ended in the open frame hear of it with that frame.
+    fn answer_waiters(&mut self) {
+        let needs = if self.written_is_durable {
+            Needs::Write
+        } else {
+            Needs::Sync
+        };
+        for answer in self.waiters.take_over() {
+            self.push(needs, answer);
+        }
     }
 
     /// Hands the open frame over in exchange for an empty one, and opens the next.
@@ -52,6 +69,7 @@ impl Desk {
 
     /// [`Desk::hand_over`] without a journal: there is nothing to write.
     pub(crate) fn close_frame(&mut self, now: &Now) -> Handover {
+        self.answer_waiters();
         let has_events = self.open_events > 0;
         let overdue = self.sync_by.is_some_and(|by| by <= now.monotonic);
         let handover = Handover {
@@ -120,6 +138,9 @@ impl Desk {
             deadline.monotonic.map(|end| end.since(now.monotonic)),
             deadline.store.map(|end| end.since(now.store)),
             self.sync_by.map(|by| by.since(now.monotonic)),
+            self.waiters
+                .first_deadline()
+                .map(|until| until.since(now.monotonic)),
             self.waiting_for_room
                 .iter()
                 .map(|waiting| waiting.until.since(now.monotonic))

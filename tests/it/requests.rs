@@ -1,0 +1,100 @@
+//! What a producer can say, and what it gets back.
+
+use mq::prelude::*;
+use mq::{Durability, EnqueueError, Limit, Outgoing, TryEnqueueError};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, Message)]
+#[message(kind = "charge", queue = "money", priority_with = Charge::urgency)]
+struct Charge {
+    cents: u64,
+}
+
+impl Charge {
+    fn urgency(&self) -> u8 {
+        if self.cents > 1_000 { 9 } else { 2 }
+    }
+}
+
+fn full() -> Engine {
+    let builder = Engine::in_memory().capacity(Limit::messages(64));
+    let engine = builder.open_wait().unwrap();
+    let batch = engine.batch().extend((0..64).map(|cents| Charge { cents }));
+    assert_eq!(batch.len(), 64);
+    assert!(batch.wait().unwrap().iter().all(mq::Receipt::is_new));
+    engine
+}
+
+#[test]
+fn try_enqueue_gives_the_typed_message_back_when_the_store_is_full() {
+    let engine = full();
+    let refused = engine.try_enqueue(Charge { cents: 7 }).priority(3).wait();
+    let Err(TryEnqueueError::Full {
+        used: 64,
+        limit: 64,
+        unit: "messages",
+        message,
+    }) = refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(message, Charge { cents: 7 });
+    let refused = engine.try_enqueue(Charge { cents: 7 }).queue("").wait();
+    assert_eq!(refused.unwrap_err().code(), "name");
+    let as_any: mq::Error = engine.try_enqueue(message).wait().unwrap_err().into();
+    assert!(matches!(
+        as_any,
+        mq::Error::Enqueue(EnqueueError::Full { messages, .. }) if messages.len() == 1
+    ));
+}
+
+#[test]
+fn a_batch_can_refuse_instead_of_waiting_and_gives_everything_back() {
+    let engine = full();
+    let batch = engine
+        .batch()
+        .push(Charge { cents: 1 })
+        .push(Charge { cents: 2 });
+    let refused = batch.refuse_when_full().wait().unwrap_err();
+    assert!(
+        matches!(&refused, EnqueueError::Full { messages, .. } if messages.len() == 2),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_batch_takes_messages_with_options_of_their_own() {
+    let engine = Engine::in_memory().open_wait().unwrap();
+    let receipts = engine
+        .batch()
+        .push(Charge { cents: 1 })
+        .push(Outgoing::new(&Charge { cents: 2 }).delay(secs(60)))
+        .push_request(engine.enqueue(Charge { cents: 3 }).hold("aside"))
+        .durability(Durability::Buffered)
+        .wait()
+        .unwrap();
+    assert_eq!(receipts.len(), 3);
+    let stats = engine.stats();
+    let (_, queue) = &stats.queues[0];
+    assert_eq!(queue.by_state, [1, 1, 0, 0, 1, 0, 0, 0]);
+    assert!(engine.batch().is_empty());
+    assert_eq!(engine.batch().wait().unwrap().len(), 0);
+    let bad = engine
+        .batch()
+        .push(Outgoing::new(&Charge { cents: 1 }).priority(10));
+    assert_eq!(bad.wait().unwrap_err().code(), "encode");
+    assert_eq!(engine.stats().enqueued, 3, "all or none");
+}
+
+#[tokio::test]
+async fn the_content_of_a_message_says_how_urgent_it_is_unless_the_producer_does() {
+    let engine = Engine::in_memory().open().await.unwrap();
+    let small = engine.enqueue(Charge { cents: 1 }).await.unwrap().id();
+    let large = engine.enqueue(Charge { cents: 5_000 }).await.unwrap().id();
+    let told = engine.enqueue(Charge { cents: 5_000 }).priority(0).await;
+    for (id, priority) in [(small, 2), (large, 9), (told.unwrap().id(), 0)] {
+        let mq::Lookup::Found(view) = engine.message(id).await.unwrap() else {
+            panic!("it waits")
+        };
+        assert_eq!(view.priority.get(), priority);
+    }
+}
