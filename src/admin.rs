@@ -25,6 +25,10 @@ impl Admin {
         Self { backend }
     }
 
+    pub(crate) fn backend(&self) -> &EngineBackend {
+        &self.backend
+    }
+
     async fn operate(
         &self,
         id: MessageId,

@@ -48,6 +48,33 @@ fn list(options: &[BadOption]) -> String {
         .join("; ")
 }
 
+/// Why no snapshot was taken. The store and the snapshots it has are as they were.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// A store in memory has nothing that could be opened again.
+    #[error("a store in memory has no snapshots; open one in a directory")]
+    InMemory,
+    /// The disk has no room for it. The journal goes on; make room and ask again.
+    #[error("there is no room on the disk for a snapshot; make room and ask again")]
+    NoRoom,
+    /// The engine does not serve any more.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl SnapshotError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InMemory => "in_memory",
+            Self::NoRoom => "no_room",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+}
+
 /// Why an enqueue failed. Unless said otherwise nothing was stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

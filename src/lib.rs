@@ -39,6 +39,7 @@ mod error;
 pub mod guide;
 mod options;
 mod request;
+mod store_care;
 
 pub use admin::{Admin, DeadLetters};
 pub use builder::Builder;
@@ -47,8 +48,8 @@ pub use duration::{days, hours, millis, minutes, secs};
 pub use engine::Engine;
 pub use environment::Environment;
 pub use error::{
-    EnqueueError, Error, OpenError, OperateError, ReadError, SettleError, TryEnqueueError,
-    WaitError,
+    EnqueueError, Error, OpenError, OperateError, ReadError, SettleError, SnapshotError,
+    TryEnqueueError, WaitError,
 };
 pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
@@ -76,7 +77,9 @@ pub use mq_dispatch::{
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
 pub use mq_macros::{Message, handler};
+pub use mq_persistence::lsn::Lsn;
 pub use mq_persistence::open::{Corruption, OpenReport};
+pub use mq_persistence::snapshot::SnapshotFacts;
 
 /// What `main` of a program can return.
 pub type Result<T = ()> = std::result::Result<T, Error>;

@@ -4,6 +4,7 @@
 //! every byte: docs/journal-format.md.
 
 pub mod checksum;
+mod closing;
 pub mod compaction;
 pub mod envelope;
 pub mod error;

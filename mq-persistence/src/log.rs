@@ -220,15 +220,15 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs, notes that the store was closed in order, and syncs that.
+    /// Syncs, notes that the store was closed in order, and syncs that; answers where the journal ends.
     ///
     /// # Errors
     /// The log has stopped; the store will be recovered when it is opened.
-    pub fn close(mut self, now: &Now) -> Result<(), JournalError> {
+    pub fn close(mut self, now: &Now) -> Result<Lsn, JournalError> {
         self.sync()?;
         let mut frame = Frame::new(&self.identity);
         self.write_flagged(&mut frame, FrameFlags::CLEAN, now)?;
-        self.sync().map(drop)
+        self.sync()
     }
 
     /// Stops the log for good, because something that belongs to it failed elsewhere. The first reason is kept.

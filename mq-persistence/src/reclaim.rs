@@ -60,7 +60,7 @@ impl Keeper {
     }
 
     /// Bytes of journal from one position to another.
-    fn journal_between(&self, from: Lsn, to: Lsn) -> u64 {
+    pub(crate) fn journal_between(&self, from: Lsn, to: Lsn) -> u64 {
         let segments: Vec<Arc<SegmentFile>> = self.segments.list();
         let between = segments
             .iter()

@@ -92,7 +92,7 @@ impl Keeper {
     }
 
     /// Bytes the next snapshot will take, by the last one.
-    fn snapshot_estimate(&self) -> u64 {
+    pub(crate) fn snapshot_estimate(&self) -> u64 {
         let (size, each) = self
             .slots
             .newest()

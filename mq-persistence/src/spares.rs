@@ -246,6 +246,30 @@ impl SparePool {
         state.snapshot_room = room;
     }
 
+    /// Makes spares of the raw material while there are too few of them, and removes the rest of it, and what was begun: nothing that an
+    /// opening would have to look at is left. While space is scarce it is kept, as it is written.
+    pub(crate) fn use_up_material(&self) -> Result<(), JournalError> {
+        if self.is_scarce() {
+            return Ok(());
+        }
+        while self.has_material() && !self.state.lock().has_enough(&self.options) {
+            if self.step()? == Prepared::DiskLow {
+                return Ok(());
+            }
+        }
+        let rest = std::mem::take(&mut self.state.lock().material);
+        let begun = self.filling.lock().take();
+        let names = rest.into_iter().map(|material| material.name);
+        let names: Vec<String> = names.chain(begun.map(Filling::into_name)).collect();
+        for name in &names {
+            self.remove(name)?;
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.sync_directory()
+    }
+
     fn step_towards_enough(&self) -> Result<Prepared, JournalError> {
         if self.state.lock().has_enough(&self.options) {
             return self.remove_surplus();

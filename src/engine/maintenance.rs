@@ -3,70 +3,106 @@
 //!
 //! Invariants: it holds the log token only to reach a frame boundary, and the manager token only to copy or compare;
 //! encoding, zero-filling and reading happen under neither. A failure here that may have touched the journal's promises
-//! stops the engine; a full disk does not: it refuses further messages until there is room.
+//! stops the engine; a full disk does not: it refuses further messages until there is room. When the engine is to be closed,
+//! it ends what it is doing early, and leaves the rest to whoever closes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::Stopped;
+use mq_core::pending::{Pending, Promise};
 use mq_persistence::keeper::{Keeper, Snapshotted};
 use mq_persistence::reclaim::Survey;
+use mq_persistence::snapshot::SnapshotFacts;
 use mq_persistence::spares::Prepared;
 
 use super::shell::{Images, Shell, StopOnPanic, poisoned};
+use crate::error::SnapshotError;
 
 /// It looks after the store at least this often, so that an idle store is compacted too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that one step of compaction copies: a small part of what a frame may hold.
 const COMPACTION_STEP_SIZE: usize = 256 << 10;
 
+/// Whoever asked for a snapshot.
+pub(crate) type SnapshotPromise = Promise<Result<SnapshotFacts, SnapshotError>>;
+
+impl Shell {
+    /// Asks the maintenance thread for a snapshot; answered when it is durable.
+    pub(crate) fn snapshot(&self) -> Pending<Result<SnapshotFacts, SnapshotError>> {
+        if self.look(|desk, _| desk.paper.is_none()) {
+            return Pending::ready(Err(SnapshotError::InMemory));
+        }
+        let (promise, pending) = Pending::new();
+        self.wishes.lock().push(promise);
+        self.refuse_wishes_if_stopped();
+        self.maintenance.call();
+        pending
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     shell: Arc<Shell>,
-    keeper: Keeper,
 }
 
 impl Maintenance {
-    pub(crate) fn new(shell: Arc<Shell>, keeper: Keeper) -> Self {
-        Self { shell, keeper }
+    pub(crate) fn new(shell: Arc<Shell>) -> Self {
+        Self { shell }
     }
 
     /// Runs until the engine stops.
-    pub(crate) fn run(mut self) {
-        let shell = Arc::clone(&self.shell);
-        let _guard = StopOnPanic(&shell);
-        while self.shell.stopped().is_none() {
-            if let Err(stopped) = self.look_after() {
-                return self.shell.stop(stopped);
+    pub(crate) fn run(self) {
+        let shell = &*self.shell;
+        let _guard = StopOnPanic(shell);
+        while shell.stopped().is_none() {
+            if let Err(stopped) = self.keep_house() {
+                return shell.stop(stopped);
             }
-            self.shell
-                .maintenance
-                .sleep(Some(LOOK_EVERY), || self.shell.stopped().is_some());
+            if shell.is_closing() {
+                shell.call(); // the keeper is free for whoever closes
+            }
+            shell.maintenance.sleep(Some(LOOK_EVERY), || {
+                let is_wanted = !shell.is_closing() && !shell.wishes.lock().is_empty();
+                is_wanted || shell.stopped().is_some()
+            });
         }
     }
 
-    fn look_after(&mut self) -> Result<(), Stopped> {
-        let survey = self.survey();
-        if survey.snapshot {
-            self.snapshot()?;
+    fn keep_house(&self) -> Result<(), Stopped> {
+        match &mut *self.shell.keeper.lock() {
+            Some(keeper) if !self.is_ending() => self.look_after(keeper),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the keeper should be left to whoever closes.
+    fn is_ending(&self) -> bool {
+        self.shell.stopped().is_some() || self.shell.is_closing()
+    }
+
+    fn look_after(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
+        let survey = self.survey(keeper);
+        let wishes = std::mem::take(&mut *self.shell.wishes.lock());
+        if survey.snapshot || !wishes.is_empty() {
+            self.snapshot(keeper, wishes)?;
         }
         if survey.reclaim {
-            self.keeper.reclaim();
+            keeper.reclaim();
         }
-        self.prepare_spares()?;
+        self.prepare_spares(keeper)?;
         if survey.compaction {
-            self.compact()?;
+            self.compact(keeper)?;
         }
         Ok(())
     }
 
-    fn survey(&mut self) -> Survey {
+    fn survey(&self, keeper: &mut Keeper) -> Survey {
         let side = self.shell.lock_log();
         let Some(log) = &side.log else {
             return Survey::default();
         };
         let (written, durable) = (log.written(), log.durable());
-        let keeper = &mut self.keeper;
         let survey = self.shell.look(|desk, _| {
             desk.paper
                 .as_mut()
@@ -75,49 +111,63 @@ impl Maintenance {
         survey.unwrap_or_default()
     }
 
-    fn snapshot(&mut self) -> Result<(), Stopped> {
+    /// Takes a snapshot; those who wish for one are told. Whoever is not told because of a failure is told why the engine stopped.
+    fn snapshot(&self, keeper: &mut Keeper, wishes: Vec<SnapshotPromise>) -> Result<(), Stopped> {
+        let taken = self.take_snapshot(keeper);
+        for wish in wishes {
+            wish.keep(match &taken {
+                Ok(Some(Snapshotted::Taken(facts))) => Ok(*facts),
+                Ok(Some(Snapshotted::NoRoom)) => Err(SnapshotError::NoRoom),
+                Ok(None) => Err(Stopped::Closed.into()),
+                Err(stopped) => Err(stopped.clone().into()),
+            });
+        }
+        match taken? {
+            Some(Snapshotted::Taken(facts)) => tracing::debug!(
+                generation = facts.generation,
+                size = facts.size,
+                "a snapshot was taken"
+            ),
+            Some(Snapshotted::NoRoom) => tracing::warn!(
+                "there is no room on the disk for a snapshot; the journal goes on growing"
+            ),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// `None` if the log is closed already.
+    fn take_snapshot(&self, keeper: &mut Keeper) -> Result<Option<Snapshotted>, Stopped> {
+        let images = self.shell.images(&mut self.shell.lock_log())?;
         let Some(Images {
             manager,
             places,
             at,
             now,
-        }) = self.shell.images(&mut self.shell.lock_log())?
+        }) = images
         else {
-            return Ok(());
+            return Ok(None);
         };
-        match self
-            .keeper
-            .snapshot(manager.records(), places, (at, at), &now)
-            .map_err(poisoned)?
-        {
-            Snapshotted::Taken(facts) => tracing::debug!(
-                generation = facts.generation,
-                size = facts.size,
-                "a snapshot was taken"
-            ),
-            Snapshotted::NoRoom => tracing::warn!(
-                "there is no room on the disk for a snapshot; the journal goes on growing"
-            ),
-        }
-        Ok(())
+        let taken = keeper.snapshot(manager.records(), places, (at, at), &now);
+        taken.map(Some).map_err(poisoned)
     }
 
-    fn prepare_spares(&mut self) -> Result<(), Stopped> {
+    fn prepare_spares(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
         loop {
-            let prepared = self.keeper.prepare_spares().map_err(poisoned);
+            let prepared = keeper.prepare_spares().map_err(poisoned);
             if self.shell.look(|desk, _| desk.look_at_disk()) {
                 self.shell.call(); // there is room again for those who wait
             }
-            if prepared? != Prepared::Progress || self.shell.stopped().is_some() {
+            if prepared? != Prepared::Progress || self.is_ending() {
                 return Ok(());
             }
         }
     }
 
     /// Copies live records out of segments that hold little else: a bounded number of bytes, then a round that writes them.
-    fn compact(&mut self) -> Result<(), Stopped> {
-        while self.shell.stopped().is_none() {
-            match self.keeper.read_live(COMPACTION_STEP_SIZE) {
+    fn compact(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
+        while !self.is_ending() {
+            match keeper.read_live(COMPACTION_STEP_SIZE) {
                 Ok(relocations) if relocations.is_empty() => return Ok(()),
                 Ok(relocations) => self
                     .shell

@@ -30,6 +30,7 @@ use mq_core::time::{Clock, Now};
 use mq_persistence::error::JournalError;
 use mq_persistence::frame::Frame;
 use mq_persistence::identity::Identity;
+use mq_persistence::keeper::Keeper;
 use mq_persistence::log::Log;
 use mq_persistence::lsn::Lsn;
 use mq_persistence::places::PlacesImage;
@@ -40,6 +41,7 @@ use super::desk::Desk;
 use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
 use super::jobs::{EnqueueJob, SettleJob};
+use super::maintenance::SnapshotPromise;
 use super::signal::Signal;
 
 /// Submissions that can wait for the manager token; beyond it producers wait. Chosen to hold several syncs' worth.
@@ -117,6 +119,8 @@ pub(crate) struct ShellSetup {
     pub(crate) needs: Needs,
     pub(crate) signal: Signal,
     pub(crate) maintenance: Signal,
+    /// The housekeeper; `None` in memory-only mode.
+    pub(crate) keeper: Option<Keeper>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -133,6 +137,10 @@ pub(crate) struct Shell {
     desk: Mutex<Desk>,
     signal: Signal,
     pub(crate) maintenance: Signal,
+    /// Who holds it keeps house: the maintenance thread until the close, then the commit thread. Taken before the log token, or tried.
+    pub(crate) keeper: Mutex<Option<Keeper>>,
+    /// Those who asked for a snapshot.
+    pub(super) wishes: Mutex<Vec<SnapshotPromise>>,
     /// For how many submissions the commit thread waits; 0 if it does not.
     gathering: AtomicUsize,
     clock: Arc<dyn Clock>,
@@ -158,6 +166,8 @@ impl Shell {
             desk: Mutex::new(setup.desk),
             signal: setup.signal,
             maintenance: setup.maintenance,
+            keeper: Mutex::new(setup.keeper),
+            wishes: Mutex::new(Vec::new()),
             gathering: AtomicUsize::new(0),
             clock: setup.clock,
             planned: AtomicU64::new(0),
@@ -296,7 +306,7 @@ impl Shell {
     fn has_work(&self) -> bool {
         !self.settlements.is_empty()
             || !self.submissions.is_empty()
-            || !self.closing.lock().is_empty()
+            || self.can_close()
             || self.desk.lock().has_work()
     }
 

@@ -89,6 +89,7 @@ impl Engine {
             needs,
             signal: Signal::new(environment.park.parker()),
             maintenance: Signal::new(environment.park.parker()),
+            keeper: ground.keeper,
             clock: Arc::clone(&environment.clock),
         };
         let shell = Shell::new(setup).map_err(|error| {
@@ -99,7 +100,7 @@ impl Engine {
         })?;
         let shell = Arc::new(shell);
         bump_incarnation(&shell)?;
-        let threads = start_threads(&shell, ground.keeper, environment)?;
+        let threads = start_threads(&shell, environment)?;
         let owner = Owner {
             backend: EngineBackend(shell),
             report: ground.report,
@@ -133,7 +134,6 @@ fn bump_incarnation(shell: &Shell) -> Result<(), OpenError> {
 
 fn start_threads(
     shell: &Arc<Shell>,
-    keeper: Option<Keeper>,
     environment: &Environment,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, OpenError> {
     let refused = |source| OpenError::System {
@@ -147,8 +147,9 @@ fn start_threads(
             .spawn("mq-commit", Box::new(move || committer.run()))
             .map_err(refused)?,
     ];
-    if let Some(keeper) = keeper {
-        let maintenance = Maintenance::new(Arc::clone(shell), keeper);
+    let keeps_house = shell.keeper.lock().is_some();
+    if keeps_house {
+        let maintenance = Maintenance::new(Arc::clone(shell));
         let spawned = environment
             .spawn
             .spawn("mq-maintain", Box::new(move || maintenance.run()));

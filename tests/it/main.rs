@@ -6,3 +6,4 @@ mod completion;
 mod handlers;
 mod memory;
 mod requests;
+mod store_care;

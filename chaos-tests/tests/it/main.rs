@@ -7,6 +7,7 @@
 )]
 
 mod completions;
+mod closing;
 mod conformance;
 mod crash;
 mod promises;

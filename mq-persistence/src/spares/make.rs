@@ -47,6 +47,13 @@ pub(super) struct Filling {
     filled: u32,
 }
 
+impl Filling {
+    /// The name of the file, which is given up.
+    pub(super) fn into_name(self) -> String {
+        self.name
+    }
+}
+
 impl SparePool {
     /// Makes a whole new segment at once.
     pub(super) fn make(&self, size: u32) -> Result<Spare, Trouble> {

@@ -15,7 +15,7 @@ fn workload(disk: &SimDisk, known: &mut Known) -> Result<(), String> {
     let mut random = SplitMix64::new(SEED);
     let mut journal = Journal::open(disk, known, Ending::Closed)?;
     journal.run(26, &mut random)?;
-    journal.close()?;
+    journal.close_down()?;
     let mut journal = Journal::open(disk, known, Ending::Closed)?;
     journal.run(10, &mut random)?;
     journal.sync()

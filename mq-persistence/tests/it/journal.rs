@@ -14,7 +14,6 @@ use mq_core::message::Sealed;
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::Frame;
 use mq_persistence::keeper::Snapshotted;
-use mq_persistence::log::Log;
 use mq_persistence::open::{JournalOptions, OpenError, OpenInputs, Opened, open_into};
 use mq_persistence::places::Places;
 use mq_persistence::recovery::{Contradiction, Replay};
@@ -381,14 +380,71 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// Marks the end of the log, and no more.
     pub(crate) fn close(mut self) -> Result<(), String> {
         let now = self.now();
-        let log: Log = self.opened.log;
-        if let Err(error) = log.close(&now) {
+        if let Err(error) = self.opened.log.close(&now) {
             self.known.doubt();
             return Err(error.to_string());
         }
         self.known.durable = self.known.states.len() - 1;
+        Ok(())
+    }
+
+    /// Closes as an engine does: what lives in old segments is copied to the end, the log is closed, and behind that a snapshot is
+    /// taken and given back what is over.
+    pub(crate) fn close_down(mut self) -> Result<(), String> {
+        self.gather_up()?;
+        let now = self.now();
+        let state = self.known.state().clone();
+        let Opened {
+            log,
+            mut keeper,
+            mut places,
+            lock: _held,
+            ..
+        } = self.opened;
+        let end = log.close(&now).map_err(|error| {
+            self.known.doubt();
+            error.to_string()
+        })?;
+        self.known.durable = self.known.states.len() - 1;
+        if keeper.pays_at_close(&places, end) {
+            let records = state.image().into_iter();
+            let taken = keeper.snapshot(records, places.image(), (end, end), &now);
+            taken.map_err(|error| error.to_string())?;
+        }
+        keeper.take_at_close(&mut places, end);
+        let given_back = keeper.give_back_at_close();
+        given_back.map_err(|error| error.to_string())
+    }
+
+    fn gather_up(&mut self) -> Result<(), String> {
+        let Opened {
+            keeper,
+            log,
+            places,
+            ..
+        } = &mut self.opened;
+        keeper.survey(places, log.written(), log.durable());
+        let read = keeper.read_live_at_close();
+        for relocation in read.map_err(|error| error.to_string())? {
+            if still_lives(places, &relocation) {
+                self.frame.append_relocation(&relocation);
+            }
+        }
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        self.known.states.push(self.known.state().clone());
+        let now = self.now();
+        let written = self.opened.log.write(&mut self.frame, &now);
+        let written = written.map_err(|error| {
+            self.known.doubt();
+            error.to_string()
+        })?;
+        self.opened.places.note(&written);
+        self.frame.reuse(written.changes);
         Ok(())
     }
 

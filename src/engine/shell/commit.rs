@@ -21,8 +21,10 @@ impl Shell {
                     Ok(rest) => rest,
                     Err(stopped) => return self.stop(stopped),
                 };
-                if !self.closing.lock().is_empty() {
-                    return self.finish(&mut side);
+                if self.is_closing()
+                    && let Some(mut keeper) = self.keeper.try_lock()
+                {
+                    return self.finish(&mut side, keeper.as_mut());
                 }
                 rest
             };

@@ -9,6 +9,9 @@ use std::task::Waker;
 
 use mq_core::backend::Stopped;
 use mq_core::pending::Pending;
+use mq_persistence::error::JournalError;
+use mq_persistence::keeper::Keeper;
+use mq_persistence::lsn::Lsn;
 
 use super::{LogSide, Shell, poisoned};
 
@@ -32,17 +35,75 @@ impl Shell {
         pending
     }
 
-    /// Closes in order, on the commit thread.
-    pub(super) fn finish(&self, side: &mut LogSide) {
-        let reason = self.flush(side).err().unwrap_or(Stopped::Closed);
+    /// Whether somebody asked for the close.
+    pub(crate) fn is_closing(&self) -> bool {
+        !self.closing.lock().is_empty()
+    }
+
+    /// Whether the commit thread could close now: whoever keeps house calls it when that is done.
+    pub(super) fn can_close(&self) -> bool {
+        self.is_closing() && !self.keeper.is_locked()
+    }
+
+    /// Closes in order, on the commit thread. The store is closed, and everybody told, before the housework that remains: a crash
+    /// in it is none of the messages.
+    pub(super) fn finish(&self, side: &mut LogSide, mut keeper: Option<&mut Keeper>) {
+        let closed = self
+            .gather_up(side, keeper.as_deref_mut())
+            .and_then(|()| self.flush(side));
+        let (reason, end) =
+            closed.map_or_else(|reason| (reason, None), |end| (Stopped::Closed, end));
         if self.stopped.set(reason).is_ok() {
             tracing::debug!(reason = ?self.stopped.get(), "the engine is closed");
         }
         self.tell_everybody();
+        if let Some((keeper, end)) = keeper.zip(end)
+            && let Err(error) = self.clear_up(keeper, end)
+        {
+            tracing::warn!(%error, "the store is closed in order, but housekeeping behind it failed; look at the disk");
+        }
     }
 
-    /// Makes everything durable and marks the log as closed in order.
-    fn flush(&self, side: &mut LogSide) -> Result<(), Stopped> {
+    /// Copies what lives in old segments to the end, so that they can go.
+    fn gather_up(&self, side: &mut LogSide, keeper: Option<&mut Keeper>) -> Result<(), Stopped> {
+        let (Some(keeper), Some(log)) = (keeper, &side.log) else {
+            return Ok(());
+        };
+        let (written, durable) = (log.written(), log.durable());
+        self.look(|desk, _| {
+            let paper = desk.paper.as_mut();
+            paper.map(|paper| keeper.survey(&mut paper.places, written, durable))
+        });
+        match keeper.read_live_at_close() {
+            Ok(relocations) if relocations.is_empty() => return Ok(()),
+            Ok(relocations) => self.look(|desk, now| desk.relocate(now, &relocations)),
+            Err(failure) => {
+                tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
+                return Ok(());
+            }
+        }
+        self.round(side).map(drop)
+    }
+
+    /// Behind the close: a snapshot if it pays, and no file that nothing needs.
+    fn clear_up(&self, keeper: &mut Keeper, end: Lsn) -> Result<(), JournalError> {
+        let images = self.look(|desk, now| {
+            let paper = desk.paper.as_ref()?;
+            let pays = keeper.pays_at_close(&paper.places, end);
+            pays.then(|| (desk.manager.image(), paper.places.image(), *now))
+        });
+        if let Some((manager, places, now)) = images {
+            keeper.snapshot(manager.records(), places, (end, end), &now)?;
+        }
+        self.look(|desk, _| {
+            let paper = desk.paper.as_mut();
+            paper.map(|paper| keeper.take_at_close(&mut paper.places, end))
+        });
+        keeper.give_back_at_close()
+    }
+
+    /// Makes everything durable and marks the log as closed in order; answers where it ends.
+    fn flush(&self, side: &mut LogSide) -> Result<Option<Lsn>, Stopped> {
         self.look(|desk, now| desk.close(now));
         while !self.look(|desk, _| desk.is_settled()) {
             self.look(|desk, _| desk.want_sync());
@@ -50,8 +111,8 @@ impl Shell {
         }
         self.check()?;
         let now = self.look(|_, now| *now);
-        let closed = side.log.take().map_or(Ok(()), |log| log.close(&now));
-        closed.map_err(poisoned)
+        let closed = side.log.take().map(|log| log.close(&now));
+        closed.transpose().map_err(poisoned)
     }
 
     /// There is a reason now: those who wait for anything get it, those who wait for the close get how that went.
@@ -67,9 +128,22 @@ impl Shell {
                 Stopped::Poisoned { .. } => Err(reason.clone()),
             });
         }
+        self.refuse_wishes_if_stopped();
         self.rounds.send_modify(|rounds| *rounds += 1);
         self.signal.call();
         self.maintenance.call();
+    }
+
+    /// After a stop: nobody waits for a snapshot.
+    pub(in crate::engine) fn refuse_wishes_if_stopped(&self) {
+        fence(SeqCst); // partner: itself, as below
+        let Some(reason) = self.stopped.get() else {
+            return;
+        };
+        let wishes = std::mem::take(&mut *self.wishes.lock());
+        for wish in wishes {
+            wish.keep(Err(reason.clone().into()));
+        }
     }
 
     /// After a stop: nothing that is still in a ring or on the desk may wait for ever.
