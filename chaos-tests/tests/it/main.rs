@@ -6,8 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
-mod completions;
 mod closing;
+mod completions;
 mod conformance;
 mod crash;
 mod promises;
