@@ -17,7 +17,7 @@ use crate::error::{OperateError, ReadError};
 /// Operations on one engine.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    backend: EngineBackend,
+    pub(crate) backend: EngineBackend,
 }
 
 impl Admin {

@@ -1,7 +1,10 @@
 //! Options of a store and how it is opened: every bad option is reported at once, before anything is touched.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use mq_persistence::open::OpenError::InUse;
 
 use crate::engine::Engine;
 use crate::environment::Environment;
@@ -22,7 +25,11 @@ pub struct Builder {
     pub(crate) place: Place,
     pub(crate) options: Options,
     pub(crate) environment: Environment,
+    owner_wait: Duration,
 }
+
+/// How often it is looked whether the store's owner has let it go.
+const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Builder {
     pub(crate) fn at(path: PathBuf) -> Self {
@@ -30,6 +37,7 @@ impl Builder {
             place: Place::Directory(path),
             options: Options::default(),
             environment: Environment::real(),
+            owner_wait: Duration::ZERO,
         }
     }
 
@@ -38,6 +46,7 @@ impl Builder {
             place: Place::Memory,
             options: Options::default(),
             environment: Environment::real(),
+            owner_wait: Duration::ZERO,
         }
     }
 
@@ -108,6 +117,13 @@ impl Builder {
         self
     }
 
+    /// How long [`Builder::open`] waits for another owner of the store to let it go, so that a new process can take over
+    /// from the old one: start it, then send the old one SIGTERM. Default: not at all.
+    pub fn wait_for_owner(mut self, limit: Duration) -> Self {
+        self.owner_wait = limit;
+        self
+    }
+
     /// The machine to run on: for simulations and tests.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
@@ -134,10 +150,24 @@ impl Builder {
     /// [`OpenError`]; the store is as it was.
     pub fn open_wait(self) -> Result<Engine, OpenError> {
         let bad = self.options.check();
-        if bad.is_empty() {
-            Engine::start(self)
-        } else {
-            Err(OpenError::Options(bad))
+        if !bad.is_empty() {
+            return Err(OpenError::Options(bad));
+        }
+        if self.owner_wait.is_zero() {
+            return Engine::start(self);
+        }
+        let clock = Arc::clone(&self.environment.clock);
+        let parker = self.environment.park.parker();
+        let since = clock.monotonic();
+        loop {
+            let waited = clock.monotonic().saturating_sub(since);
+            let left = self.owner_wait.saturating_sub(waited);
+            match Engine::start(self.clone()) {
+                Err(OpenError::Store(InUse { .. })) if !left.is_zero() => {
+                    parker.park(Some(left.min(OWNER_LOOK_EVERY)));
+                }
+                opened => return opened,
+            }
         }
     }
 }

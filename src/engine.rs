@@ -44,7 +44,7 @@ use crate::admin::Admin;
 use crate::builder::Builder;
 use crate::completion::AwaitCompletion;
 use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
-use crate::request::{Batch, Request};
+use crate::request::{Batch, Request, refuse_on_runtime_thread};
 
 impl EngineBackend {
     /// What an enqueue waits for in the engine's durability mode.
@@ -199,7 +199,10 @@ impl Engine {
 
     /// Handlers and pools: register handlers, then `start()`.
     pub fn workers(&self) -> WorkersBuilder {
-        WorkersBuilder::new(self.backend()).clock(Arc::clone(self.owner.backend.shell().clock()))
+        let shell = self.owner.backend.shell();
+        WorkersBuilder::new(self.backend())
+            .clock(Arc::clone(shell.clock()))
+            .roster(shell.roster.clone())
     }
 
     /// The engine as any backend, for code that does not care which it is.
@@ -292,12 +295,13 @@ impl Engine {
         }
     }
 
-    /// [`Engine::run_until_empty`] for programs without async. Never call it on a thread of an async runtime.
+    /// [`Engine::run_until_empty`] for programs without async.
     ///
     /// # Errors
-    /// As [`Engine::run_until_empty`].
-    pub fn run_until_empty_wait(&self) -> Result<(), Stopped> {
-        backend::block_on(self.run_until_empty())
+    /// As [`Engine::run_until_empty`]; [`Error::OnRuntimeThread`] on a thread of an async runtime, which it would block.
+    pub fn run_until_empty_wait(&self) -> Result<(), Error> {
+        refuse_on_runtime_thread().map_err(|_| Error::OnRuntimeThread)?;
+        Ok(backend::block_on(self.run_until_empty())?)
     }
 
     /// Waits until everything decided so far is synced.
@@ -321,6 +325,24 @@ impl Engine {
         wait_for_signal().await.map_err(Error::Signal)?;
         workers.stop(mq_core::limits::GRACE_DEFAULT).await;
         self.close().await.map_err(Error::from)
+    }
+
+    /// [`Engine::run_until_signal`] for programs without async.
+    ///
+    /// # Errors
+    /// As [`Engine::run_until_signal`]; [`Error::OnRuntimeThread`] on a thread of an async runtime, which it would
+    /// block: the workers and the engine then stop at once.
+    pub fn run_until_signal_wait(self, workers: Workers) -> Result<(), Error> {
+        refuse_on_runtime_thread().map_err(|_| Error::OnRuntimeThread)?;
+        let listener = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Signal)?;
+        listener
+            .block_on(wait_for_signal())
+            .map_err(Error::Signal)?;
+        workers.stop(mq_core::limits::GRACE_DEFAULT).wait();
+        self.close_wait().map_err(Error::from)
     }
 
     /// Refuses everything new, syncs everything, marks the store as closed in order and lets it go. Stop the workers

@@ -307,6 +307,9 @@ pub enum Error {
     /// Starting workers.
     #[error(transparent)]
     Start(#[from] mq_dispatch::StartError),
+    /// Scaling, pausing or resuming workers.
+    #[error(transparent)]
+    Control(#[from] mq_dispatch::ControlError),
     /// Changing a message.
     #[error(transparent)]
     Operate(#[from] OperateError),
@@ -319,6 +322,9 @@ pub enum Error {
     /// Installing the signal handlers failed.
     #[error("cannot listen for signals")]
     Signal(#[source] std::io::Error),
+    /// A call that blocks was made on a thread of an async runtime: use its async form there.
+    #[error("this call would block a thread of the async runtime; use its async form there")]
+    OnRuntimeThread,
 }
 
 impl<M: mq_dispatch::Message> From<TryEnqueueError<M>> for Error {

@@ -38,6 +38,7 @@ pub mod environment;
 mod error;
 pub mod guide;
 mod options;
+mod pools;
 mod request;
 mod store_care;
 
@@ -69,14 +70,14 @@ pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
 pub use mq_dispatch::{
     AsyncHandler, Attempt, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx,
-    CtxError, DecodeError, EncodeError, Fail, Fault, FromContext, Handler, HandlerOptions,
-    HandlerResult, Headers, Illness, Message, Needs, OptionExt, Outcome, Outgoing,
-    PARALLELISM_BY_CORES, Percentiles, PoolStats, Problem, Progress, Reply, ResultExt, Retry,
-    Running, Stage, StartError, State, States, StopReport, Timers, Totals, Unhealthy, Workers,
-    WorkersBuilder, decode, encode,
+    CtxError, DecodeError, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
+    HandlerResult, Headers, Illness, Message, Needs, OnRuntimeThread, OptionExt, Outcome, Outgoing,
+    PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolStats, Problem, Progress, Reply,
+    ResultExt, Retry, Roster, Running, Stage, StartError, State, States, StopReport, Timers,
+    Totals, Unhealthy, Workers, WorkersBuilder, decode, encode,
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
-pub use mq_macros::{Message, handler};
+pub use mq_macros::{FromRef, Message, handler};
 pub use mq_persistence::lsn::Lsn;
 pub use mq_persistence::open::{Corruption, OpenReport};
 pub use mq_persistence::snapshot::SnapshotFacts;
@@ -90,6 +91,7 @@ pub mod prelude {
 
     pub use crate::duration::{hours, minutes, secs};
     pub use crate::{
-        Attempt, Ctx, Engine, Fail, Handler, Message, OptionExt, Outcome, ResultExt, Retry, State,
+        Attempt, Ctx, Engine, Fail, FromRef, Handler, Message, OptionExt, Outcome, ResultExt,
+        Retry, State,
     };
 }

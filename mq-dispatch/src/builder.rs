@@ -20,9 +20,10 @@ use crate::message::Message;
 use crate::options::{HandlerOptions, Settings};
 use crate::pool::{NewPool, Pool, Shared};
 use crate::problem::{Fault, Problem, StartError};
+use crate::roster::Roster;
 use crate::runner::{Async, Blocking, RawAsync, RawBlocking, Runner};
 use crate::settle::Settler;
-use crate::states::{Needs, States};
+use crate::states::{Needs, PartList, Parts, States};
 use crate::timers::{self, Timers};
 use crate::workers::{Crew, Workers};
 
@@ -51,6 +52,7 @@ pub struct WorkersBuilder {
     backend: Arc<dyn Backend>,
     clock: Option<Arc<dyn Clock>>,
     timers: Timers,
+    roster: Roster,
     states: States,
     problems: Vec<Problem>,
     entries: Vec<Entry>,
@@ -63,6 +65,7 @@ impl WorkersBuilder {
             backend,
             clock: None,
             timers: Timers::default(),
+            roster: Roster::default(),
             states: States::default(),
             problems: Vec::new(),
             entries: Vec::new(),
@@ -84,13 +87,32 @@ impl WorkersBuilder {
     /// Shares a value with the handlers, which ask for `State<T>`. One per type.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         if !self.states.insert(value) {
-            self.problems.push(Problem {
-                handler: "state".to_owned(),
-                fault: Fault::DuplicateState {
-                    type_name: type_name::<T>(),
-                },
-            });
+            self.state_given_twice(type_name::<T>());
         }
+        self
+    }
+
+    /// Shares a value and each of its parts: with `#[derive(Clone, FromRef)]`, each of its fields. A handler asks for
+    /// `State<Part>` and need not know the whole.
+    pub fn state_parts<T: Parts>(mut self, whole: T) -> Self {
+        let mut list = PartList::new(&whole, &mut self.states);
+        T::parts(&mut list);
+        for twice in list.into_twice() {
+            self.state_given_twice(twice);
+        }
+        self.state(whole)
+    }
+
+    fn state_given_twice(&mut self, type_name: &'static str) {
+        self.problems.push(Problem {
+            handler: "state".to_owned(),
+            fault: Fault::DuplicateState { type_name },
+        });
+    }
+
+    /// Where the workers are listed while they run.
+    pub fn roster(mut self, roster: Roster) -> Self {
+        self.roster = roster;
         self
     }
 
@@ -245,6 +267,7 @@ impl WorkersBuilder {
             backend,
             clock,
             timers,
+            roster,
             states,
             problems,
             entries,
@@ -275,6 +298,7 @@ impl WorkersBuilder {
             drop(crew.shared.runtime.spawn(Arc::clone(pool).receive()));
             pool.balance();
         }
+        roster.enlist(&crew);
         Ok(Workers::new(crew, own))
     }
 }

@@ -23,7 +23,7 @@ use crate::cancel::{CancelReason, Cancelled};
 use crate::lease::{Lease, Progress};
 use crate::message::{DecodeError, EncodeError, from_json, to_json};
 use crate::outgoing::Outgoing;
-use crate::reply::Reply;
+use crate::reply::{OnRuntimeThread, Reply};
 use crate::stage::{Stage, stage_many};
 
 /// Why something a handler asked for did not happen.
@@ -38,6 +38,16 @@ pub enum CtxError {
     /// The engine stopped before it could answer.
     #[error(transparent)]
     Abandoned(#[from] Abandoned),
+    /// `.wait()` was called on a thread of an async runtime, which it would block: `.await` it there. What was asked
+    /// for happens all the same.
+    #[error("wait() would block a thread of the async runtime; use .await there")]
+    OnRuntimeThread,
+}
+
+impl OnRuntimeThread for CtxError {
+    fn on_runtime_thread() -> Self {
+        Self::OnRuntimeThread
+    }
 }
 
 /// The message being handled.

@@ -92,8 +92,8 @@ impl Fail {
         self
     }
 
-    /// Class of the error in filters and statistics, instead of the name of its type. Endings without an error
-    /// ignore it.
+    /// Class of the error in filters and statistics, instead of the name that its `Debug` shows first: `Declined` of
+    /// `PayError::Declined(402)`, else that of its type. Endings without an error ignore it.
     pub fn error_type(mut self, name: &str) -> Self {
         if let Some(known) = &mut self.0.failure {
             *known = failure::new(name, &known.text);
@@ -163,6 +163,18 @@ pub trait OptionExt<T>: sealed::Sealed {
     /// # Errors
     /// [`Fail::dead_letter`] for `None`.
     fn or_dead_letter(self) -> Result<T, Fail>;
+
+    /// Not there yet: again after `delay`, at no cost.
+    ///
+    /// # Errors
+    /// [`Fail::snooze`] for `None`.
+    fn or_snooze(self, delay: Duration) -> Result<T, Fail>;
+
+    /// Failed: again after `delay`, or dead if no attempt is left.
+    ///
+    /// # Errors
+    /// [`Fail::retry_in`] for `None`.
+    fn or_retry_in(self, delay: Duration) -> Result<T, Fail>;
 }
 
 /// Endings for an error.
@@ -178,6 +190,18 @@ pub trait ResultExt<T>: sealed::Sealed {
     /// # Errors
     /// [`Fail::dead_letter`] with the error.
     fn or_dead_letter(self) -> Result<T, Fail>;
+
+    /// Not now: again after `delay`, at no cost. The error is not kept.
+    ///
+    /// # Errors
+    /// [`Fail::snooze`].
+    fn or_snooze(self, delay: Duration) -> Result<T, Fail>;
+
+    /// Failed: again after `delay` instead of the policy's back-off, or dead if no attempt is left.
+    ///
+    /// # Errors
+    /// [`Fail::retry_in`] with the error.
+    fn or_retry_in(self, delay: Duration) -> Result<T, Fail>;
 }
 
 impl<T> OptionExt<T> for Option<T> {
@@ -188,6 +212,14 @@ impl<T> OptionExt<T> for Option<T> {
     fn or_dead_letter(self) -> Result<T, Fail> {
         self.ok_or_else(|| Fail::new(Verdict::DeadLetter, Some(missing::<T>())))
     }
+
+    fn or_snooze(self, delay: Duration) -> Result<T, Fail> {
+        self.ok_or_else(|| Fail::snooze(delay))
+    }
+
+    fn or_retry_in(self, delay: Duration) -> Result<T, Fail> {
+        self.ok_or_else(|| Fail::new(Verdict::RetryIn(delay), Some(missing::<T>())))
+    }
 }
 
 impl<T, E: Into<BoxError>> ResultExt<T> for Result<T, E> {
@@ -197,6 +229,14 @@ impl<T, E: Into<BoxError>> ResultExt<T> for Result<T, E> {
 
     fn or_dead_letter(self) -> Result<T, Fail> {
         self.map_err(Fail::dead_letter)
+    }
+
+    fn or_snooze(self, delay: Duration) -> Result<T, Fail> {
+        self.map_err(|_| Fail::snooze(delay))
+    }
+
+    fn or_retry_in(self, delay: Duration) -> Result<T, Fail> {
+        self.map_err(|error| Fail::retry_in(delay, error))
     }
 }
 

@@ -8,6 +8,8 @@ use mq_core::backend::Stopped;
 use mq_core::limits::{LEASE_RANGE, PARALLELISM_MAX};
 use mq_core::name::NameError;
 
+use crate::reply::OnRuntimeThread;
+
 /// What is wrong with a handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -47,7 +49,9 @@ pub enum Fault {
     #[error("version 0 of its message; versions begin at 1")]
     Version,
     /// It asks for a state that was not given.
-    #[error("it asks for State<{type_name}>, which was not given; call `.state(...)` with one")]
+    #[error(
+        "it asks for State<{type_name}>, which was not given; call `.state(…)` with one, or `.state_parts(…)` with a struct that derives FromRef and has it as a field"
+    )]
     MissingState {
         /// The type.
         type_name: &'static str,
@@ -108,7 +112,7 @@ fn list(problems: &[Problem]) -> String {
     texts.join("; ")
 }
 
-/// Why a pool could not be controlled. Nothing was changed.
+/// Why a pool could not be controlled. Nothing was changed unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// No handler of these workers has this kind.
@@ -132,6 +136,16 @@ pub enum ControlError {
     /// The workers are stopping or stopped.
     #[error("these workers are stopping")]
     Stopping,
+    /// `.wait()` was called on a thread of an async runtime, which it would block: `.await` it there. The change is
+    /// made all the same.
+    #[error("wait() would block a thread of the async runtime; use .await there")]
+    OnRuntimeThread,
+}
+
+impl OnRuntimeThread for ControlError {
+    fn on_runtime_thread() -> Self {
+        Self::OnRuntimeThread
+    }
 }
 
 /// Why the workers do not work as they should.

@@ -1,6 +1,7 @@
 //! One answer of dispatch that will come: `.await` it, or `.wait()` for it.
 //!
-//! It never fails to come: when the engine goes away first, the answer says so. Dropping it takes nothing back.
+//! It never fails to come: when the engine goes away first, the answer says so. Dropping it takes nothing back. A wait
+//! that would block a thread of an async runtime, and so perhaps the very work it waits for, is answered at once.
 
 use std::fmt;
 use std::future::Future;
@@ -12,6 +13,18 @@ use mq_core::pending::{Abandoned, Pending};
 /// An answer that will come.
 #[must_use = "an answer is still to come: `.await` it, or `.wait()` for it"]
 pub struct Reply<T>(Box<dyn Answer<T>>);
+
+/// What a wait answers that would block a thread of an async runtime.
+pub trait OnRuntimeThread {
+    /// That answer.
+    fn on_runtime_thread() -> Self;
+}
+
+impl<T, E: OnRuntimeThread> OnRuntimeThread for Result<T, E> {
+    fn on_runtime_thread() -> Self {
+        Err(E::on_runtime_thread())
+    }
+}
 
 trait Answer<T>: Send {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<T>;
@@ -67,11 +80,18 @@ impl<T: 'static> Reply<T> {
     }
 
     /// Blocks this thread until the answer is there. For [`crate::WorkersBuilder::handle_blocking`] and programs without
-    /// async: never call it on a thread of an async runtime.
+    /// async. On a thread of an async runtime it does not block and answers that it would have: `.await` it there. What
+    /// was asked for happens all the same.
     ///
     /// # Panics
     /// If it was polled to its end before.
-    pub fn wait(self) -> T {
+    pub fn wait(self) -> T
+    where
+        T: OnRuntimeThread,
+    {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return T::on_runtime_thread();
+        }
         self.0.wait()
     }
 }

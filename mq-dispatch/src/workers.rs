@@ -17,7 +17,7 @@ use crate::cancel::CancelReason;
 use crate::lease::ABORT_GRACE;
 use crate::pool::{Pause, Pool, Shared};
 use crate::problem::{ControlError, Illness, Unhealthy};
-use crate::reply::Reply;
+use crate::reply::{OnRuntimeThread, Reply};
 use crate::stats::{PoolStats, Running};
 
 /// How long a stop waits for aborted handlers to be gone.
@@ -34,6 +34,20 @@ pub struct StopReport {
     pub stuck: usize,
     /// Granted messages that were given back without having started.
     pub given_back: usize,
+    /// The stop goes on: [`Reply::wait`] was called on a thread of an async runtime and did not block it.
+    pub unfinished: bool,
+}
+
+impl OnRuntimeThread for StopReport {
+    fn on_runtime_thread() -> Self {
+        tracing::error!(
+            "stop(…).wait() would block a thread of the async runtime; use .await there"
+        );
+        Self {
+            unfinished: true,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -205,6 +219,12 @@ impl Control {
         }
     }
 
+    /// Whether one of these workers' pools answers to this name.
+    pub(crate) fn has(&self, kind: &str) -> bool {
+        let mut pools = self.0.pools.iter();
+        pools.any(|pool| pool.names.iter().any(|name| name == kind))
+    }
+
     /// Takes no new messages of a kind until [`Control::resume`] or the next start. Running handlers go on.
     ///
     /// # Errors
@@ -263,6 +283,14 @@ impl Control {
         } else {
             Err(Unhealthy { illnesses })
         }
+    }
+}
+
+impl fmt::Debug for Crew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crew")
+            .field("pools", &self.pools)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,9 +1,10 @@
 //! `#[derive(Message)]`: the facts of a kind of message, written once at its type. `#[handler]`: compiler errors about a
-//! handler, at the handler.
+//! handler, at the handler. `#[derive(FromRef)]`: the fields of a shared struct as parts.
 //!
 //! Everything that can be wrong with them is a compiler error at the place where it is written. Nothing is made up:
 //! a kind is the author's word, because stored messages outlive the names of types.
 
+mod from_ref;
 mod handler;
 mod message;
 
@@ -26,6 +27,19 @@ use proc_macro::TokenStream;
 pub fn derive_message(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
     message::expand(&input)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// Makes each field of a struct a part that handlers can ask for: `State<Payments>` of an `App` that was given by
+/// `.state_parts(App { … })`. The struct and the types of its fields are `Clone`.
+///
+/// `#[from_ref(skip)]` leaves a field out; `#[from_ref(crate = path)]` on the struct names the crate that has the
+/// traits, `::mq` otherwise.
+#[proc_macro_derive(FromRef, attributes(from_ref))]
+pub fn derive_from_ref(input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as syn::DeriveInput);
+    from_ref::expand(&input)
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
 }

@@ -27,6 +27,7 @@ use mq_core::manager::Image;
 use mq_core::pending::{Drive, Pending, Promise};
 use mq_core::ring::Ring;
 use mq_core::time::{Clock, Now};
+use mq_dispatch::Roster;
 use mq_persistence::error::JournalError;
 use mq_persistence::frame::Frame;
 use mq_persistence::identity::Identity;
@@ -147,6 +148,8 @@ pub(crate) struct Shell {
     /// Until when (monotonic milliseconds) the commit thread plans to sleep.
     planned: AtomicU64,
     stopped: OnceLock<Stopped>,
+    /// The workers of this engine that run.
+    pub(crate) roster: Roster,
     /// Those who asked for the close.
     closing: Mutex<Vec<Promise<Result<(), Stopped>>>>,
     /// Counts rounds for those who watch the engine become idle.
@@ -172,6 +175,7 @@ impl Shell {
             clock: setup.clock,
             planned: AtomicU64::new(0),
             stopped: OnceLock::new(),
+            roster: Roster::default(),
             closing: Mutex::new(Vec::new()),
             rounds: watch::Sender::new(0),
         })

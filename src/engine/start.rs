@@ -45,6 +45,7 @@ impl Engine {
             place,
             options,
             environment,
+            ..
         } = builder;
         let mut random = Random::new(environment.seed);
         let ground = match place {

@@ -5,5 +5,6 @@ mod bad_input;
 mod completion;
 mod handlers;
 mod memory;
+mod operating;
 mod requests;
 mod store_care;
