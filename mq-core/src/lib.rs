@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod command;
 pub mod event;
+pub mod histogram;
 pub mod id;
 pub mod image;
 pub mod key;
@@ -19,5 +20,6 @@ pub mod ring;
 pub mod schedule;
 pub mod state;
 mod sync;
+pub mod telemetry;
 pub mod time;
 pub mod view;

@@ -17,6 +17,7 @@ use crate::ctx::Ctx;
 use crate::fail::Fail;
 use crate::handler::{AsyncHandler, BlockingHandler, ByFunction, ByTrait, Handler};
 use crate::message::Message;
+use crate::observer::Observer;
 use crate::options::{HandlerOptions, Settings};
 use crate::pool::{NewPool, Pool, Shared};
 use crate::problem::{Fault, Problem, StartError};
@@ -51,6 +52,7 @@ struct Checked {
 pub struct WorkersBuilder {
     backend: Arc<dyn Backend>,
     clock: Option<Arc<dyn Clock>>,
+    observer: Option<Arc<dyn Observer>>,
     timers: Timers,
     roster: Roster,
     states: States,
@@ -64,6 +66,7 @@ impl WorkersBuilder {
         Self {
             backend,
             clock: None,
+            observer: None,
             timers: Timers::default(),
             roster: Roster::default(),
             states: States::default(),
@@ -75,6 +78,12 @@ impl WorkersBuilder {
     /// The engine's clock, by which waiting times are measured.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Sees each attempt from outside: for traces and metrics of a program's own.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -266,6 +275,7 @@ impl WorkersBuilder {
         let Self {
             backend,
             clock,
+            observer,
             timers,
             roster,
             states,
@@ -280,6 +290,7 @@ impl WorkersBuilder {
             runtime,
             states: Arc::new(states),
             clock,
+            observer,
             timers: Notify::new(),
         });
         let pools = attach_all(pools, &shared)?;

@@ -195,6 +195,7 @@ impl Ctx {
                 return Err(SettleError::from(SettleRefused::from(stale)).into());
             }
             lease.extend(duration, Instant::now());
+            crate::log::extended(&lease.grant, duration);
             Ok(())
         })
     }

@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::cancel::{CancelReason, CancelSignal};
+use crate::observer::{Ended, Observation, within};
 use crate::states::States;
 
 /// How long a handler that was asked to stop may take before it is aborted.
@@ -85,6 +86,7 @@ pub(crate) struct Lease {
     claimed: AtomicBool,
     aborted: AtomicBool,
     task: OnceLock<AbortHandle>,
+    observation: OnceLock<Box<dyn Observation>>,
 }
 
 impl Lease {
@@ -114,6 +116,28 @@ impl Lease {
             claimed: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             task: OnceLock::new(),
+            observation: OnceLock::new(),
+        }
+    }
+
+    /// Somebody watches this attempt.
+    pub(crate) fn observe(&self, observation: Box<dyn Observation>) {
+        let refused = self.observation.set(observation);
+        debug_assert!(refused.is_ok(), "an attempt starts once");
+    }
+
+    /// Runs a part of the handler in sight of whoever watches.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(observation) = self.observation.get() else {
+            return work();
+        };
+        within(&**observation, work)
+    }
+
+    /// Tells whoever watches how it ended.
+    pub(crate) fn ended(&self, ended: &Ended) {
+        if let Some(observation) = self.observation.get() {
+            observation.ended(ended);
         }
     }
 

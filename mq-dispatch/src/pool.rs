@@ -12,6 +12,7 @@ use std::time::Duration;
 use mq_core::backend::{Backend, Delivery, Grant};
 use mq_core::id::{LeaseToken, PoolId};
 use mq_core::pending::{Pending, Promise};
+use mq_core::state::Outcome;
 use mq_core::time::Clock;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -21,7 +22,9 @@ use tokio::time::Instant;
 use crate::attempt::{Conclusion, End, Job};
 use crate::cancel::CancelReason;
 use crate::lease::Lease;
+use crate::log;
 use crate::message::DecodeError;
+use crate::observer::Observer;
 use crate::options::Settings;
 use crate::permits::{Change, Correction, Permits, Placement};
 use crate::runner::Runner;
@@ -40,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) states: Arc<States>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) settler: Settler,
     /// Wakes the timers, which may have to look earlier than they meant to.
     pub(crate) timers: Notify,
@@ -197,9 +201,15 @@ impl Pool {
 
     fn start(&self, job: Job) {
         add(&self.counters.started, 1);
-        if let Some(clock) = &self.shared.clock {
-            let due = job.lease.grant.due.max(job.lease.grant.enqueued);
-            self.counters.wait.record(clock.wall().since(due));
+        let grant = &job.lease.grant;
+        let waited = self.shared.clock.as_ref().map(|clock| {
+            let waited = clock.wall().since(grant.due.max(grant.enqueued));
+            self.counters.wait.record(waited);
+            waited
+        });
+        log::started(grant, waited);
+        if let Some(observer) = &self.shared.observer {
+            job.lease.observe(observer.started(grant, waited));
         }
         Arc::clone(&self.runner).start(job);
     }
@@ -254,11 +264,20 @@ impl Pool {
             return;
         }
         let conclusion = Conclusion::of(lease, end, self.settings.retry);
-        log(lease, &conclusion);
+        self.conclude(lease, &conclusion);
         let token = lease.grant.token;
         self.shared
             .settler
             .push(Entry::new(Arc::clone(self), token, conclusion, true));
+    }
+
+    /// It is known how an attempt ended: whoever watches is told.
+    fn conclude(&self, lease: &Lease, conclusion: &Conclusion) {
+        if is_over(conclusion.outcome) {
+            let attempt = u64::from(lease.grant.attempt);
+            self.counters.attempts.record_number(attempt);
+        }
+        lease.ended(&log::ended(lease, conclusion));
     }
 
     /// An attempt was dropped: aborted by the timers or a stop, or its runtime went away.
@@ -267,7 +286,9 @@ impl Pool {
         self.leave(slot, None);
         if claimed {
             let token = lease.grant.token;
-            let entry = Entry::new(Arc::clone(self), token, Conclusion::interrupted(), true);
+            let conclusion = Conclusion::interrupted();
+            self.conclude(lease, &conclusion);
+            let entry = Entry::new(Arc::clone(self), token, conclusion, true);
             self.shared.settler.settle_blindly(entry);
         }
         self.free(1);
@@ -303,10 +324,12 @@ impl Pool {
         tracing::warn!(%token, kind = %self.name, reason = reason.as_str(), "a handler did not stop when it was asked to; its lease is taken away");
         let asked = if reason == CancelReason::LeaseLost {
             add(&self.counters.refused, 1);
+            lease.ended(&log::lost(lease));
             None
         } else {
             let ran = lease.started.elapsed();
             let conclusion = Conclusion::forced(reason, ran, self.settings.retry);
+            self.conclude(lease, &conclusion);
             let entry = Entry::new(Arc::clone(self), token, conclusion, false);
             Some(self.shared.settler.ask(entry))
         };
@@ -459,6 +482,8 @@ impl Pool {
 
     /// What readers see.
     pub(crate) fn stats(&self) -> PoolStats {
+        let counters = &self.counters;
+        let (waits, runs) = (counters.wait.read(), counters.run.read());
         let state = self.state.lock();
         PoolStats {
             kind: self.name.clone(),
@@ -467,9 +492,13 @@ impl Pool {
             stuck: state.slots.iter().filter(|lease| lease.is_stuck()).count(),
             waiting: state.waiting.len(),
             paused: state.pause.is_some(),
-            totals: self.counters.totals(),
-            wait: self.counters.wait.percentiles(),
-            run: self.counters.run.percentiles(),
+            undecodable: state.pause == Some(Pause::Undecodable),
+            totals: counters.totals(),
+            wait: waits.percentiles(),
+            run: runs.percentiles(),
+            waits,
+            runs,
+            attempts: counters.attempts.read(),
         }
     }
 
@@ -526,27 +555,23 @@ impl State {
     }
 }
 
-fn keep_all(promises: Vec<Promise<()>>) {
-    for promise in promises {
-        promise.keep(());
+/// Whether the message needs no other attempt.
+const fn is_over(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Succeeded | Outcome::Cancelled | Outcome::Discarded | Outcome::DeadLettered => {
+            true
+        }
+        Outcome::Failed
+        | Outcome::Snoozed
+        | Outcome::Interrupted
+        | Outcome::LeaseExpired
+        | Outcome::Crashed => false,
     }
 }
 
-fn log(lease: &Lease, conclusion: &Conclusion) {
-    use mq_core::command::Settlement;
-    let token = lease.grant.token;
-    match &conclusion.settlement {
-        Settlement::Fail { failure, .. } => {
-            tracing::warn!(%token, kind = %lease.grant.kind, attempt = lease.grant.attempt, error_type = failure.error_type, error = failure.text, "an attempt failed");
-        }
-        Settlement::DeadLetter { failure, .. } => {
-            tracing::warn!(%token, kind = %lease.grant.kind, attempt = lease.grant.attempt, error_type = failure.error_type, error = failure.text, "a message goes dead");
-        }
-        Settlement::Succeed { .. }
-        | Settlement::Snooze { .. }
-        | Settlement::Interrupt
-        | Settlement::Discard { .. }
-        | Settlement::Cancel => {}
+fn keep_all(promises: Vec<Promise<()>>) {
+    for promise in promises {
+        promise.keep(());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::handler::{BlockingHandler, Runs};
 use crate::inside;
 use crate::lease::Lease;
 use crate::message::{Message, decode};
+use crate::observer;
 use crate::threads::{Task, Threads};
 
 /// Starts attempts; never waits.
@@ -94,7 +95,8 @@ fn spawn(job: Job, work: impl Future<Output = End> + Send + 'static) {
     let runtime = job.pool.runtime().clone();
     let task = runtime.spawn(
         async move {
-            let end = caught(inside::scope(work)).await;
+            let watched = Arc::clone(&job.lease);
+            let end = caught(inside::scope(observer::watched(watched, work))).await;
             job.finish(end);
         }
         .instrument(span),
@@ -107,7 +109,7 @@ fn span_of(lease: &Lease) -> tracing::Span {
     let grant = &lease.grant;
     tracing::info_span!(
         "mq.attempt",
-        id = %grant.token.id,
+        message_id = %grant.token.id,
         kind = %grant.kind,
         queue = %grant.queue,
         attempt = grant.attempt,
@@ -196,7 +198,8 @@ fn start_on(
 ) {
     let run = Box::new(move |lease: Arc<Lease>| {
         let _entered = span_of(&lease).entered();
-        caught_blocking(|| inside::scope_blocking(|| work(lease)))
+        let watched = Arc::clone(&lease);
+        caught_blocking(|| watched.within(|| inside::scope_blocking(|| work(lease))))
     });
     threads.start(Task { job, run });
 }

@@ -5,12 +5,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mq_core::histogram::{Distribution, Histogram, Percentiles};
 use mq_core::id::LeaseToken;
 use mq_core::name::{KindName, QueueName};
 use mq_core::state::Outcome;
 
 use crate::cancel::CancelReason;
-use crate::histogram::{Histogram, Percentiles};
 use crate::lease::Progress;
 
 /// What kind of end it was, beyond its outcome.
@@ -38,6 +38,8 @@ macro_rules! counters {
             pub(crate) wait: Histogram,
             /// From started to ended.
             pub(crate) run: Histogram,
+            /// Which attempt it was, of those that ended the message.
+            pub(crate) attempts: Histogram,
         }
 
         /// Attempts of one pool since its start, by how they ended.
@@ -131,12 +133,20 @@ pub struct PoolStats {
     pub waiting: usize,
     /// Takes nothing new for now.
     pub paused: bool,
+    /// It was not a user who paused it, but a row of messages that could not be decoded.
+    pub undecodable: bool,
     /// Since the start.
     pub totals: Totals,
     /// From due to started; without numbers unless the workers know the engine's clock.
     pub wait: Percentiles,
     /// From started to ended.
     pub run: Percentiles,
+    /// All waits, in microseconds.
+    pub waits: Distribution,
+    /// All runs, in microseconds.
+    pub runs: Distribution,
+    /// How many attempts the messages took that are over.
+    pub attempts: Distribution,
 }
 
 /// A handler that runs now.

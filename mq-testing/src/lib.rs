@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod conformance;
 pub mod crash_points;
+pub mod logs;
 pub mod naive;
 pub mod oracle;
 pub mod random;

@@ -16,6 +16,7 @@ mod stop;
 mod store;
 mod storm;
 mod time;
+mod watching;
 
 use mq_macros::Message;
 use serde::{Deserialize, Serialize};
