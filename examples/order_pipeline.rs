@@ -36,13 +36,8 @@ async fn place_order(message: PlaceOrder, ctx: Ctx) -> Outcome {
 
 async fn take_payment(message: TakePayment, Attempt(attempt): Attempt, ctx: Ctx) -> Outcome {
     if message.order == 2 && attempt == 1 {
-        return Err(Fail::retry_in(
-            mq::duration::millis(50),
-            std::io::Error::other("the payment service did not answer"),
-        ));
-    }
-    if message.cents > 10_000 {
-        return Err(Fail::dead_letter(std::io::Error::other("declined")).note("ask the customer"));
+        let error = std::io::Error::other("the payment service did not answer");
+        return Err(Fail::retry_in(mq::millis(50), error));
     }
     ctx.stage(SendReceipt {
         order: message.order,
@@ -66,36 +61,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .handle(send_receipt)
         .start()?;
     for (id, cents) in [(1, 995), (2, 250), (3, 99_900)] {
+        let customer = 3;
         let order = PlaceOrder {
             id,
-            customer: 3,
+            customer,
             cents,
         };
         engine
             .enqueue(order)
             .idempotency_key(format!("order-{id}"))
-            .ordering_key("customer-3")
+            .ordering_key("customer-3") // one after the other
             .await?;
     }
-    engine.run_until_empty().await?;
-
-    let dead = engine.admin().dead_letters();
-    for letter in dead
-        .list(mq::Filter::default(), mq::Seq::NONE, 10)
-        .await?
-        .messages
-    {
-        println!("dead: {} {:?}", letter.id, letter.tail.note);
-        dead.replay_edited(
-            letter.id,
-            serde_json::to_vec(&TakePayment {
-                order: 3,
-                cents: 9_990,
-            })?,
-        )
-        .await?;
-    }
-    engine.run_until_empty().await?;
+    engine.run_until_empty().await?; // follow-ups included
     workers.stop(secs(25)).await;
     engine.close().await?;
     Ok(())
