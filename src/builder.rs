@@ -25,6 +25,7 @@ pub struct Builder {
     pub(crate) place: Place,
     pub(crate) options: Options,
     pub(crate) environment: Environment,
+    pub(crate) control: bool,
     owner_wait: Duration,
 }
 
@@ -37,6 +38,7 @@ impl Builder {
             place: Place::Directory(path),
             options: Options::default(),
             environment: Environment::real(),
+            control: true,
             owner_wait: Duration::ZERO,
         }
     }
@@ -46,6 +48,7 @@ impl Builder {
             place: Place::Memory,
             options: Options::default(),
             environment: Environment::real(),
+            control: true,
             owner_wait: Duration::ZERO,
         }
     }
@@ -114,6 +117,13 @@ impl Builder {
     /// size). Default: 256 MiB.
     pub fn snapshot_after(mut self, bytes: u64) -> Self {
         self.options.snapshot_after = bytes;
+        self
+    }
+
+    /// Whether other processes of the same user can operate the store while this one owns it, on `control.sock` in its
+    /// folder: see [`crate::control`]. Default: yes, for a store in a real folder.
+    pub fn control(mut self, served: bool) -> Self {
+        self.control = served;
         self
     }
 

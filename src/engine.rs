@@ -38,11 +38,13 @@ use parking_lot::Mutex;
 pub(crate) use backend::{EngineBackend, EnqueuePending, block_on, block_until_ready};
 pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
+pub(crate) use start::program_name;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 
 use crate::admin::Admin;
 use crate::builder::Builder;
 use crate::completion::AwaitCompletion;
+use crate::control::{ControlSocket, Server};
 use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
 use crate::request::{Batch, Request, refuse_on_runtime_thread};
 
@@ -74,6 +76,9 @@ struct Owner {
     full_wait: Duration,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn StorageLock>>>,
+    control: (ControlSocket, Option<Server>),
+    /// It uses the engine of another handle, whose end it is not.
+    is_guest: bool,
 }
 
 impl Engine {
@@ -110,6 +115,12 @@ impl Engine {
     #[must_use]
     pub fn report(&self) -> Option<&OpenReport> {
         self.owner.report.as_ref()
+    }
+
+    /// Where other processes can talk to this one while it owns the store.
+    #[must_use]
+    pub fn control_socket(&self) -> &ControlSocket {
+        &self.owner.control.0
     }
 
     /// A message to be enqueued: set its options, then `.await`, `.wait()` or `.submit()` it. When that answers, the
@@ -351,6 +362,7 @@ impl Engine {
     /// # Errors
     /// [`Stopped::Poisoned`] if the engine had stopped, or the last sync failed.
     pub async fn close(&self) -> Result<(), Stopped> {
+        self.owner.stop_taking();
         let closed = self.owner.backend.0.close().await;
         let owner = Arc::clone(&self.owner);
         let freed = tokio::task::spawn_blocking(move || owner.let_go()).await;
@@ -363,6 +375,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::close`].
     pub fn close_wait(&self) -> Result<(), Stopped> {
+        self.owner.stop_taking();
         let closed = self.owner.backend.0.close().wait();
         self.owner.let_go();
         closed.unwrap_or_else(|_| Err(self.why_stopped()))
@@ -384,11 +397,41 @@ impl Engine {
     fn why_stopped(&self) -> Stopped {
         self.stopped().unwrap_or(Stopped::Closed)
     }
+
+    /// A handle that does not keep the engine open, for threads that end with it.
+    fn guest(backend: EngineBackend, full_wait: Duration) -> Self {
+        Self {
+            owner: Arc::new(Owner {
+                backend,
+                report: None,
+                full_wait,
+                threads: Mutex::default(),
+                lock: Mutex::default(),
+                control: (ControlSocket::Off, None),
+                is_guest: true,
+            }),
+        }
+    }
+
+    /// The largest payload in bytes.
+    pub(crate) fn payload_size_max(&self) -> usize {
+        self.owner.backend.shell().payload_size_max
+    }
 }
 
 impl Owner {
+    /// Takes no further call from other processes.
+    fn stop_taking(&self) {
+        if let (_, Some(server)) = &self.control {
+            server.stop_taking();
+        }
+    }
+
     /// Waits for the threads, then lets the store's lock go.
     fn let_go(&self) {
+        if let (_, Some(server)) = &self.control {
+            server.end();
+        }
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("an engine thread panicked");
@@ -400,6 +443,10 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.is_guest {
+            return;
+        }
+        self.stop_taking();
         if let Ok(Err(stopped)) | Err(stopped) =
             self.backend.0.close().wait().map_err(|_| Stopped::Closed)
         {

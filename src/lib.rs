@@ -32,6 +32,7 @@
 mod admin;
 mod builder;
 mod completion;
+pub mod control;
 pub mod duration;
 mod engine;
 pub mod environment;
@@ -45,6 +46,7 @@ mod store_care;
 pub use admin::{Admin, DeadLetters};
 pub use builder::Builder;
 pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
+pub use control::ControlSocket;
 pub use duration::{days, hours, millis, minutes, secs};
 pub use engine::Engine;
 pub use environment::Environment;

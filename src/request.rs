@@ -8,7 +8,7 @@ mod dedup;
 mod sending;
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -252,6 +252,22 @@ impl<M, E: From<EnqueueError>> Request<M, E> {
             .job(vec![self.message?], self.when_full, self.needs);
         let (job, pending) = job.map_err(EnqueueError::from)?;
         self.backend.submit(job);
+        Ok(Pending::new(pending, first))
+    }
+
+    /// As [`Request::submit`], but waits for space in the intake ring without holding up the thread.
+    pub(crate) async fn entered(self) -> Result<Pending<Receipt, E>, E> {
+        let job = self
+            .backend
+            .job(vec![self.message?], self.when_full, self.needs);
+        let (job, pending) = job.map_err(EnqueueError::from)?;
+        let (shell, mut job) = (self.backend.shell(), Some(job));
+        poll_fn(|context| {
+            let entered = shell.poll_submit(&mut job, context.waker());
+            shell.call_for_submission();
+            entered
+        })
+        .await;
         Ok(Pending::new(pending, first))
     }
 }

@@ -84,6 +84,8 @@ pub const SCHEDULES_SIZE_MAX: u64 = 64 << 20;
 pub const SCHEDULE_TIMING_SIZE_MAX: usize = 512;
 /// Bytes of one schedule's message with its options, as the facade writes it.
 pub const SCHEDULE_TEMPLATE_SIZE_MAX: usize = 64 << 10;
+/// Connections to the control socket of a store at once; the next one is refused.
+pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 /// Workers of one pool.
 pub const PARALLELISM_MAX: u32 = 10_000;
 

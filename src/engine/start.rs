@@ -1,5 +1,6 @@
 //! From options to a running engine: recover, set up the desk and the log, bump the incarnation, start the threads.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use mq_core::backend::{Durability as Achieved, Stopped};
@@ -23,6 +24,7 @@ use super::signal::Signal;
 use super::time_keeper::TimeKeeper;
 use super::{Engine, Owner};
 use crate::builder::{Builder, Place};
+use crate::control::{ControlSocket, SOCKET_NAME, Server};
 use crate::environment::Environment;
 use crate::error::OpenError;
 use crate::options::{Durability, Options};
@@ -45,23 +47,33 @@ impl Engine {
             place,
             options,
             environment,
+            control,
             ..
         } = builder;
         let mut random = Random::new(environment.seed);
-        let ground = match place {
+        let (ground, folder) = match place {
             Place::Directory(path) => {
-                let storage = environment
-                    .storage
-                    .clone()
-                    .unwrap_or_else(|| Arc::new(DirectoryStorage::new(path)) as Arc<dyn Storage>);
-                ground_on_disk(storage, &options, &environment, &mut random)?
+                let is_served = control && environment.storage.is_none();
+                let storage = environment.storage.clone().unwrap_or_else(|| {
+                    Arc::new(DirectoryStorage::new(path.clone())) as Arc<dyn Storage>
+                });
+                let ground = ground_on_disk(storage, &options, &environment, &mut random)?;
+                (ground, is_served.then_some(path))
             }
-            Place::Memory => ground_in_memory(&options, &environment, &mut random),
+            Place::Memory => (
+                ground_in_memory(&options, &environment, &mut random),
+                None,
+            ),
         };
-        Self::on(ground, &options, &environment)
+        Self::on(ground, &options, &environment, folder.as_deref())
     }
 
-    fn on(ground: Ground, options: &Options, environment: &Environment) -> Result<Self, OpenError> {
+    fn on(
+        ground: Ground,
+        options: &Options,
+        environment: &Environment,
+        control: Option<&Path>,
+    ) -> Result<Self, OpenError> {
         let is_memory = ground.paper.is_none();
         let (needs, achieved, sync_within) = match options.durability {
             _ if is_memory => (Needs::Write, Achieved::Memory, Some(SYNC_WITHIN)),
@@ -101,17 +113,45 @@ impl Engine {
         })?;
         let shell = Arc::new(shell);
         bump_incarnation(&shell)?;
-        let threads = start_threads(&shell, environment)?;
+        let mut threads = start_threads(&shell, environment)?;
+        let backend = EngineBackend(shell);
+        let guest = Engine::guest(backend.clone(), options.full_wait);
+        let control = serve_control(control, guest, environment, &mut threads);
         let owner = Owner {
-            backend: EngineBackend(shell),
+            backend,
             report: ground.report,
             full_wait: options.full_wait,
             threads: Mutex::new(threads),
             lock: Mutex::new(ground.lock),
+            control,
+            is_guest: false,
         };
         Ok(Self {
             owner: Arc::new(owner),
         })
+    }
+}
+
+/// Serves the control socket, if there is to be one. A store without it is open all the same.
+fn serve_control(
+    folder: Option<&Path>,
+    guest: Engine,
+    environment: &Environment,
+    threads: &mut Vec<std::thread::JoinHandle<()>>,
+) -> (ControlSocket, Option<Server>) {
+    let Some(folder) = folder else {
+        return (ControlSocket::Off, None);
+    };
+    match Server::start(folder, guest, environment.spawn.as_ref()) {
+        Ok((server, path, thread)) => {
+            threads.push(thread);
+            (ControlSocket::At(path), Some(server))
+        }
+        Err(source) => {
+            let path = folder.join(SOCKET_NAME);
+            tracing::warn!(path = %path.display(), error = %source, "no control socket: mq cannot operate this store while it is open");
+            (ControlSocket::Failed { path, source }, None)
+        }
     }
 }
 
@@ -233,7 +273,8 @@ fn ground_in_memory(options: &Options, environment: &Environment, random: &mut R
     }
 }
 
-fn program_name() -> String {
+/// The name of this program's file.
+pub(crate) fn program_name() -> String {
     let program = std::env::current_exe().ok();
     let name = program.as_deref().and_then(std::path::Path::file_name);
     name.map_or_else(

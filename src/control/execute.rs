@@ -1,0 +1,179 @@
+//! Carries calls out: the one place where a call becomes what the engine does.
+//!
+//! Everything here is bounded: a page has a most, a chain of waiting messages is followed so far and no further.
+
+use mq_core::backend::OperateRequest;
+use mq_core::command::Operated;
+use mq_core::id::MessageId;
+use mq_core::state::State;
+use mq_core::view::{Lookup, MessageView};
+
+use super::answer::{
+    Answer, Enqueued, Explained, MessageJson, MessagesPage, QueueJson, StatsJson,
+};
+use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
+use super::convert::{self, after, bytes_of, id, priority};
+use super::explain::sentence;
+use super::fault::CallError;
+use crate::engine::{Engine, block_on};
+use crate::request::Pending;
+
+/// Messages of a page without a limit of its own, and the most of any page: its attempts and errors stand in one line.
+const PAGE_LEN_DEFAULT: u32 = 100;
+const PAGE_LEN_MAX: u32 = 200;
+
+/// How far a chain of messages that wait for one another is followed.
+const EXPLAINED_MAX: usize = 100;
+
+type Result<T = Answer> = std::result::Result<T, CallError>;
+
+/// Carries out a call on an open engine and answers when what the answer says is as durable as the engine promises.
+///
+/// # Errors
+/// [`CallError`]; unless its sentence says otherwise nothing was changed.
+pub async fn execute(engine: &Engine, call: Call) -> Result {
+    match call {
+        Call::Enqueue(call) => {
+            let receipt = submit(engine, *call).await?.await?;
+            Ok(Answer::Enqueued(Enqueued::from(receipt)))
+        }
+        Call::Stats {} => Ok(Answer::Stats(StatsJson::from(&engine.stats()))),
+        Call::Queues {} => {
+            let queues = engine.stats().queues;
+            Ok(Answer::Queues(queues.iter().map(QueueJson::from).collect()))
+        }
+        Call::PauseQueue(call) => pause(engine, &call, true).await,
+        Call::ResumeQueue(call) => pause(engine, &call, false).await,
+        Call::Messages(call) => list(engine, call).await,
+        Call::Message(call) => show(engine, &call).await,
+        Call::Explain { id } => explain(engine, &id).await,
+        Call::Operate(call) => operate(engine, call).await,
+    }
+}
+
+/// [`execute`] on this thread. Never call it on a thread of an async runtime.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_wait(engine: &Engine, call: Call) -> Result {
+    block_on(execute(engine, call))
+}
+
+/// Puts a message on its way; those that were put first are stored first.
+pub(super) async fn submit(
+    engine: &Engine,
+    call: EnqueueCall,
+) -> Result<Pending<mq_core::backend::Receipt>> {
+    let message = call.message()?;
+    Ok(engine.enqueue_raw(message).entered().await?)
+}
+
+async fn pause(engine: &Engine, call: &OneQueue, paused: bool) -> Result {
+    let queue = call.queue.parse()?;
+    let admin = engine.admin();
+    if paused {
+        admin.pause_queue(queue).await?;
+    } else {
+        admin.resume_queue(queue).await?;
+    }
+    Ok(Answer::Done {})
+}
+
+async fn list(engine: &Engine, call: ListCall) -> Result {
+    let limit = call.limit.unwrap_or(PAGE_LEN_DEFAULT).min(PAGE_LEN_MAX);
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let from = after(call.after.as_deref())?;
+    let page = engine.messages(call.filter.filter()?, from, limit).await?;
+    Ok(Answer::Messages(MessagesPage {
+        messages: page.messages.iter().map(MessageJson::from).collect(),
+        next: page.next.map(|next| next.get().to_string()),
+    }))
+}
+
+async fn find(engine: &Engine, id: MessageId) -> Result<MessageView> {
+    match engine.message(id).await? {
+        Lookup::Found(view) => Ok(*view),
+        Lookup::SettledNotKept => Err(CallError::not_kept(id)),
+        Lookup::NeverIssued => Err(CallError::never_issued(id)),
+    }
+}
+
+async fn show(engine: &Engine, call: &ShowCall) -> Result {
+    let id = id(&call.id)?;
+    let view = find(engine, id).await?;
+    let message = MessageJson::from(&view);
+    if !call.payload {
+        return Ok(Answer::Message(Box::new(message)));
+    }
+    let envelope = engine.envelope(id).await?;
+    let envelope = envelope.ok_or_else(|| CallError::not_kept(id))?;
+    Ok(Answer::Message(Box::new(message.with_envelope(&envelope))))
+}
+
+async fn explain(engine: &Engine, text: &str) -> Result {
+    let mut next = Some(id(text)?);
+    let mut chain = Vec::new();
+    while let Some(id) = next.take().filter(|_| chain.len() < EXPLAINED_MAX) {
+        let view = match find(engine, id).await {
+            Err(_) if !chain.is_empty() => break, // it has gone meanwhile, so it does not block any more
+            found => found?,
+        };
+        let reason = engine.admin().explain(id);
+        chain.push(Explained {
+            id: id.to_string(),
+            state: view.state.kind().as_str().to_owned(),
+            text: sentence(&reason, &view),
+        });
+        next = match view.state {
+            State::Blocked { by } => Some(by),
+            State::Scheduled { .. }
+            | State::Ready
+            | State::Leased { .. }
+            | State::Held { .. }
+            | State::Completed { .. }
+            | State::Dead { .. }
+            | State::Superseded { .. } => None,
+        };
+    }
+    Ok(Answer::Explained(chain))
+}
+
+async fn operate(engine: &Engine, call: OperateCall) -> Result {
+    let id = id(&call.id)?;
+    let request = request(call.operation)?;
+    let answered = engine.backend().operate(id, request).await;
+    let operated = answered.map_err(|_| CallError::from(crate::EnqueueError::Abandoned))??;
+    let word = match operated {
+        Operated::Done => "done",
+        Operated::Requested => "requested",
+    };
+    Ok(Answer::Operated(word.to_owned()))
+}
+
+fn request(operation: OperationJson) -> Result<OperateRequest> {
+    Ok(match operation {
+        OperationJson::Cancel {} => OperateRequest::Cancel,
+        OperationJson::Hold { label } => OperateRequest::Hold(label.parse()?),
+        OperationJson::Release {} => OperateRequest::Release,
+        OperationJson::RunNow {} => OperateRequest::RunNow,
+        OperationJson::Reschedule {
+            delay_ms: None,
+            due: None,
+        } => {
+            return Err(CallError::new("bad_value", "give one of delay_ms and due"));
+        }
+        OperationJson::Reschedule { delay_ms, due } => {
+            OperateRequest::Reschedule(convert::due(delay_ms, due.as_deref())?)
+        }
+        OperationJson::SetPriority { priority: level } => {
+            OperateRequest::SetPriority(priority(level)?)
+        }
+        OperationJson::Move { queue } => OperateRequest::MoveTo(queue.parse()?),
+        OperationJson::Replay { payload_hex } => OperateRequest::Replay {
+            edit: payload_hex
+                .map(|digits| bytes_of("payload_hex", &digits))
+                .transpose()?,
+        },
+        OperationJson::Purge {} => OperateRequest::Purge,
+    })
+}
