@@ -38,8 +38,8 @@ pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};
 pub use fault::CallError;
 pub use line::Greeting;
-pub(crate) use server::Server;
 pub use server::ControlSocket;
+pub(crate) use server::Server;
 pub use text::moment;
 
 /// Name of the socket in the store's folder.

@@ -3,10 +3,11 @@
 //! Only what can be read off one argument is checked here; what needs several of them is checked by the verb.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, dlq, dump, enqueue, messages, queue, stats, verify, work};
+use crate::{demo, dlq, dump, enqueue, messages, queue, stats, values, verify, work};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +64,17 @@ pub(crate) enum Verb {
 /// Which store.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Data {
+    /// The store's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// How long to wait for another process that opens, closes or owns the store
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) wait: Option<Duration>,
+}
+
+/// Which store, for verbs that look at its files and take no lock.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Folder {
     /// The store's folder
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,

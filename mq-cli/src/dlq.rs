@@ -8,22 +8,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use bytes::Bytes;
-use mq_core::backend::{Backend, OperateRequest};
+use mq::control::{MessageJson, OperationJson};
 use mq_core::id::MessageId;
-use mq_core::state::{DeadReason, State};
-use mq_core::time::Timestamp;
-use mq_core::view::{MessageView, StateKind};
+use mq_core::state::DeadReason;
+use mq_core::view::StateKind;
 
 use crate::args::Data;
-use crate::clock;
 use crate::exit::{Exit, Failure, Result};
 use crate::listing::{self, Extent, Which};
 use crate::messages::{self, Show};
 use crate::output::Output;
-use crate::store::Store;
+use crate::target::Target;
 use crate::values;
-use crate::view::{self, MessageJson};
+use crate::view;
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -130,16 +127,16 @@ fn list(arguments: &List) -> Result {
     let filter = arguments
         .which
         .filter(Some(StateKind::Dead), arguments.reason);
-    Store::read(&arguments.data.data, |backend, output| {
+    Target::visit(&arguments.data, |target, output| {
         if arguments.json {
-            return listing::show_each(backend, &filter, arguments.extent, |view| {
-                output.json(&MessageJson::new(view))
+            return listing::show_each(target, &filter, arguments.extent, |message| {
+                output.json(message)
             })
             .map(drop);
         }
         let mut rows = Vec::new();
-        let more = listing::show_each(backend, &filter, arguments.extent, |view| {
-            rows.push(row(view));
+        let more = listing::show_each(target, &filter, arguments.extent, |message| {
+            rows.push(row(message));
             Ok(())
         })?;
         output.table(
@@ -159,53 +156,44 @@ fn list(arguments: &List) -> Result {
     })
 }
 
-fn row(view: &MessageView) -> Vec<String> {
+fn row(message: &MessageJson) -> Vec<String> {
     vec![
-        view.id.to_string(),
-        view.queue.to_string(),
-        view.kind.to_string(),
-        reason(view).map_or("", |reason| reason.as_str()).to_owned(),
-        view.tail.failures.to_string(),
-        clock::moment(died(view)),
-        view::last_error(view),
+        message.id.clone(),
+        message.queue.clone(),
+        message.kind.clone(),
+        message.reason.clone().unwrap_or_default(),
+        message.failures.to_string(),
+        died(message).to_owned(),
+        view::last_error(message),
     ]
 }
 
-fn reason(view: &MessageView) -> Option<DeadReason> {
-    match view.state {
-        State::Dead { reason } => Some(reason),
-        State::Scheduled { .. }
-        | State::Ready
-        | State::Blocked { .. }
-        | State::Leased { .. }
-        | State::Held { .. }
-        | State::Completed { .. }
-        | State::Superseded { .. } => None,
-    }
-}
-
 /// When its last attempt ended; one that never ran is as old as its enqueue.
-fn died(view: &MessageView) -> Timestamp {
-    view.tail
-        .history
-        .last()
-        .map_or(view.enqueued, |attempt| attempt.ended)
+fn died(message: &MessageJson) -> &str {
+    let last = message.attempts.last();
+    last.map_or(&message.enqueued, |attempt| &attempt.ended)
 }
 
-fn must_be_dead(view: &MessageView) -> Result {
-    if reason(view).is_some() {
+/// How long ago it died; none where no calendar reaches.
+fn dead_for(message: &MessageJson, now: jiff::Timestamp) -> Option<Duration> {
+    let died: jiff::Timestamp = died(message).parse().ok()?;
+    Duration::try_from(now.duration_since(died)).ok()
+}
+
+fn must_be_dead(message: &MessageJson) -> Result {
+    if message.reason.is_some() {
         return Ok(());
     }
     let error = anyhow!(
         "message {} is no dead letter: it is {}",
-        view.id,
-        view::state(&view.state)
+        message.id,
+        view::state(message)
     );
     Err(Failure::new(Exit::NotFound, error))
 }
 
 fn replay(arguments: &Replay) -> Result {
-    let edit = match &arguments.edit {
+    let payload_hex = match &arguments.edit {
         None => None,
         Some(_) if arguments.chosen.ids.len() != 1 => {
             return Err(Failure::usage(
@@ -214,55 +202,51 @@ fn replay(arguments: &Replay) -> Result {
         }
         Some(path) => {
             let payload = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            Some(Bytes::from(payload))
+            Some(view::hex(&payload))
         }
     };
     arguments
         .chosen
-        .change(|_| true, &OperateRequest::Replay { edit })
+        .change(|_| true, &OperationJson::Replay { payload_hex })
 }
 
 fn purge(arguments: &Purge) -> Result {
+    let purge = OperationJson::Purge {};
     let Some(age) = arguments.older_than else {
-        return arguments.chosen.change(|_| true, &OperateRequest::Purge);
+        return arguments.chosen.change(|_| true, &purge);
     };
-    let now = jiff::Timestamp::now().as_millisecond();
-    let now = Timestamp::from_ms(u64::try_from(now).unwrap_or_default());
-    arguments
-        .chosen
-        .change(|view| now.since(died(view)) > age, &OperateRequest::Purge)
+    let now = jiff::Timestamp::now();
+    let is_older = |message: &MessageJson| dead_for(message, now).is_some_and(|dead| dead > age);
+    arguments.chosen.change(is_older, &purge)
 }
 
 impl Chosen {
-    /// Asks for `request` on each chosen dead letter that `matches`, and prints the ids.
-    fn change(&self, matches: impl Fn(&MessageView) -> bool, request: &OperateRequest) -> Result {
+    /// Asks for `operation` on each chosen dead letter that `matches`, and prints the ids.
+    fn change(&self, matches: impl Fn(&MessageJson) -> bool, operation: &OperationJson) -> Result {
         if !self.all && (self.which.is_set() || self.reason.is_some()) {
             return Err(Failure::usage("filters go with --all; ids need none"));
         }
-        Store::read(&self.data.data, |backend, output| {
-            let ids = if self.all {
-                self.find(backend, &matches)?
-            } else {
-                self.ids.clone()
-            };
-            for id in ids {
-                must_be_dead(&messages::find(backend, id)?)?;
-                self.change_one(backend, id, request, output)?;
+        Target::visit(&self.data, |target, output| {
+            if self.all {
+                for id in self.find(target, &matches)? {
+                    self.change_one(target, &id, operation, output)?;
+                }
+                return Ok(());
+            }
+            for id in &self.ids {
+                must_be_dead(&target.message(*id, false, false)?)?;
+                self.change_one(target, &id.to_string(), operation, output)?;
             }
             Ok(())
         })
     }
 
     /// The ids come first, so that what a replay puts back into the line is not met again.
-    fn find(
-        &self,
-        backend: &dyn Backend,
-        matches: impl Fn(&MessageView) -> bool,
-    ) -> Result<Vec<MessageId>> {
+    fn find(&self, target: &Target, matches: impl Fn(&MessageJson) -> bool) -> Result<Vec<String>> {
         let mut ids = Vec::new();
         let filter = self.which.filter(Some(StateKind::Dead), self.reason);
-        listing::for_all(backend, &filter, |view| {
-            ids.extend(matches(view).then_some(view.id));
+        listing::for_all(target, &filter, |message| {
+            ids.extend(matches(message).then(|| message.id.clone()));
             Ok(())
         })?;
         Ok(ids)
@@ -270,13 +254,13 @@ impl Chosen {
 
     fn change_one(
         &self,
-        backend: &dyn Backend,
-        id: MessageId,
-        request: &OperateRequest,
+        target: &Target,
+        id: &str,
+        operation: &OperationJson,
         output: &mut Output,
     ) -> Result {
         if !self.dry_run {
-            backend.operate(id, request.clone()).wait()??;
+            target.operate(id, operation.clone())?;
         }
         Ok(output.line(id)?)
     }
@@ -319,8 +303,9 @@ mod tests {
     #[test]
     fn only_a_dead_message_is_a_dead_letter() {
         assert!(must_be_dead(&dead("x")).is_ok());
-        let ready = MessageView {
-            state: State::Ready,
+        let ready = MessageJson {
+            state: "ready".to_owned(),
+            reason: None,
             ..dead("x")
         };
         assert_eq!(must_be_dead(&ready).unwrap_err().exit, Exit::NotFound);
@@ -328,9 +313,10 @@ mod tests {
 
     #[test]
     fn a_dead_letter_is_as_old_as_its_last_attempt() {
-        assert_eq!(died(&dead("x")), Timestamp::from_ms(2_000));
+        let now = "1970-01-01T00:00:12Z".parse().unwrap();
+        assert_eq!(dead_for(&dead("x"), now), Some(Duration::from_secs(10)));
         let mut never_ran = dead("x");
-        never_ran.tail.history.clear();
+        never_ran.attempts.clear();
         assert_eq!(died(&never_ran), never_ran.enqueued);
     }
 }

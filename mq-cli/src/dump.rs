@@ -11,7 +11,7 @@ use mq_persistence::inspect::{Dumped, DumpedEnd, DumpedFrame, DumpedRecord, Fiel
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use crate::args::Data;
+use crate::args::Folder;
 use crate::clock;
 use crate::exit::Result;
 use crate::offline;
@@ -32,7 +32,7 @@ Takes no lock and changes nothing.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    data: Data,
+    data: Folder,
     /// Print payloads, headers and keys too
     #[arg(long)]
     payloads: bool,

@@ -5,6 +5,7 @@
 //! are named on standard error.
 
 mod pipeline;
+mod sender;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -15,13 +16,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use mq_core::backend::{Backend, EnqueueError, Receipt, WhenFull};
-use mq_core::id::MessageId;
 use mq_core::key::DedupPolicy;
 use mq_core::limits::FULL_WAIT_DEFAULT;
 use mq_core::message::{ContentType, Due, NewMessage, Priority};
 use mq_core::name::{KindName, QueueName};
-use mq_core::pending::Pending;
 
 use crate::args::Data;
 use crate::exit::{Failure, Result};
@@ -29,8 +27,10 @@ use crate::input::{Format, Line, LineError, Lines};
 use crate::output::Output;
 use crate::signal;
 use crate::store::{Missing, Store};
+use crate::target::Target;
 use crate::values::{self, KeySource};
-use pipeline::{Answer, Intake};
+use pipeline::Intake;
+use sender::{Sender, Sent};
 
 /// Kind of messages whose producer names none.
 const KIND_DEFAULT: &str = "message";
@@ -117,20 +117,6 @@ impl From<OnDuplicate> for DedupPolicy {
     }
 }
 
-impl Answer for Pending<std::result::Result<Vec<Receipt>, EnqueueError>> {
-    fn is_done(&self) -> bool {
-        Pending::is_done(self)
-    }
-
-    fn wait(self) -> Result<MessageId> {
-        let receipts = Pending::wait(self)??;
-        let receipt = receipts
-            .first()
-            .context("the store answered an enqueue without a receipt")?;
-        Ok(receipt.accepted.id)
-    }
-}
-
 /// Runs `mq enqueue`.
 ///
 /// # Errors
@@ -138,20 +124,20 @@ impl Answer for Pending<std::result::Result<Vec<Receipt>, EnqueueError>> {
 pub(crate) fn run(arguments: Arguments) -> Result {
     let format = arguments.format()?;
     let input = open_input(&arguments.file)?;
-    let store = Store::open(&arguments.data.data, Missing::Create)?;
+    let target = Target::reach(&arguments.data, Missing::Create)?;
+    let (sender, store) = Sender::new(target, FULL_WAIT_DEFAULT);
     let (intake, answers) = pipeline::start();
     let stopped = signal::on_stop({
         let intake = Arc::clone(&intake);
         move || intake.close()
     })?;
-    let backend = store.backend();
     // Not joined: it may stand in a read that never ends, and holds nothing that must be put in order.
     thread::spawn({
         let intake = Arc::clone(&intake);
-        move || feed(input, format, &intake, &arguments, backend.as_ref())
+        move || feed(input, format, &intake, &arguments, &sender)
     });
     let answered = pipeline::report(&answers, &intake, &mut Output::stdout(), &mut io::stderr());
-    let closed = store.close();
+    let closed = store.map_or(Ok(()), Store::close);
     let lines = answered?;
     closed?;
     if stopped.is_set() {
@@ -174,13 +160,12 @@ fn open_input(path: &PathBuf) -> Result<Input> {
 fn feed(
     input: Input,
     format: Format,
-    intake: &Intake<Pending<std::result::Result<Vec<Receipt>, EnqueueError>>>,
+    intake: &Intake<Sent>,
     arguments: &Arguments,
-    backend: &dyn Backend,
+    sender: &Sender,
 ) {
     pipeline::feed(Lines::new(input(), format), intake, |line| {
-        let message = arguments.message(line)?;
-        Ok(backend.enqueue(vec![message], WhenFull::Wait(FULL_WAIT_DEFAULT)))
+        Ok(sender.send(arguments.message(line)?))
     });
 }
 

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use mq_core::backend::{EnqueueError, OperateError, ReadError, Stopped};
-use mq_core::command::OperateRefused;
+use mq::control::{CallError, ClientError};
+use mq_core::backend::{EnqueueError, Stopped};
 use mq_core::pending::Abandoned;
 
 /// How the program ended.
@@ -110,54 +110,48 @@ impl From<Abandoned> for Failure {
     }
 }
 
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Failure {
-        let exit = match &error {
-            ReadError::Unreadable { .. } => Exit::Corrupt,
-            ReadError::Stopped(_) => Exit::Failed,
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        let exit = match error.code.as_str() {
+            "never_issued" | "not_kept" => Exit::NotFound,
+            "unreadable" => Exit::Corrupt,
+            _ => Exit::Failed,
         };
         Failure::new(exit, error)
     }
 }
 
-impl From<OperateError> for Failure {
-    fn from(error: OperateError) -> Failure {
-        let exit = match &error {
-            OperateError::Refused(
-                OperateRefused::NeverIssued { .. } | OperateRefused::NotKept { .. },
-            ) => Exit::NotFound,
-            OperateError::Refused(
-                OperateRefused::WrongState { .. }
-                | OperateRefused::KeyHeld { .. }
-                | OperateRefused::Full(_),
-            )
-            | OperateError::Invalid(_)
-            | OperateError::Stopped(_) => Exit::Failed,
-        };
-        Failure::new(exit, error)
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        match error {
+            ClientError::Refused(error) => error.into(),
+            error => Failure::new(Exit::Failed, error),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mq_core::id::MessageId;
-
     use super::*;
 
     #[test]
-    fn a_message_that_is_not_there_has_its_own_code() {
-        let id = MessageId::from_u128((7 << 76) | (0b10 << 62)).unwrap();
-        let failure = Failure::from(OperateError::Refused(OperateRefused::NeverIssued { id }));
-        assert_eq!(failure.exit, Exit::NotFound);
-        let wrong_state = OperateRefused::WrongState {
-            id,
-            operation: "replay",
-            state: "ready",
+    fn a_refusal_has_the_same_code_whoever_owns_the_store() {
+        let refused = |code: &str| {
+            let error: CallError =
+                serde_json::from_value(serde_json::json!({"code": code, "message": "x"})).unwrap();
+            (
+                Failure::from(error.clone()).exit,
+                Failure::from(ClientError::Refused(error)).exit,
+            )
         };
-        assert_eq!(
-            Failure::from(OperateError::Refused(wrong_state)).exit,
-            Exit::Failed
-        );
+        for (code, exit) in [
+            ("never_issued", Exit::NotFound),
+            ("not_kept", Exit::NotFound),
+            ("unreadable", Exit::Corrupt),
+            ("wrong_state", Exit::Failed),
+        ] {
+            assert_eq!(refused(code), (exit, exit));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which messages a verb is about: filters on the command line, and the pages behind them.
 
+use mq::control::{FilterJson, MessageJson};
 use mq_core::backend::Backend;
 use mq_core::id::{MessageId, Seq};
 use mq_core::name::{KindName, QueueName};
@@ -7,9 +8,10 @@ use mq_core::state::DeadReason;
 use mq_core::view::{Filter, MessageView, StateKind};
 
 use crate::exit::Result;
+use crate::target::Target;
 
 /// Messages asked for at once.
-const PAGE_LEN: usize = 1_000;
+const PAGE_LEN: usize = 200;
 
 /// Every reason for a dead letter.
 const REASONS: [DeadReason; 5] = [
@@ -77,13 +79,17 @@ impl Which {
     }
 
     /// The filter for these, in `state` and dead for `reason`.
-    pub(crate) fn filter(&self, state: Option<StateKind>, reason: Option<DeadReason>) -> Filter {
-        Filter {
+    pub(crate) fn filter(
+        &self,
+        state: Option<StateKind>,
+        reason: Option<DeadReason>,
+    ) -> FilterJson {
+        FilterJson::from(&Filter {
             queue: self.queue.clone(),
             kind: self.kind.clone(),
             state,
             reason,
-        }
+        })
     }
 }
 
@@ -103,19 +109,19 @@ pub(crate) struct Extent {
 /// # Errors
 /// When the store stops, or `show` fails.
 pub(crate) fn show_each(
-    backend: &dyn Backend,
-    filter: &Filter,
+    target: &Target,
+    filter: &FilterJson,
     extent: Extent,
-    mut show: impl FnMut(&MessageView) -> Result,
+    mut show: impl FnMut(&MessageJson) -> Result,
 ) -> Result<bool> {
-    let after = extent.after.map_or(Seq::NONE, MessageId::seq);
     let mut left = extent.limit;
-    walk(backend, filter, after, |view| {
+    let page_len = extent.limit.saturating_add(1).min(PAGE_LEN);
+    target.walk(filter, extent.after, page_len, |message| {
         if left == 0 {
             return Ok(false);
         }
         left -= 1;
-        show(view).map(|()| true)
+        show(message).map(|()| true)
     })
 }
 
@@ -124,14 +130,17 @@ pub(crate) fn show_each(
 /// # Errors
 /// When the store stops, or `act` fails.
 pub(crate) fn for_all(
-    backend: &dyn Backend,
-    filter: &Filter,
-    mut act: impl FnMut(&MessageView) -> Result,
+    target: &Target,
+    filter: &FilterJson,
+    mut act: impl FnMut(&MessageJson) -> Result,
 ) -> Result {
-    walk(backend, filter, Seq::NONE, |view| act(view).map(|()| true)).map(drop)
+    let walked = target.walk(filter, None, PAGE_LEN, |message| {
+        act(message).map(|()| true)
+    });
+    walked.map(drop)
 }
 
-/// Walks until `go_on` answers `false`; answers whether it did.
+/// Walks through a store of this process until `go_on` answers `false`; answers whether it did.
 ///
 /// # Errors
 /// When the store stops, or `go_on` fails.

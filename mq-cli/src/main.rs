@@ -20,6 +20,7 @@ mod queue;
 mod signal;
 mod stats;
 mod store;
+mod target;
 mod values;
 mod verify;
 mod view;

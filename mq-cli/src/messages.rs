@@ -1,24 +1,18 @@
 //! `mq messages`: list them, show one, explain why one is not running.
 
-mod explain;
-
 use std::io::Write;
 
-use anyhow::anyhow;
-use mq_core::backend::Backend;
+use mq::control::{Answer, Call, MessageJson};
 use mq_core::id::MessageId;
-use mq_core::message::Envelope;
-use mq_core::state::State;
-use mq_core::view::{Lookup, MessageView, StateKind};
+use mq_core::view::StateKind;
 
 use crate::args::Data;
-use crate::clock;
-use crate::escape::Escaped;
-use crate::exit::{Exit, Failure, Result};
+use crate::escape::{Escaped, EscapedBytes};
+use crate::exit::Result;
 use crate::listing::{self, Extent, Which};
 use crate::output::Output;
-use crate::store::Store;
-use crate::view::{self, MessageJson};
+use crate::target::Target;
+use crate::view;
 
 /// Verbs of `mq messages`.
 #[derive(Debug, clap::Subcommand)]
@@ -79,22 +73,22 @@ pub(crate) fn run(verb: &Verb) -> Result {
     match verb {
         Verb::Ls(arguments) => list(arguments),
         Verb::Show(arguments) => show(arguments, |_| Ok(())),
-        Verb::Explain(one) => explain_one(one),
+        Verb::Explain(one) => explain(one),
     }
 }
 
 fn list(arguments: &List) -> Result {
     let filter = arguments.which.filter(arguments.state, None);
-    Store::read(&arguments.data.data, |backend, output| {
+    Target::visit(&arguments.data, |target, output| {
         if arguments.json {
-            return listing::show_each(backend, &filter, arguments.extent, |view| {
-                output.json(&MessageJson::new(view))
+            return listing::show_each(target, &filter, arguments.extent, |message| {
+                output.json(message)
             })
             .map(drop);
         }
         let mut rows = Vec::new();
-        let more = listing::show_each(backend, &filter, arguments.extent, |view| {
-            rows.push(row(view));
+        let more = listing::show_each(target, &filter, arguments.extent, |message| {
+            rows.push(row(message));
             Ok(())
         })?;
         let headings = [
@@ -113,15 +107,15 @@ pub(crate) fn hint_at_more(more: bool) {
     }
 }
 
-fn row(view: &MessageView) -> Vec<String> {
+fn row(message: &MessageJson) -> Vec<String> {
     vec![
-        view.id.to_string(),
-        view.queue.to_string(),
-        view.kind.to_string(),
-        view::state(&view.state),
-        view.priority.get().to_string(),
-        view.tail.failures.to_string(),
-        clock::moment(view.enqueued),
+        message.id.clone(),
+        message.queue.clone(),
+        message.kind.clone(),
+        view::state(message),
+        message.priority.to_string(),
+        message.failures.to_string(),
+        message.enqueued.clone(),
     ]
 }
 
@@ -129,73 +123,47 @@ fn row(view: &MessageView) -> Vec<String> {
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn show(arguments: &Show, check: impl FnOnce(&MessageView) -> Result) -> Result {
-    let id = arguments.one.id;
-    Store::read(&arguments.one.data.data, |backend, output| {
-        let view = find(backend, id)?;
-        check(&view)?;
-        let envelope = backend.envelope(id).wait()??.ok_or_else(|| not_kept(id))?;
+pub(crate) fn show(arguments: &Show, check: impl FnOnce(&MessageJson) -> Result) -> Result {
+    let exact = !arguments.json;
+    Target::visit(&arguments.one.data, |target, output| {
+        let message = target.message(arguments.one.id, true, exact)?;
+        check(&message)?;
         if arguments.payload {
-            Ok(output.bytes(&envelope.payload)?)
+            Ok(output.bytes(&message.payload_bytes().unwrap_or_default())?)
         } else if arguments.json {
-            output.json(&MessageJson::with_envelope(&view, &envelope))
+            output.json(&message)
         } else {
-            describe(&view, &envelope, output)
+            describe(&message, output)
         }
     })
 }
 
-/// The message `id`.
-///
-/// # Errors
-/// With [`Exit::NotFound`] when the store does not hold it.
-pub(crate) fn find(backend: &dyn Backend, id: MessageId) -> Result<MessageView> {
-    match backend.message(id).wait()?? {
-        Lookup::Found(view) => Ok(*view),
-        Lookup::SettledNotKept => Err(not_kept(id)),
-        Lookup::NeverIssued => {
-            let error = anyhow!("this store never issued message {id}; is it the right folder?");
-            Err(Failure::new(Exit::NotFound, error))
-        }
-    }
-}
-
-fn not_kept(id: MessageId) -> Failure {
-    let error =
-        anyhow!("message {id} is not in the store any more: it was completed, replaced or purged");
-    Failure::new(Exit::NotFound, error)
-}
-
-fn describe(view: &MessageView, envelope: &Envelope, output: &mut Output<impl Write>) -> Result {
+fn describe(message: &MessageJson, output: &mut Output<impl Write>) -> Result {
     let mut facts = vec![
-        ("id", view.id.to_string()),
-        ("queue", view.queue.to_string()),
-        ("kind", view.kind.to_string()),
-        ("state", view::state(&view.state)),
-        ("priority", view.priority.get().to_string()),
-        ("enqueued", clock::moment(view.enqueued)),
-        ("handed out", format!("{} times", view.deliveries)),
-        ("failures", view.tail.failures.to_string()),
+        ("id", message.id.clone()),
+        ("queue", message.queue.clone()),
+        ("kind", message.kind.clone()),
+        ("state", view::state(message)),
+        ("priority", message.priority.to_string()),
+        ("enqueued", message.enqueued.clone()),
+        ("handed out", format!("{} times", message.deliveries)),
+        ("failures", message.failures.to_string()),
     ];
-    let keys = [
-        ("idempotency key", &envelope.idempotency_key),
-        ("dedup key", &envelope.dedup_key),
-        ("ordering key", &envelope.ordering_key),
+    let texts = [
+        ("idempotency key", &message.idempotency_key),
+        ("dedup key", &message.dedup_key),
+        ("ordering key", &message.ordering_key),
+        ("note", &message.note),
     ];
     facts.extend(
-        keys.into_iter()
-            .filter_map(|(name, key)| Some((name, key.as_ref()?.to_string()))),
-    );
-    facts.extend(
-        view.tail
-            .note
-            .as_deref()
-            .map(|note| ("note", Escaped(note).to_string())),
+        texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, Escaped(text.as_ref()?).to_string()))),
     );
     for (name, fact) in facts {
         output.line(format_args!("{name:<16} {fact}"))?;
     }
-    for (name, value) in &envelope.headers {
+    for (name, value) in message.headers.iter().flatten() {
         output.line(format_args!(
             "{:<16} {}: {}",
             "header",
@@ -203,43 +171,32 @@ fn describe(view: &MessageView, envelope: &Envelope, output: &mut Output<impl Wr
             Escaped(value)
         ))?;
     }
-    for attempt in &view.tail.history {
-        let error = attempt.failure.as_ref().map_or("", |failure| &failure.text);
-        let (delivery, ended, outcome) = (
-            attempt.delivery,
-            clock::moment(attempt.ended),
-            attempt.outcome.as_str(),
-        );
+    for attempt in &message.attempts {
         output.line(format_args!(
-            "attempt {delivery:<8} {ended} {outcome} {}",
-            Escaped(error)
+            "attempt {:<8} {} {} {}",
+            attempt.delivery,
+            attempt.ended,
+            attempt.outcome,
+            Escaped(attempt.error.as_deref().unwrap_or_default())
         ))?;
     }
-    Ok(output.line(format_args!(
-        "{:<16} {}",
-        "payload",
-        view::payload(envelope)
-    ))?)
+    let payload = message.payload_bytes().unwrap_or_default();
+    Ok(output.line(format_args!("{:<16} {}", "payload", EscapedBytes(&payload)))?)
 }
 
-fn explain_one(one: &One) -> Result {
-    Store::visit(&one.data.data, |store, output| {
-        let (backend, admin) = (store.backend(), store.engine().admin());
-        let mut next = Some(one.id);
-        while let Some(id) = next.take() {
-            let view = find(backend.as_ref(), id)?;
-            let reason = admin.explain(id);
-            output.line(format_args!("{id}: {}", explain::sentence(&reason, &view)))?;
-            next = match view.state {
-                State::Blocked { by } => Some(by),
-                State::Scheduled { .. }
-                | State::Ready
-                | State::Leased { .. }
-                | State::Held { .. }
-                | State::Completed { .. }
-                | State::Dead { .. }
-                | State::Superseded { .. } => None,
-            };
+fn explain(one: &One) -> Result {
+    Target::visit(&one.data, |target, output| {
+        let id = one.id.to_string();
+        let chain = target.ask(Call::Explain { id }, |answer| match answer {
+            Answer::Explained(chain) => Some(chain),
+            _ => None,
+        })?;
+        for explained in chain {
+            output.line(format_args!(
+                "{}: {}",
+                explained.id,
+                Escaped(&explained.text)
+            ))?;
         }
         Ok(())
     })

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mq::{Engine, OpenError};
 use mq_core::backend::{Backend, Stopped};
@@ -9,7 +10,6 @@ use mq_persistence::identity::IDENT_NAME;
 use mq_persistence::open::OpenError as StoreError;
 
 use crate::exit::{Exit, Failure, Result};
-use crate::output::Output;
 
 /// What to do when there is no store in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,40 +27,17 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the store in the folder `path`.
+    /// Opens the store in the folder `path`, waiting so long for another owner to let it go.
     ///
     /// # Errors
     /// With the exit code that tells why; the store is as it was.
-    pub(crate) fn open(path: &Path, missing: Missing) -> Result<Store> {
+    pub(crate) fn open(path: &Path, missing: Missing, wait: Duration) -> Result<Store> {
         if missing == Missing::Refuse {
             must_be_there(path)?;
         }
-        let opened = Engine::builder(path).open_wait();
+        let opened = Engine::builder(path).wait_for_owner(wait).open_wait();
         let engine = opened.map_err(|error| Failure::new(exit_of(&error), error))?;
         Ok(Store { engine })
-    }
-
-    /// Opens a store that is there, lets `visit` print from it, and closes it.
-    ///
-    /// # Errors
-    /// When it is not there, cannot be opened or closed, or `visit` fails.
-    pub(crate) fn visit(path: &Path, visit: impl FnOnce(&Store, &mut Output) -> Result) -> Result {
-        let store = Store::open(path, Missing::Refuse)?;
-        let mut output = Output::stdout();
-        let visited = visit(&store, &mut output).and_then(|()| Ok(output.flush()?));
-        let closed = store.close();
-        visited.and(closed)
-    }
-
-    /// As [`Store::visit`], for what needs the store only as a backend.
-    ///
-    /// # Errors
-    /// As [`Store::visit`].
-    pub(crate) fn read(
-        path: &Path,
-        read: impl FnOnce(&dyn Backend, &mut Output) -> Result,
-    ) -> Result {
-        Store::visit(path, |store, output| read(store.backend().as_ref(), output))
     }
 
     /// The engine.

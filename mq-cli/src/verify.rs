@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use mq_persistence::inspect::{Finding, VerifyReport, verify};
 use serde::Serialize;
 
-use crate::args::Data;
+use crate::args::Folder;
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
 use crate::offline;
@@ -28,7 +28,7 @@ stop it, or look again, before believing it.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    data: Data,
+    data: Folder,
     /// Print a JSON object
     #[arg(long)]
     json: bool,

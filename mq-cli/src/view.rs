@@ -1,80 +1,20 @@
-//! A message as the program shows it: the JSON that scripts may rely on, and the words of tables.
+//! A message as the program shows it: the words of tables, and the envelope in dumps.
 //!
-//! JSON: fields are only ever added; times are RFC 3339 in UTC; a field that does not apply is absent. Table cells are
-//! escaped and cut, and may change from version to version.
+//! The JSON of messages is [`mq::control::MessageJson`]. Table cells are escaped and cut, and may change from version to
+//! version.
 
 use bytes::Bytes;
+use mq::control::MessageJson;
 use mq_core::id::MessageId;
 use mq_core::key::Key;
 use mq_core::message::{ContentType, Envelope};
-use mq_core::state::{Attempt, Completion, State};
-use mq_core::view::MessageView;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::clock;
-use crate::escape::{Escaped, EscapedBytes};
+use crate::escape::Escaped;
 
 /// Characters of an error shown in a table.
 const ERROR_CELL_LEN_MAX: usize = 60;
-
-/// A message in JSON.
-#[derive(Debug, Serialize)]
-pub(crate) struct MessageJson {
-    id: String,
-    queue: String,
-    kind: String,
-    state: &'static str,
-    #[serde(flatten)]
-    detail: StateJson,
-    priority: u8,
-    enqueued: String,
-    /// Bytes of the stored envelope.
-    size: u32,
-    deliveries: u32,
-    failures: u32,
-    crashes: u32,
-    snoozes: u32,
-    interruptions: u32,
-    replays: u32,
-    suspect: bool,
-    cancel_requested: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
-    /// The last attempts, oldest first.
-    attempts: Vec<AttemptJson>,
-    #[serde(flatten)]
-    envelope: Option<EnvelopeJson>,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct StateJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    blocked_by: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completion: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    superseded_by: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct AttemptJson {
-    delivery: u32,
-    ended: String,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
 
 /// What the producer gave, in JSON.
 #[derive(Debug, Serialize)]
@@ -107,99 +47,6 @@ enum PayloadJson {
     /// Two hexadecimal digits a byte.
     #[serde(rename = "payload_hex")]
     Hex(String),
-}
-
-impl MessageJson {
-    /// A message without its payload.
-    pub(crate) fn new(view: &MessageView) -> MessageJson {
-        MessageJson {
-            id: view.id.to_string(),
-            queue: view.queue.to_string(),
-            kind: view.kind.to_string(),
-            state: view.state.kind().as_str(),
-            detail: StateJson::new(&view.state),
-            priority: view.priority.get(),
-            enqueued: clock::moment(view.enqueued),
-            size: view.size,
-            deliveries: view.deliveries,
-            failures: view.tail.failures,
-            crashes: view.tail.crashes,
-            snoozes: view.tail.snoozes,
-            interruptions: view.tail.interruptions,
-            replays: view.tail.replays,
-            suspect: view.suspect,
-            cancel_requested: view.tail.cancel_requested,
-            note: view.tail.note.clone(),
-            attempts: view.tail.history.iter().map(AttemptJson::new).collect(),
-            envelope: None,
-        }
-    }
-
-    /// A message with its payload.
-    pub(crate) fn with_envelope(view: &MessageView, envelope: &Envelope) -> MessageJson {
-        MessageJson {
-            envelope: Some(EnvelopeJson::new(envelope)),
-            ..MessageJson::new(view)
-        }
-    }
-}
-
-impl StateJson {
-    fn new(state: &State) -> StateJson {
-        let none = StateJson::default();
-        match state {
-            State::Ready => none,
-            State::Scheduled { due } => StateJson {
-                due: Some(clock::moment(*due)),
-                ..none
-            },
-            State::Blocked { by } => StateJson {
-                blocked_by: Some(by.to_string()),
-                ..none
-            },
-            State::Leased { token } => StateJson {
-                lease: Some(token.to_string()),
-                ..none
-            },
-            State::Held { label } => StateJson {
-                label: Some(label.to_string()),
-                ..none
-            },
-            State::Completed { how } => StateJson {
-                completion: Some(completion(*how)),
-                ..none
-            },
-            State::Dead { reason } => StateJson {
-                reason: Some(reason.as_str()),
-                ..none
-            },
-            State::Superseded { by } => StateJson {
-                superseded_by: Some(by.to_string()),
-                ..none
-            },
-        }
-    }
-}
-
-fn completion(how: Completion) -> &'static str {
-    match how {
-        Completion::Succeeded => "succeeded",
-        Completion::Discarded => "discarded",
-        Completion::Cancelled => "cancelled",
-    }
-}
-
-impl AttemptJson {
-    fn new(attempt: &Attempt) -> AttemptJson {
-        let failure = attempt.failure.as_ref();
-        AttemptJson {
-            delivery: attempt.delivery,
-            ended: clock::moment(attempt.ended),
-            outcome: attempt.outcome.as_str(),
-            error_type: failure.map(|failure| failure.error_type.clone()),
-            error: failure.map(|failure| failure.text.clone()),
-        }
-    }
 }
 
 impl EnvelopeJson {
@@ -249,35 +96,29 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The state with its detail, for a table or a sentence.
-pub(crate) fn state(state: &State) -> String {
-    match state {
-        State::Ready => "ready".to_owned(),
-        State::Scheduled { due } => format!("scheduled {}", clock::moment(*due)),
-        State::Blocked { by } => format!("blocked by {by}"),
-        State::Leased { .. } => "leased".to_owned(),
-        State::Held { label } => format!("held {label}"),
-        State::Completed { how } => completion(*how).to_owned(),
-        State::Dead { reason } => format!("dead {}", reason.as_str()),
-        State::Superseded { by } => format!("superseded by {by}"),
-    }
+pub(crate) fn state(message: &MessageJson) -> String {
+    let details = [
+        (" ", &message.due),
+        (" by ", &message.blocked_by),
+        (" ", &message.label),
+        (", ", &message.completion),
+        (" ", &message.reason),
+        (" by ", &message.superseded_by),
+    ];
+    let detail = details
+        .into_iter()
+        .find_map(|(link, detail)| Some(format!("{link}{}", detail.as_ref()?)));
+    let text = format!("{}{}", message.state, detail.unwrap_or_default());
+    Escaped(&text).to_string()
 }
 
 /// The last error, escaped and cut, for a table.
-pub(crate) fn last_error(view: &MessageView) -> String {
-    let failure = view
-        .tail
-        .history
-        .iter()
-        .rev()
-        .find_map(|attempt| attempt.failure.as_ref());
-    failure.map_or_else(String::new, |failure| {
-        cut(&Escaped(&failure.text).to_string())
-    })
-}
-
-/// The payload on one line, escaped and cut, for people.
-pub(crate) fn payload(envelope: &Envelope) -> String {
-    EscapedBytes(&envelope.payload).to_string()
+pub(crate) fn last_error(message: &MessageJson) -> String {
+    let attempts = message.attempts.iter().rev();
+    let error = attempts
+        .filter_map(|attempt| attempt.error.as_deref())
+        .next();
+    error.map_or_else(String::new, |error| cut(&Escaped(error).to_string()))
 }
 
 fn cut(text: &str) -> String {
@@ -292,64 +133,27 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use mq_core::id::{Seq, StoreTag};
-    use mq_core::message::Priority;
-    use mq_core::state::{DeadReason, Failure, Outcome, Tail};
-    use mq_core::time::Timestamp;
+    use mq::control::AttemptJson;
 
     use super::*;
 
     /// A dead message with one failed attempt.
-    pub(crate) fn dead(text: &str) -> MessageView {
-        MessageView {
-            id: MessageId::new(1_000, Seq::new(7).unwrap(), StoreTag::new(3)),
-            queue: "mail".parse().unwrap(),
-            kind: "email.welcome".parse().unwrap(),
-            priority: Priority::DEFAULT,
-            state: State::Dead {
-                reason: DeadReason::BudgetSpent,
-            },
-            enqueued: Timestamp::from_ms(1_000),
-            deliveries: 20,
-            suspect: false,
-            size: 300,
-            tail: Tail {
-                failures: 20,
-                history: vec![Attempt {
-                    delivery: 20,
-                    ended: Timestamp::from_ms(2_000),
-                    outcome: Outcome::Failed,
-                    failure: Some(Failure {
-                        error_type: "exit".to_owned(),
-                        text: text.to_owned(),
-                    }),
-                }],
-                ..Tail::default()
-            },
+    pub(crate) fn dead(error: &str) -> MessageJson {
+        MessageJson {
+            id: "00000000-03e8-7000-8000-00001c000003".to_owned(),
+            queue: "mail".to_owned(),
+            kind: "email.welcome".to_owned(),
+            state: "dead".to_owned(),
+            reason: Some("budget_spent".to_owned()),
+            enqueued: "1970-01-01T00:00:01.000Z".to_owned(),
+            failures: 20,
+            attempts: vec![AttemptJson {
+                ended: "1970-01-01T00:00:02.000Z".to_owned(),
+                error: Some(error.to_owned()),
+                ..AttemptJson::default()
+            }],
+            ..MessageJson::default()
         }
-    }
-
-    #[test]
-    fn the_json_of_a_message_is_a_contract() {
-        let view = dead("boom");
-        let envelope = Envelope {
-            payload: Bytes::from_static(b"{\"user\":7}"),
-            headers: vec![("tenant".to_owned(), "acme".to_owned())],
-            ordering_key: Some(Key::new("customer-3").unwrap()),
-            ..Envelope::default()
-        };
-        let json = serde_json::to_value(MessageJson::with_envelope(&view, &envelope)).unwrap();
-        let expected = serde_json::json!({
-            "id": "00000000-03e8-7000-8000-00001c000003", "queue": "mail", "kind": "email.welcome",
-            "state": "dead", "reason": "budget_spent", "priority": 4, "enqueued": "1970-01-01T00:00:01.000Z",
-            "size": 300, "deliveries": 20, "failures": 20, "crashes": 0, "snoozes": 0, "interruptions": 0,
-            "replays": 0, "suspect": false, "cancel_requested": false,
-            "attempts": [{"delivery": 20, "ended": "1970-01-01T00:00:02.000Z", "outcome": "failed",
-                "error_type": "exit", "error": "boom"}],
-            "content_type": "json", "version": 0, "headers": [["tenant", "acme"]], "ordering_key": "customer-3",
-            "payload": {"user": 7},
-        });
-        assert_eq!(json, expected);
     }
 
     #[test]
@@ -376,5 +180,16 @@ pub(crate) mod tests {
         let shown = last_error(&dead(&format!("\u{1b}[31m{}", "x".repeat(100))));
         assert!(shown.starts_with(r"\u{1b}[31m"), "{shown}");
         assert_eq!(shown.chars().count(), ERROR_CELL_LEN_MAX + 1);
+    }
+
+    #[test]
+    fn a_state_shows_its_detail() {
+        assert_eq!(state(&dead("x")), "dead budget_spent");
+        let blocked = MessageJson {
+            state: "blocked".to_owned(),
+            blocked_by: Some("7".to_owned()),
+            ..MessageJson::default()
+        };
+        assert_eq!(state(&blocked), "blocked by 7");
     }
 }

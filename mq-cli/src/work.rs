@@ -142,7 +142,8 @@ impl Arguments {
 /// When the command or the store is not there, the store stops, or with `--until-empty` a message went dead.
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let plan = arguments.plan()?;
-    let store = Store::open(&arguments.data.data, Missing::Refuse)?;
+    let wait = arguments.data.wait.unwrap_or_default();
+    let store = Store::open(&arguments.data.data, Missing::Refuse, wait)?;
     let backend = store.backend();
     let dead_before = plan.scope.dead(backend.as_ref());
     let runtime = tokio::runtime::Builder::new_multi_thread()

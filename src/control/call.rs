@@ -152,6 +152,9 @@ pub struct ShowCall {
     /// With what its producer gave: payload, headers, keys.
     #[serde(default)]
     pub payload: bool,
+    /// With every byte of the payload as it is stored: a JSON payload that does not fit on one line comes as text.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exact: bool,
 }
 
 /// A change of one message.

@@ -92,8 +92,7 @@ impl Client {
             folder: folder.display().to_string(),
             source,
         };
-        let stream =
-            place::reach(folder, |path| UnixStream::connect(path)).map_err(not_served)?;
+        let stream = place::reach(folder, |path| UnixStream::connect(path)).map_err(not_served)?;
         stream.set_read_timeout(Some(GREETING_WITHIN))?;
         let calls = Calls {
             to: stream.try_clone()?,

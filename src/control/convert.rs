@@ -108,9 +108,9 @@ pub(super) fn priority(level: u8) -> Result<Priority> {
 pub(super) fn bytes_of(field: &str, digits: &str) -> Result<Bytes> {
     let shown: String = digits.chars().take(20).collect();
     let bytes = parse_hex(digits);
-    bytes.map(Bytes::from).ok_or_else(|| {
-        CallError::bad_value(field, &shown, "bytes as two hexadecimal digits each")
-    })
+    bytes
+        .map(Bytes::from)
+        .ok_or_else(|| CallError::bad_value(field, &shown, "bytes as two hexadecimal digits each"))
 }
 
 impl FilterJson {
@@ -120,7 +120,9 @@ impl FilterJson {
         let kind = self.kind.as_deref().map(str::parse).transpose()?;
         let states = StateKind::ALL.into_iter().map(|kind| (kind.as_str(), kind));
         let state = self.state.as_deref();
-        let state = state.map(|word| one_of("state", word, states)).transpose()?;
+        let state = state
+            .map(|word| one_of("state", word, states))
+            .transpose()?;
         let reasons = REASONS.into_iter().map(|reason| (reason.as_str(), reason));
         let reason = self.reason.as_deref();
         let reason = reason
@@ -153,9 +155,8 @@ impl EnqueueCall {
         let mut message = NewMessage::new(self.queue.parse()?, self.kind.parse()?, payload);
         let types = CONTENT_TYPES.into_iter();
         let content_type = self.content_type.as_deref();
-        message.envelope.content_type = content_type.map_or(Ok(given_as), |word| {
-            one_of("content_type", word, types)
-        })?;
+        message.envelope.content_type =
+            content_type.map_or(Ok(given_as), |word| one_of("content_type", word, types))?;
         message.envelope.version = self.version;
         message.due = due(self.delay_ms, self.due.as_deref())?;
         message.priority = self.priority.map_or(Ok(Priority::DEFAULT), priority)?;
@@ -270,7 +271,9 @@ impl Payload {
     /// For storing: nothing of it may change, and a line must not grow much beyond the payload.
     fn whole(content_type: ContentType, bytes: &[u8]) -> Self {
         let json = match content_type {
-            ContentType::Json => JsonText::new(bytes).filter(|json| json.as_str().as_bytes() == bytes),
+            ContentType::Json => {
+                JsonText::new(bytes).filter(|json| json.as_str().as_bytes() == bytes)
+            }
             ContentType::Text | ContentType::Binary => None,
         };
         if json.is_none() && escaped_len(bytes) > 2 * bytes.len() {
@@ -376,9 +379,24 @@ impl MessageJson {
         self
     }
 
+    /// The payload's bytes, if it is shown: exactly those that are stored if [`super::ShowCall::exact`] was asked for.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Option<Bytes> {
+        match (&self.payload, &self.payload_text, &self.payload_hex) {
+            (Some(json), _, _) => Some(Bytes::copy_from_slice(json.as_str().as_bytes())),
+            (None, Some(text), _) => Some(Bytes::copy_from_slice(text.as_bytes())),
+            (None, None, Some(digits)) => parse_hex(digits).map(Bytes::from),
+            (None, None, None) => None,
+        }
+    }
+
     /// With what the producer gave.
-    pub(super) fn with_envelope(self, envelope: &Envelope) -> Self {
-        let payload = Payload::shown(envelope.content_type, &envelope.payload);
+    pub(super) fn with_envelope(self, envelope: &Envelope, exact: bool) -> Self {
+        let payload = if exact {
+            Payload::whole(envelope.content_type, &envelope.payload)
+        } else {
+            Payload::shown(envelope.content_type, &envelope.payload)
+        };
         let key = |key: &Option<Key>| key.as_ref().map(key_text);
         let id = |id: &Option<MessageId>| id.as_ref().map(MessageId::to_string);
         Self {

@@ -8,9 +8,7 @@ use mq_core::id::MessageId;
 use mq_core::state::State;
 use mq_core::view::{Lookup, MessageView};
 
-use super::answer::{
-    Answer, Enqueued, Explained, MessageJson, MessagesPage, QueueJson, StatsJson,
-};
+use super::answer::{Answer, Enqueued, Explained, MessageJson, MessagesPage, QueueJson, StatsJson};
 use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 use super::convert::{self, after, bytes_of, id, priority};
 use super::explain::sentence;
@@ -102,12 +100,13 @@ async fn show(engine: &Engine, call: &ShowCall) -> Result {
     let id = id(&call.id)?;
     let view = find(engine, id).await?;
     let message = MessageJson::from(&view);
-    if !call.payload {
+    if !call.payload && !call.exact {
         return Ok(Answer::Message(Box::new(message)));
     }
     let envelope = engine.envelope(id).await?;
     let envelope = envelope.ok_or_else(|| CallError::not_kept(id))?;
-    Ok(Answer::Message(Box::new(message.with_envelope(&envelope))))
+    let message = message.with_envelope(&envelope, call.exact);
+    Ok(Answer::Message(Box::new(message)))
 }
 
 async fn explain(engine: &Engine, text: &str) -> Result {

@@ -41,8 +41,7 @@ fn scheduled(view: &MessageView, due: &str) -> String {
     match last.and_then(|attempt| attempt.failure.as_ref()) {
         Some(failure) => format!(
             "in back-off until {due}, after {} failures; the last: {}",
-            view.tail.failures,
-            failure.text
+            view.tail.failures, failure.text
         ),
         None => format!("scheduled: not before {due}"),
     }

@@ -76,10 +76,9 @@ pub(super) fn parse(line: &[u8]) -> (Option<u64>, Result<Call, CallError>) {
             let header = header.unwrap_or_default();
             let fault = match header.protocol {
                 Some(version) if version != PROTOCOL => other_protocol(header.protocol),
-                Some(_) | None => CallError::new(
-                    "malformed",
-                    format_args!("the line is not a call: {error}"),
-                ),
+                Some(_) | None => {
+                    CallError::new("malformed", format_args!("the line is not a call: {error}"))
+                }
             };
             (header.id, Err(fault))
         }

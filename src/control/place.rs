@@ -40,10 +40,6 @@ fn reach_far<T>(
 
 /// Elsewhere the system says that it is too long.
 #[cfg(not(target_os = "linux"))]
-fn reach_far<T>(
-    _: &Path,
-    path: &Path,
-    act: impl FnOnce(&Path) -> io::Result<T>,
-) -> io::Result<T> {
+fn reach_far<T>(_: &Path, path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     act(path)
 }

@@ -60,10 +60,7 @@ impl Engine {
                 let ground = ground_on_disk(storage, &options, &environment, &mut random)?;
                 (ground, is_served.then_some(path))
             }
-            Place::Memory => (
-                ground_in_memory(&options, &environment, &mut random),
-                None,
-            ),
+            Place::Memory => (ground_in_memory(&options, &environment, &mut random), None),
         };
         Self::on(ground, &options, &environment, folder.as_deref())
     }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod completion;
+mod control;
 mod handlers;
 mod memory;
 mod operating;

@@ -13,7 +13,6 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use anyhow::anyhow;
-use mq_core::id::MessageId;
 
 use crate::exit::{Failure, Result};
 use crate::input::{Line, LineError, Lines};
@@ -31,7 +30,7 @@ pub(crate) trait Answer {
     ///
     /// # Errors
     /// When it was refused, or the store stopped.
-    fn wait(self) -> Result<MessageId>;
+    fn wait(self) -> Result<String>;
 }
 
 /// A line, and what became of it so far.

@@ -9,6 +9,7 @@ mod demo;
 mod documents;
 mod enqueue;
 mod kills;
+mod owned;
 mod refusals;
 mod setup;
 mod work;

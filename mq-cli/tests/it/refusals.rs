@@ -1,10 +1,9 @@
 //! Exit codes of what cannot be done.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
-use crate::setup::{Running, Store};
+use crate::setup::Store;
 
 #[test]
 fn a_wrong_command_line_is_2() {
@@ -20,23 +19,6 @@ fn a_wrong_command_line_is_2() {
         assert_eq!(store.mq(verb, rest).code, 2, "{verb} {rest:?}");
     }
     assert!(!store.data().exists(), "nothing was done");
-}
-
-#[test]
-fn a_store_in_other_hands_is_3_and_the_owner_is_named() {
-    let store = Store::new();
-    let mut owner = Running::start(store.command("enqueue", &["--queue", "q"]));
-    writeln!(owner.stdin.as_mut().unwrap(), "1").unwrap();
-    owner.line().unwrap();
-    let refused = store.mq("stats", &[]);
-    assert_eq!(refused.code, 3, "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains(&owner.id().to_string()),
-        "{}",
-        refused.stderr
-    );
-    assert_eq!(owner.wait(), 0);
-    assert_eq!(store.mq("stats", &[]).code, 0);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn the_json_of_a_message_is_a_contract() {
         ordering_key: Some(Key::new("customer-3").unwrap()),
         ..Envelope::default()
     };
-    let message = MessageJson::from(&dead()).with_envelope(&envelope);
+    let message = MessageJson::from(&dead()).with_envelope(&envelope, false);
     let text = serde_json::to_string(&message).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let expected = serde_json::json!({
@@ -186,10 +186,7 @@ fn what_has_no_such_value_names_its_field() {
         state.code == "bad_value" && state.message.contains("leased"),
         "{state}"
     );
-    assert_eq!(
-        filter(r#"{"queue":"no spaces"}"#).unwrap_err().code,
-        "name"
-    );
+    assert_eq!(filter(r#"{"queue":"no spaces"}"#).unwrap_err().code, "name");
     assert!(serde_json::from_str::<FilterJson>(r#"{"quue":"q"}"#).is_err());
     assert_eq!(id("7").unwrap_err().code, "bad_value");
     assert_eq!(after(Some("-1")).unwrap_err().code, "bad_value");

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use mq_core::id::{Seq, StoreTag};
+use mq_core::id::{MessageId, Seq, StoreTag};
 
 use super::*;
 use crate::input::Format;
@@ -17,9 +17,11 @@ impl Answer for Awaited {
         false
     }
 
-    fn wait(self) -> Result<MessageId> {
+    fn wait(self) -> Result<String> {
         let answer = self.0.recv().unwrap_or(Err("the store stopped"));
-        answer.map_err(|text| anyhow!(text).into())
+        answer
+            .map(|id| id.to_string())
+            .map_err(|text| anyhow!(text).into())
     }
 }
 

@@ -1,0 +1,191 @@
+//! The store a verb is about, whoever owns it: opened by this program, or asked for on its owner's control socket.
+//!
+//! Both ways go through the same calls ([`mq::control`]), so that an answer never depends on who owns the store. An
+//! owner is looked for first: it is there for as long as its socket is answered.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use mq::control::{
+    Answer, Call, Client, ClientError, FilterJson, ListCall, MessageJson, OperateCall,
+    OperationJson, ShowCall,
+};
+use mq_core::id::MessageId;
+
+use crate::args::Data;
+use crate::clock::Stopwatch;
+use crate::exit::{Exit, Failure, Result};
+use crate::output::Output;
+use crate::store::{Missing, Store, must_be_there};
+
+/// How long to wait for an owner that is just opening or closing the store, if `--wait` does not say otherwise.
+const OWNER_GRACE: Duration = Duration::from_secs(1);
+
+/// How often to look again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A store that answers calls.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// This process owns it.
+    Own(Store),
+    /// Another process owns it and answers on its socket.
+    Owner(Box<RefCell<Client>>),
+}
+
+impl Target {
+    /// Reaches the store in `data`: through its owner, or by opening it.
+    ///
+    /// # Errors
+    /// With the exit code that tells why; the store is as it was.
+    pub(crate) fn reach(data: &Data, missing: Missing) -> Result<Target> {
+        if missing == Missing::Refuse {
+            must_be_there(&data.data)?;
+        }
+        let limit = data.wait.unwrap_or(OWNER_GRACE);
+        let watch = Stopwatch::start();
+        loop {
+            let failure = match attempt(&data.data, missing) {
+                Ok(target) => return Ok(target),
+                Err(failure) => failure,
+            };
+            let left = limit.saturating_sub(watch.elapsed());
+            if failure.exit != Exit::Owned || left.is_zero() {
+                return Err(failure);
+            }
+            thread::park_timeout(left.min(LOOK_EVERY));
+        }
+    }
+
+    /// Reaches a store that is there, lets `visit` print from it, and lets it go.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be reached or closed, or `visit` fails.
+    pub(crate) fn visit(data: &Data, visit: impl FnOnce(&Target, &mut Output) -> Result) -> Result {
+        let target = Target::reach(data, Missing::Refuse)?;
+        let mut output = Output::stdout();
+        let visited = visit(&target, &mut output).and_then(|()| Ok(output.flush()?));
+        let closed = target.close();
+        visited.and(closed)
+    }
+
+    /// Makes a call.
+    ///
+    /// # Errors
+    /// When it is refused, or whoever owns the store ends.
+    pub(crate) fn call(&self, call: Call) -> Result<Answer> {
+        match self {
+            Target::Own(store) => Ok(mq::control::execute_wait(store.engine(), call)?),
+            Target::Owner(client) => Ok(client.borrow_mut().call(&call)?),
+        }
+    }
+
+    /// Makes a call whose answer `expected` takes apart.
+    ///
+    /// # Errors
+    /// As [`Target::call`].
+    pub(crate) fn ask<T>(&self, call: Call, expected: fn(Answer) -> Option<T>) -> Result<T> {
+        let answer = expected(self.call(call)?);
+        Ok(answer.context("the owner's answer is not to the question that was asked")?)
+    }
+
+    /// One message, with its payload byte for byte if `exact`.
+    ///
+    /// # Errors
+    /// With [`Exit::NotFound`] when the store does not hold it.
+    pub(crate) fn message(&self, id: MessageId, payload: bool, exact: bool) -> Result<MessageJson> {
+        let id = id.to_string();
+        let call = Call::Message(ShowCall { id, payload, exact });
+        self.ask(call, |answer| match answer {
+            Answer::Message(message) => Some(*message),
+            _ => None,
+        })
+    }
+
+    /// Changes one message.
+    ///
+    /// # Errors
+    /// When the store does not hold it, or its state does not allow it.
+    pub(crate) fn operate(&self, id: &str, operation: OperationJson) -> Result<String> {
+        let id = id.to_owned();
+        let call = Call::Operate(OperateCall { id, operation });
+        self.ask(call, |answer| match answer {
+            Answer::Operated(word) => Some(word),
+            _ => None,
+        })
+    }
+
+    /// Calls `go_on` with each message that matches, oldest first, until it answers `false`; answers whether it did.
+    ///
+    /// # Errors
+    /// When the store stops, or `go_on` fails.
+    pub(crate) fn walk(
+        &self,
+        filter: &FilterJson,
+        after: Option<MessageId>,
+        page_len: usize,
+        mut go_on: impl FnMut(&MessageJson) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut after = after.map(|id| id.to_string());
+        loop {
+            let call = Call::Messages(ListCall {
+                filter: filter.clone(),
+                after: after.take(),
+                limit: Some(u32::try_from(page_len.max(1)).unwrap_or(u32::MAX)),
+            });
+            let page = self.ask(call, |answer| match answer {
+                Answer::Messages(page) => Some(page),
+                _ => None,
+            })?;
+            for message in &page.messages {
+                if !go_on(message)? {
+                    return Ok(true);
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Lets the store go, if it is this process's.
+    ///
+    /// # Errors
+    /// When the last sync failed, or the store had stopped before.
+    pub(crate) fn close(self) -> Result {
+        match self {
+            Target::Own(store) => store.close(),
+            Target::Owner(_) => Ok(()),
+        }
+    }
+}
+
+/// [`Exit::Owned`] if it may work later.
+fn attempt(folder: &Path, missing: Missing) -> Result<Target> {
+    match Client::connect(folder) {
+        Ok(client) => Ok(Target::Owner(Box::new(RefCell::new(client)))),
+        Err(ClientError::NotServed { .. }) => {
+            let opened = Store::open(folder, missing, Duration::ZERO);
+            opened.map(Target::Own).map_err(silent)
+        }
+        Err(error @ ClientError::NotNow { .. }) => Err(Failure::new(Exit::Owned, error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says of an owner that nobody can talk to what can be done.
+fn silent(failure: Failure) -> Failure {
+    if failure.exit != Exit::Owned {
+        return failure;
+    }
+    let error = anyhow!(
+        "{:#}, and it answers no control socket: it is still opening the store (wait for it with --wait 30s), serves \
+         none (Builder::control), or could not make one (its log says why)",
+        failure.error
+    );
+    Failure::new(Exit::Owned, error)
+}

@@ -1,0 +1,184 @@
+//! Verbs on a store that another process owns: the same answers as from a store of their own.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
+
+use mq::Engine;
+use rustix::process::Signal;
+
+use crate::setup::{Running, Store};
+use crate::work::ECHO;
+
+/// A worker of a queue that stays empty: it owns the store and leaves the rest alone.
+fn owner(store: &Store) -> Running {
+    store.enqueue("idle", &["up".to_owned()]);
+    let mut worker =
+        Running::start(store.command("work", &["--queue", "idle", "--", "sh", "-c", ECHO]));
+    assert_eq!(worker.line().unwrap(), "up");
+    worker
+}
+
+#[test]
+fn every_verb_works_beside_a_running_worker() {
+    let store = Store::new();
+    let mut worker = owner(&store);
+    let ids = store.enqueue("q", &["{\"n\":1}".to_owned(), "2".to_owned()]);
+    let id = ids.first().unwrap();
+    assert_eq!(
+        store.mq("messages show", &["--payload", id]).stdout,
+        "{\"n\":1}"
+    );
+    assert_eq!(store.mq("messages ls", &["--json"]).json().len(), 2);
+    assert_eq!(store.stats().get("live_messages").unwrap(), 2);
+    store.mq("queue pause", &["q"]).lines();
+    let explained = store.mq("messages explain", &[id]).stdout;
+    assert!(explained.contains("paused"), "{explained}");
+    store.mq("queue resume", &["q"]).lines();
+    assert_eq!(store.mq("queue ls", &["--json"]).json().len(), 2);
+    assert_eq!(store.mq("dlq ls", &["--json"]).json().len(), 0);
+    assert_eq!(store.mq("dlq replay", &[id]).code, 5, "no dead letter");
+    for verb in ["messages ls", "queue ls", "stats", "dlq ls"] {
+        assert!(!store.mq(verb, &[]).lines().is_empty(), "{verb}");
+    }
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait(), 0);
+    assert_eq!(store.live(), 2);
+}
+
+#[test]
+fn what_is_enqueued_beside_a_worker_is_worked_on_at_once() {
+    let store = Store::new();
+    let mut worker = owner(&store);
+    let lines: Vec<String> = (0..2_000).map(|number| number.to_string()).collect();
+    let ids = store.enqueue("idle", &lines);
+    assert!(ids.is_sorted());
+    let mut seen: Vec<String> = (0..200).map(|_| worker.line().unwrap()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 200);
+}
+
+#[test]
+fn dead_letters_are_replayed_and_purged_beside_their_worker() {
+    let store = Store::new();
+    store.enqueue("q", &["1".to_owned(), "2".to_owned(), "3".to_owned()]);
+    let script = "test -e \"$0\" && echo \"$(cat)\" && exit 0; echo dead; exit 100";
+    let fixed = store.file("fixed");
+    let command = ["--queue", "q", "--", "sh", "-c", script];
+    let mut worker =
+        Running::start(store.command("work", &[&command[..], &[fixed.to_str().unwrap()]].concat()));
+    for _ in 0..3 {
+        assert_eq!(worker.line().unwrap(), "dead");
+    }
+    let mut dead = Vec::new();
+    while dead.len() < 3 {
+        dead = store.mq("dlq ls", &["--json"]).json();
+    }
+    let id = dead[0].get("id").unwrap().as_str().unwrap().to_owned();
+    fs::write(&fixed, "").unwrap();
+    assert_eq!(store.mq("dlq replay", &[&id]).lines(), [id.as_str()]);
+    assert_eq!(worker.line().unwrap(), "1");
+    assert_eq!(store.mq("dlq purge", &["--all"]).lines().len(), 2);
+    assert!(store.mq("dlq ls", &["--json"]).lines().is_empty());
+}
+
+#[test]
+fn a_second_worker_is_3_and_the_owner_is_named() {
+    let store = Store::new();
+    let worker = owner(&store);
+    let refused = store.mq("work", &["--queue", "q", "--until-empty", "--", "true"]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(&worker.id().to_string()),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn a_second_worker_can_wait_for_the_first() {
+    let store = Store::new();
+    let mut worker = owner(&store);
+    store.enqueue("q", &["1".to_owned()]);
+    let waiting = [
+        "--wait",
+        "1m",
+        "--queue",
+        "q",
+        "--until-empty",
+        "--",
+        "sh",
+        "-c",
+        ECHO,
+    ];
+    let mut second = Running::start(store.command("work", &waiting));
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait(), 0);
+    assert_eq!(second.line().unwrap(), "1");
+    assert_eq!(second.wait(), 0);
+}
+
+#[test]
+fn an_owner_killed_by_kill_9_leaves_a_socket_that_is_passed_over() {
+    let store = Store::new();
+    let mut worker = owner(&store);
+    worker.signal(Signal::KILL);
+    assert_eq!(worker.wait(), -1);
+    let socket = store.data().join("control.sock");
+    assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
+    assert_eq!(store.enqueue("q", &["1".to_owned()]).len(), 1);
+    assert!(!socket.exists(), "replaced, and removed at the end");
+}
+
+#[test]
+fn an_owner_that_serves_no_socket_is_3_and_the_way_out_is_named() {
+    let store = Store::new();
+    let owner = Engine::builder(store.data()).control(false).open_wait();
+    let owner = owner.unwrap();
+    for verb in ["stats", "messages ls"] {
+        let refused = store.mq(verb, &["--wait", "0s"]);
+        assert_eq!(refused.code, 3, "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&std::process::id().to_string())
+                && refused.stderr.contains("--wait"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(store.mq("verify", &[]).code, 0, "verify takes no lock");
+    owner.close_wait().unwrap();
+}
+
+#[test]
+fn a_program_that_links_mq_in_answers_too() {
+    let store = Store::new();
+    let owner = Engine::builder(store.data()).open_wait().unwrap();
+    let ids = store.enqueue("q", &["1".to_owned()]);
+    assert_eq!(owner.stats().live_messages, 1);
+    let elsewhere = Store::new();
+    let foreign = elsewhere.enqueue("q", &["1".to_owned()]);
+    for id in [foreign.first().unwrap().as_str(), "not-an-id"] {
+        let code = if id == "not-an-id" { 2 } else { 5 };
+        assert_eq!(store.mq("messages show", &[id]).code, code);
+        assert_eq!(store.mq("messages explain", &[id]).code, code);
+        assert_eq!(store.mq("dlq purge", &[id]).code, code);
+    }
+    assert_eq!(store.mq("messages show", &[&ids[0]]).code, 0);
+    owner.close_wait().unwrap();
+}
+
+#[test]
+fn ids_are_printed_while_the_input_of_an_owned_store_is_still_open() {
+    let store = Store::new();
+    let _worker = owner(&store);
+    let mut running = Running::start(store.command("enqueue", &["--queue", "q"]));
+    for number in 1..=3 {
+        writeln!(running.stdin.as_mut().unwrap(), "{number}").unwrap();
+        assert!(running.line().is_some());
+    }
+    assert_eq!(running.wait(), 0);
+    let refused = store.mq_with(b"1\noops\n3\n", "enqueue", &["--queue", "q"]);
+    assert_eq!((refused.code, refused.stdout.lines().count()), (1, 1));
+    assert!(refused.stderr.contains("line 2: not JSON"));
+}
