@@ -1,3 +1,5 @@
+//! The contract of the JSON, the way through a line and back, and what is refused.
+
 use mq_core::id::{Incarnation, LeaseToken, StoreTag};
 use mq_core::state::{Failure, Outcome, Tail};
 use mq_core::time::Timestamp;
