@@ -71,12 +71,14 @@ pub use mq_core::state::{
 pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
 pub use mq_dispatch::{
-    AsyncHandler, Attempt, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx,
-    CtxError, DecodeError, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
+    AsyncHandler, Attempt, AttemptError, AttemptFuture, AttemptRequest, AttemptResponse,
+    AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,
+    DecodeError, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
     HandlerResult, Headers, Illness, Message, Needs, OnRuntimeThread, OptionExt, Outcome, Outgoing,
     PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolStats, Problem, Progress, Reply,
-    ResultExt, Retry, Roster, Running, Stage, StartError, State, States, StopReport, Timers,
-    Totals, Unhealthy, Workers, WorkersBuilder, decode, encode,
+    ResultExt, Retry, Roster, Running, SharedLayer, SharedService, Stage, StartError, State,
+    States, StopReport, Timers, Totals, TraceLayer, TraceService, Unhealthy, Workers,
+    WorkersBuilder, decode, encode,
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
 pub use mq_macros::{FromRef, Message, handler};

@@ -20,6 +20,7 @@ use mq_core::state::{DeadReason, Failure, Outcome};
 use crate::cancel::CancelReason;
 use crate::fail::{Ending, Fail, Verdict};
 use crate::failure;
+use crate::layer::AttemptService;
 use crate::lease::Lease;
 use crate::message::{DecodeError, Message, to_json};
 use crate::pool::Pool;
@@ -31,7 +32,7 @@ use crate::stats::Class;
 const NEWER_SNOOZE: Duration = Duration::from_secs(300);
 
 /// How an attempt ended, before anyone decided what that means.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum End {
     /// The handler succeeded.
     Succeeded {
@@ -42,6 +43,8 @@ pub(crate) enum End {
     Failed(Fail),
     /// The handler panicked.
     Panicked(String),
+    /// A layer's time limit has passed.
+    TimedOut(String),
     /// There was nothing to hand to the handler.
     Undecodable(DecodeError),
 }
@@ -129,6 +132,9 @@ impl Conclusion {
             End::Failed(fail) => Self::of_fail(lease, fail.into_ending(), retry),
             End::Panicked(text) => {
                 Self::failed(failure::new("panic", &text), retry, Class::Panicked)
+            }
+            End::TimedOut(text) => {
+                Self::failed(failure::new("timeout", &text), retry, Class::TimedOut)
             }
             End::Undecodable(error) => Self::of_undecodable(&error),
         }
@@ -235,6 +241,8 @@ impl Conclusion {
 pub(crate) struct Job {
     pub(crate) lease: Arc<Lease>,
     pub(crate) pool: Arc<Pool>,
+    /// The ready service that takes it, if its handler has layers.
+    pub(crate) service: Option<AttemptService>,
     slot: usize,
     finished: bool,
 }
@@ -244,6 +252,7 @@ impl Job {
         Self {
             lease,
             pool,
+            service: None,
             slot,
             finished: false,
         }

@@ -12,17 +12,21 @@ use mq_core::name::{KindName, QueueName};
 use mq_core::time::Clock;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
+use tower::{BoxError, Layer, Service};
 
 use crate::ctx::Ctx;
 use crate::fail::Fail;
 use crate::handler::{AsyncHandler, BlockingHandler, ByFunction, ByTrait, Handler};
+use crate::layer::{AnyLayer, AttemptRequest, AttemptResponse, AttemptService};
 use crate::message::Message;
 use crate::observer::Observer;
 use crate::options::{HandlerOptions, Settings};
 use crate::pool::{NewPool, Pool, Shared};
 use crate::problem::{Fault, Problem, StartError};
 use crate::roster::Roster;
-use crate::runner::{Async, Blocking, RawAsync, RawBlocking, Runner};
+use crate::runner::{
+    Async, Blocking, Layered, OnRuntime, OnThreads, RawAsync, RawBlocking, Runner,
+};
 use crate::settle::Settler;
 use crate::states::{Needs, PartList, Parts, States};
 use crate::timers::{self, Timers};
@@ -44,6 +48,7 @@ struct Checked {
     names: Vec<String>,
     selectors: Vec<Selector>,
     settings: Settings,
+    layers: Vec<AnyLayer>,
     runner: Arc<dyn Runner>,
 }
 
@@ -56,6 +61,7 @@ pub struct WorkersBuilder {
     timers: Timers,
     roster: Roster,
     states: States,
+    layers: Vec<AnyLayer>,
     problems: Vec<Problem>,
     entries: Vec<Entry>,
 }
@@ -70,6 +76,7 @@ impl WorkersBuilder {
             timers: Timers::default(),
             roster: Roster::default(),
             states: States::default(),
+            layers: Vec::new(),
             problems: Vec::new(),
             entries: Vec::new(),
         }
@@ -125,6 +132,47 @@ impl WorkersBuilder {
         self
     }
 
+    /// Puts a tower layer around every handler of these workers, whatever its form and wherever in this chain it is
+    /// added. The first layer is outermost, as in `tower::ServiceBuilder`: it sees an attempt first and its answer
+    /// last. Each handler gets a service of its own, so a limit counts for each handler by itself.
+    ///
+    /// A message is asked for only when the layers are ready (`poll_ready`) to take one: a concurrency limit keeps
+    /// messages in the store, not waiting under a lease. A place under a limit is taken from that moment on, also while
+    /// there is no message; so a limit that several handlers share may be held by an idle one: let such handlers share
+    /// a pool instead.
+    ///
+    /// `LoadShedLayer` makes what is inside it look ready at all times: a limit inside it then keeps nothing in the
+    /// store and is answered with a snooze, which is rarely what a queue wants.
+    ///
+    /// What layers answer in the handler's stead: [`tower::timeout::error::Elapsed`] is a failed attempt past its time
+    /// limit, [`tower::load_shed::error::Overloaded`] comes again in a second at no cost, an
+    /// [`AttemptError`](crate::AttemptError) is what it says, any other error is a failed attempt. A thread cannot be
+    /// stopped: if a layer gives up on a blocking handler, that is asked to stop, and its attempt ends when it returns.
+    ///
+    /// ```
+    /// # fn add(workers: mq_dispatch::WorkersBuilder) -> mq_dispatch::WorkersBuilder {
+    /// use mq_dispatch::TraceLayer;
+    /// use std::time::Duration;
+    /// use tower::limit::ConcurrencyLimitLayer;
+    /// use tower::timeout::TimeoutLayer;
+    ///
+    /// workers
+    ///     .layer(TraceLayer::new())
+    ///     .layer(TimeoutLayer::new(Duration::from_secs(60)))
+    ///     .layer(ConcurrencyLimitLayer::new(64))
+    /// # }
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<AttemptService> + Send + Sync + 'static,
+        L::Service: Service<AttemptRequest, Response = AttemptResponse> + Clone + Send + 'static,
+        <L::Service as Service<AttemptRequest>>::Error: Into<BoxError>,
+        <L::Service as Service<AttemptRequest>>::Future: Send + 'static,
+    {
+        self.layers.push(AnyLayer::new(layer));
+        self
+    }
+
     /// Handles messages with an async function: the message first, then any extractors.
     pub fn handle<F, Arguments>(self, function: F) -> Self
     where
@@ -144,7 +192,7 @@ impl WorkersBuilder {
         F: AsyncHandler<Arguments>,
         Arguments: 'static,
     {
-        let runner = Async::<F::Message, _>::new(ByFunction::new(function));
+        let runner = OnRuntime::new(Async::<F::Message, _>::new(ByFunction::new(function)));
         let options = options(HandlerOptions::default());
         self.typed::<F::Message>(options, F::needs, Arc::new(runner))
     }
@@ -159,7 +207,7 @@ impl WorkersBuilder {
             .parallelism(H::PARALLELISM)
             .timeout(H::TIMEOUT)
             .retry(handler.retry());
-        let runner = Async::<M, _>::new(ByTrait(handler));
+        let runner = OnRuntime::new(Async::<M, _>::new(ByTrait(handler)));
         self.typed::<M>(options, no_needs, Arc::new(runner))
     }
 
@@ -182,7 +230,7 @@ impl WorkersBuilder {
         F: BlockingHandler<Arguments>,
         Arguments: 'static,
     {
-        let runner = Blocking::new(function, F::Message::KIND);
+        let runner = OnThreads::new(Blocking::new(function), F::Message::KIND);
         let options = options(HandlerOptions::default());
         self.typed::<F::Message>(options, F::needs, Arc::new(runner))
     }
@@ -199,7 +247,11 @@ impl WorkersBuilder {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Fail> + 'static,
     {
-        self.raw(&selector, options, Arc::new(RawAsync(function)))
+        self.raw(
+            &selector,
+            options,
+            Arc::new(OnRuntime::new(RawAsync(function))),
+        )
     }
 
     /// Handles whatever `selector` selects, undecoded, with a function that blocks, on threads of its own.
@@ -217,7 +269,7 @@ impl WorkersBuilder {
         self.raw(
             &selector,
             options,
-            Arc::new(RawBlocking::new(function, &name)),
+            Arc::new(OnThreads::new(RawBlocking(function), &name)),
         )
     }
 
@@ -279,11 +331,13 @@ impl WorkersBuilder {
             timers,
             roster,
             states,
+            layers,
             problems,
             entries,
         } = self;
-        let pools = check(entries, &states, problems)?;
+        let mut pools = check(entries, &states, problems)?;
         let (runtime, own) = runtime()?;
+        put_around(&mut pools, &layers, &runtime);
         let shared = Arc::new(Shared {
             settler: Settler::new(Arc::clone(&backend)),
             backend,
@@ -306,7 +360,12 @@ impl WorkersBuilder {
                 .spawn(async move { settling.settler.run().await }),
         );
         for pool in &crew.pools {
-            drop(crew.shared.runtime.spawn(Arc::clone(pool).receive()));
+            let runtime = &crew.shared.runtime;
+            drop(runtime.spawn(Arc::clone(pool).receive()));
+            if let Some(gate) = pool.gate() {
+                let same = Arc::clone(pool);
+                drop(runtime.spawn(Arc::clone(gate).keep(move || same.free(0))));
+            }
             pool.balance();
         }
         roster.enlist(&crew);
@@ -393,6 +452,7 @@ fn check_one(
         names,
         selectors,
         settings,
+        layers: entry.options.layers,
         runner: entry.runner,
     };
     (checked, faults)
@@ -417,6 +477,18 @@ fn is_same_line(one: &Selector, other: &Selector) -> bool {
         (None, _) | (_, None) => true,
     };
     one.kind == other.kind && shares_queue
+}
+
+/// Puts layers around handlers. Layers with timers need the runtime for that.
+fn put_around(pools: &mut [Checked], layers: &[AnyLayer], runtime: &Handle) {
+    let _entered = runtime.enter();
+    for pool in pools {
+        let own = std::mem::take(&mut pool.layers);
+        let all: Vec<AnyLayer> = layers.iter().cloned().chain(own).collect();
+        if !all.is_empty() {
+            pool.runner = Arc::new(Layered::new(Arc::clone(&pool.runner), &all));
+        }
+    }
 }
 
 /// The caller's runtime, or a new one.
@@ -458,6 +530,7 @@ fn attach(pool: Checked, shared: &Arc<Shared>) -> Result<Arc<Pool>, StartError> 
         selectors,
         settings,
         runner,
+        ..
     } = pool;
     let delivered = Arc::new(Notify::new());
     let mut lines: Vec<PoolId> = Vec::with_capacity(selectors.len());

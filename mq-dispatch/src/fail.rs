@@ -3,27 +3,26 @@
 //! A plain error is a failed attempt under the handler's policy. The other endings are asked for by name, so that
 //! none of them happens by accident. `Fail` is no `std::error::Error` itself: that is what lets every error become one.
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use mq_core::state::Failure;
+use mq_core::state::{Failure, Outcome as Ended};
+use tower::BoxError;
 
 use crate::failure;
+use crate::layer::AttemptError;
 use crate::outgoing::Outgoing;
 
 /// What most handlers return.
 pub type Outcome = Result<(), Fail>;
 
-/// Any error that can travel: `std` errors, `anyhow` and other boxed errors, strings.
-type BoxError = Box<dyn Error + Send + Sync + 'static>;
-
 /// Why a handler did not succeed, and what is to become of its message.
 #[must_use = "a handler returns it: `return Err(Fail::…)`"]
+#[derive(Clone)]
 pub struct Fail(Box<Ending>);
 
 /// The parts of a [`Fail`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ending {
     pub(crate) verdict: Verdict,
     pub(crate) failure: Option<Failure>,
@@ -121,6 +120,23 @@ impl Fail {
         Self::new(Verdict::Retry, Some(failure::new(error_type, text)))
     }
 
+    /// What it comes to, unless the attempt was asked to stop.
+    pub(crate) fn outcome(&self) -> Ended {
+        match self.0.verdict {
+            Verdict::Retry | Verdict::RetryIn(_) => Ended::Failed,
+            Verdict::Snooze(_) => Ended::Snoozed,
+            Verdict::DeadLetter => Ended::DeadLettered,
+            Verdict::Discard => Ended::Discarded,
+            Verdict::Interrupt => Ended::Interrupted,
+            Verdict::Cancel => Ended::Cancelled,
+        }
+    }
+
+    /// The error it was made from.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.0.failure.as_ref()
+    }
+
     pub(crate) fn into_ending(self) -> Ending {
         *self.0
     }
@@ -146,7 +162,11 @@ impl fmt::Debug for Fail {
 
 impl<E: Into<BoxError>> From<E> for Fail {
     fn from(error: E) -> Self {
-        Self::retry(error)
+        // What a handler inside a layer said stays what it said.
+        match error.into().downcast::<AttemptError>() {
+            Ok(inside) => inside.into_fail(),
+            Err(error) => Self::new(Verdict::Retry, Some(failure::of::<E>(error.as_ref()))),
+        }
     }
 }
 

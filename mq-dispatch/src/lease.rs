@@ -17,9 +17,11 @@ use bytes::Bytes;
 use mq_core::backend::{Backend, Grant};
 use mq_core::message::NewMessage;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::attempt::End;
 use crate::cancel::{CancelReason, CancelSignal};
 use crate::observer::{Ended, Observation, within};
 use crate::states::States;
@@ -87,6 +89,8 @@ pub(crate) struct Lease {
     aborted: AtomicBool,
     task: OnceLock<AbortHandle>,
     observation: OnceLock<Box<dyn Observation>>,
+    /// The end of a thread that a layer has given up on.
+    thread: Mutex<Option<oneshot::Receiver<End>>>,
 }
 
 impl Lease {
@@ -117,6 +121,7 @@ impl Lease {
             aborted: AtomicBool::new(false),
             task: OnceLock::new(),
             observation: OnceLock::new(),
+            thread: Mutex::new(None),
         }
     }
 
@@ -165,6 +170,20 @@ impl Lease {
         self.aborted.store(true, Ordering::Release);
         if let Some(task) = self.task.get() {
             task.abort();
+        }
+    }
+
+    /// A layer has given up on the handler's thread, which is asked to stop and goes on until it does.
+    pub(crate) fn give_up_thread(&self, ended: oneshot::Receiver<End>) {
+        self.cancel.request(CancelReason::Timeout);
+        *self.thread.lock() = Some(ended);
+    }
+
+    /// Waits until no thread works on it.
+    pub(crate) async fn left_by_thread(&self) {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            thread.await.ok();
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mq_core::limits::{LEASE_DEFAULT, LEASE_RANGE, PARALLELISM_MAX, TIMEOUT_DEFAULT};
 use mq_core::retry::RetryPolicy;
+use tower::{BoxError, Layer, Service};
 
+use crate::layer::{AnyLayer, AttemptRequest, AttemptResponse, AttemptService};
 use crate::problem::Fault;
 use crate::retry::Retry;
 
@@ -24,6 +26,7 @@ pub struct HandlerOptions {
     retry: Retry,
     lease: Duration,
     pub(crate) queue: Option<String>,
+    pub(crate) layers: Vec<AnyLayer>,
 }
 
 impl Default for HandlerOptions {
@@ -34,6 +37,7 @@ impl Default for HandlerOptions {
             retry: Retry::default(),
             lease: LEASE_DEFAULT,
             queue: None,
+            layers: Vec::new(),
         }
     }
 }
@@ -68,6 +72,18 @@ impl HandlerOptions {
     /// Only messages of this queue; of all queues by default.
     pub fn queue(mut self, name: &str) -> Self {
         self.queue = Some(name.to_owned());
+        self
+    }
+
+    /// Puts a tower layer around this handler, inside those of [`crate::WorkersBuilder::layer`].
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<AttemptService> + Send + Sync + 'static,
+        L::Service: Service<AttemptRequest, Response = AttemptResponse> + Clone + Send + 'static,
+        <L::Service as Service<AttemptRequest>>::Error: Into<BoxError>,
+        <L::Service as Service<AttemptRequest>>::Future: Send + 'static,
+    {
+        self.layers.push(AnyLayer::new(layer));
         self
     }
 

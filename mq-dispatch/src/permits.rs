@@ -47,6 +47,8 @@ pub(crate) struct Permits {
     busy: u32,
     waiting: u32,
     open: bool,
+    /// Services that are ready; without layers nothing has to be.
+    ready: Option<u32>,
     lines: Vec<Line>,
 }
 
@@ -57,6 +59,7 @@ impl Permits {
             busy: 0,
             waiting: 0,
             open: true,
+            ready: None,
             lines: vec![Line::default(); lines],
         }
     }
@@ -74,6 +77,30 @@ impl Permits {
         self.open = open;
     }
 
+    /// Workers that could start a message, if services are ready.
+    pub(crate) fn idle(&self) -> u32 {
+        if self.open {
+            self.limit.saturating_sub(self.busy)
+        } else {
+            0
+        }
+    }
+
+    /// So many services are ready: no more messages can start.
+    pub(crate) fn set_ready(&mut self, services: u32) {
+        self.ready = Some(services);
+    }
+
+    /// Takes a free worker and a ready service, if there are both.
+    fn start(&mut self) -> bool {
+        let can = self.busy < self.limit && self.ready != Some(0);
+        if can {
+            self.busy += 1;
+            self.ready = self.ready.map(|services| services - 1);
+        }
+        can
+    }
+
     /// A message arrived from `line`.
     pub(crate) fn granted(&mut self, line: usize) -> Placement {
         if let Some(line) = self.lines.get_mut(line) {
@@ -83,8 +110,7 @@ impl Permits {
         let aliases = self.lines.len().saturating_sub(1);
         if !self.open {
             Placement::GiveBack
-        } else if self.busy < self.limit {
-            self.busy += 1;
+        } else if self.start() {
             Placement::Start
         } else if usize::try_from(self.waiting).is_ok_and(|waiting| waiting < aliases) {
             self.waiting += 1;
@@ -101,10 +127,9 @@ impl Permits {
 
     /// Takes a free worker for a message that waits; `false` if there is none.
     pub(crate) fn start_waiting(&mut self) -> bool {
-        let can = self.open && self.waiting > 0 && self.busy < self.limit;
+        let can = self.open && self.waiting > 0 && self.start();
         if can {
             self.waiting -= 1;
-            self.busy += 1;
         }
         can
     }
@@ -116,12 +141,8 @@ impl Permits {
 
     /// What to tell the store so that it has as many permits as there are free workers.
     pub(crate) fn correct(&mut self, corrections: &mut Vec<Correction>) {
-        let taken = self.busy.saturating_add(self.waiting);
-        let free = if self.open {
-            self.limit.saturating_sub(taken)
-        } else {
-            0
-        };
+        let able = self.idle().min(self.ready.unwrap_or(u32::MAX));
+        let free = able.saturating_sub(self.waiting);
         for (index, line) in self.lines.iter_mut().enumerate() {
             let wanted = if index == 0 { free } else { free.min(1) };
             let there = line.unspent - line.returning;

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 use crate::attempt::{Conclusion, End, Job};
 use crate::cancel::CancelReason;
+use crate::gate::Gate;
+use crate::layer::AttemptService;
 use crate::lease::Lease;
 use crate::log;
 use crate::message::DecodeError;
@@ -196,7 +198,9 @@ impl Pool {
             self.settings.timeout,
         ));
         let slot = state.slots.insert(Arc::clone(&lease));
-        Job::new(lease, Arc::clone(self), slot)
+        let mut job = Job::new(lease, Arc::clone(self), slot);
+        job.service = self.gate().and_then(|gate| gate.take());
+        job
     }
 
     fn start(&self, job: Job) {
@@ -211,7 +215,7 @@ impl Pool {
         if let Some(observer) = &self.shared.observer {
             job.lease.observe(observer.started(grant, waited));
         }
-        Arc::clone(&self.runner).start(job);
+        self.runner.start(job);
     }
 
     fn give_back(&self, tokens: Vec<LeaseToken>) {
@@ -346,27 +350,47 @@ impl Pool {
         let mut jobs = Vec::new();
         let mut state = self.state.lock();
         state.permits.freed(workers);
+        let surplus = self.see_ready(&mut state);
         while !state.waiting.is_empty() && state.permits.start_waiting() {
             if let Some(grant) = state.waiting.pop_front() {
                 jobs.push(self.prepare(&mut state, grant));
             }
         }
         drop(state);
+        drop(surplus);
         for job in jobs {
             self.start(job);
         }
         self.balance();
     }
 
+    /// Says how many ready services are wanted, and sees how many there are. Drop what is returned without the lock.
+    fn see_ready(&self, state: &mut State) -> Vec<AttemptService> {
+        let Some(gate) = self.gate() else {
+            return Vec::new();
+        };
+        let (ready, surplus) = gate.want(state.permits.idle());
+        state.permits.set_ready(ready);
+        surplus
+    }
+
+    /// What decides about readiness, if the handler has layers.
+    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.runner.gate()
+    }
+
     /// Tells the store how many workers are free.
     pub(crate) fn balance(self: &Arc<Self>) {
         let mut corrections = Vec::new();
         let mut state = self.state.lock();
+        let mut surplus = Vec::new();
         if !state.closed {
+            surplus = self.see_ready(&mut state);
             state.permits.correct(&mut corrections);
         }
         let scaled = state.take_scaled();
         drop(state);
+        drop(surplus);
         for Correction { line, change } in corrections {
             let Some(pool) = self.lines.get(line) else {
                 continue;

@@ -160,6 +160,13 @@ pub enum Illness {
         /// How many.
         stuck: usize,
     },
+    /// A layer around the handler fails to become ready, and nothing of its kind starts; it is tried each second.
+    Layer {
+        /// The kind.
+        kind: String,
+        /// What the layer said.
+        reason: String,
+    },
     /// So many messages in a row could not be decoded that the pool was paused: is this the right program version?
     Undecodable {
         /// The kind.
@@ -175,6 +182,12 @@ impl fmt::Display for Illness {
                 write!(
                     f,
                     "all {stuck} workers of {kind} are stuck past their time limit; restart the program"
+                )
+            }
+            Self::Layer { kind, reason } => {
+                write!(
+                    f,
+                    "a layer around the handler of {kind} fails to become ready: {reason}"
                 )
             }
             Self::Undecodable { kind } => write!(

@@ -10,21 +10,23 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::attempt::{End, Job};
+use crate::attempt::End;
 use crate::fail::Fail;
-use crate::lease::Lease;
 
 /// How long a message waits whose thread could not be started.
 const NO_THREAD_SNOOZE: Duration = Duration::from_secs(10);
 
 /// An attempt and its work.
-pub(crate) struct Task {
-    pub(crate) job: Job,
-    pub(crate) run: Box<dyn FnOnce(Arc<Lease>) -> End + Send>,
+pub(crate) trait Task: Send {
+    /// Does it, on a thread.
+    fn run(self: Box<Self>);
+
+    /// Ends it like this, without a thread.
+    fn refuse(self: Box<Self>, end: End);
 }
 
 struct State {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<Box<dyn Task>>,
     threads: u32,
     idle: u32,
     limit: u32,
@@ -60,7 +62,7 @@ impl Threads {
     }
 
     /// Runs a task on an idle thread or a new one.
-    pub(crate) fn start(self: &Arc<Self>, task: Task) {
+    pub(crate) fn start(self: &Arc<Self>, task: Box<dyn Task>) {
         let mut state = self.state.lock();
         state.tasks.push_back(task);
         let idle = usize::try_from(state.idle).unwrap_or(usize::MAX);
@@ -92,20 +94,18 @@ impl Threads {
         };
         drop(state);
         if let Some(task) = task {
-            task.job.finish(End::Failed(Fail::snooze(NO_THREAD_SNOOZE)));
+            task.refuse(End::Failed(Fail::snooze(NO_THREAD_SNOOZE)));
         }
     }
 
     fn work(&self) {
         while let Some(task) = self.next() {
-            let Task { job, run } = task;
-            let end = run(Arc::clone(&job.lease));
-            job.finish(end);
+            task.run();
         }
     }
 
     /// The next task; `None` when this thread is one too many.
-    fn next(&self) -> Option<Task> {
+    fn next(&self) -> Option<Box<dyn Task>> {
         let mut state = self.state.lock();
         loop {
             if let Some(task) = state.tasks.pop_front() {

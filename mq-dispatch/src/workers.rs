@@ -274,6 +274,11 @@ impl Control {
                     stuck: stats.stuck,
                 });
             }
+            let broken = pool.gate().and_then(|gate| gate.broken());
+            illnesses.extend(broken.map(|reason| Illness::Layer {
+                kind: kind(),
+                reason,
+            }));
             if pool.pause_reason() == Some(Pause::Undecodable) {
                 illnesses.push(Illness::Undecodable { kind: kind() });
             }

@@ -7,6 +7,7 @@
 )]
 
 mod handlers;
+mod layers;
 mod outcomes;
 mod pools;
 mod rules;
