@@ -3,6 +3,8 @@
 //! Invariants: the store is called without the pool's lock held; no more attempts run than the limit says, except those
 //! that were running when it was lowered; a granted message that is not started is given back.
 
+mod view;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -33,7 +35,7 @@ use crate::runner::Runner;
 use crate::settle::{Entry, Settler};
 use crate::slots::Slots;
 use crate::states::States;
-use crate::stats::{Counters, PoolStats, Running, add};
+use crate::stats::{Counters, add};
 
 /// So many undecodable messages in a row pause a pool: it looks like the wrong program, not like bad messages.
 const UNDECODABLE_ROW_MAX: u32 = 10;
@@ -487,61 +489,6 @@ impl Pool {
             }
             changed.await;
         }
-    }
-
-    /// The leases that have started.
-    pub(crate) fn leases(&self) -> Vec<Arc<Lease>> {
-        self.state.lock().slots.iter().cloned().collect()
-    }
-
-    /// Tokens of granted messages that wait for a worker.
-    pub(crate) fn waiting_tokens(&self) -> Vec<LeaseToken> {
-        let state = self.state.lock();
-        state.waiting.iter().map(|grant| grant.token).collect()
-    }
-
-    pub(crate) fn pause_reason(&self) -> Option<Pause> {
-        self.state.lock().pause
-    }
-
-    /// What readers see.
-    pub(crate) fn stats(&self) -> PoolStats {
-        let counters = &self.counters;
-        let (waits, runs) = (counters.wait.read(), counters.run.read());
-        let state = self.state.lock();
-        PoolStats {
-            kind: self.name.clone(),
-            limit: state.permits.limit(),
-            running: state.slots.len(),
-            stuck: state.slots.iter().filter(|lease| lease.is_stuck()).count(),
-            waiting: state.waiting.len(),
-            paused: state.pause.is_some(),
-            undecodable: state.pause == Some(Pause::Undecodable),
-            totals: counters.totals(),
-            wait: waits.percentiles(),
-            run: runs.percentiles(),
-            waits,
-            runs,
-            attempts: counters.attempts.read(),
-        }
-    }
-
-    /// What runs now.
-    pub(crate) fn running(&self, now: Instant) -> Vec<Running> {
-        let leases = self.leases();
-        leases
-            .iter()
-            .map(|lease| Running {
-                token: lease.grant.token,
-                queue: lease.grant.queue.clone(),
-                kind: lease.grant.kind.clone(),
-                attempt: lease.grant.attempt,
-                since: now.saturating_duration_since(lease.started),
-                progress: lease.work.lock().progress.clone(),
-                cancel: lease.cancel.reason(),
-                stuck: lease.is_stuck(),
-            })
-            .collect()
     }
 
     /// Makes leases last; those that are lost are told so.
