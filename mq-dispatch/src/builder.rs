@@ -100,6 +100,12 @@ impl WorkersBuilder {
         self
     }
 
+    /// Puts something between the workers and their store, such as a test that decides when messages are handed out.
+    pub fn through(mut self, between: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>) -> Self {
+        self.backend = between(self.backend);
+        self
+    }
+
     /// Shares a value with the handlers, which ask for `State<T>`. One per type.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         if !self.states.insert(value) {

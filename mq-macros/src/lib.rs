@@ -7,6 +7,7 @@
 mod from_ref;
 mod handler;
 mod message;
+mod test;
 
 use proc_macro::TokenStream;
 
@@ -56,4 +57,21 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let checks = handler::checks(arguments.into(), item.clone())
         .unwrap_or_else(|error| error.to_compile_error());
     quote::quote!(#item #checks).into()
+}
+
+/// Makes an async function a test that runs in a simulated world. Use it as `#[mq_testing::test]`.
+///
+/// The function takes nothing and returns nothing or a `Result<(), E>`. It runs on one thread, on a tokio runtime whose time
+/// is simulated, with a seed that is made from its name, so that it does the same each time. A failure prints the seed, what
+/// happened, and the command that repeats it.
+///
+/// `#[mq_testing::test(seeds = 20)]` runs it with twenty seeds. In the environment, `MQ_TEST_SEED=n` runs exactly that seed,
+/// and `MQ_TEST_SEEDS=n` so many of each test.
+///
+/// `crate = path` names the crate that has the harness, `::mq_testing` otherwise.
+#[proc_macro_attribute]
+pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    test::expand(arguments.into(), item.into())
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }

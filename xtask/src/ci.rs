@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::shell::{Invocation, TestCount};
-use crate::{examples, tidy};
+use crate::{examples, production, tidy};
 
 /// One check.
 struct Step {
@@ -26,6 +26,8 @@ enum Work {
     Tests(&'static [&'static str], Environment),
     /// The source rules.
     Tidy,
+    /// What production builds are made of.
+    Production,
     /// The ring under miri, where miri is installed.
     Miri,
     /// Every example as a program.
@@ -60,6 +62,11 @@ const STEPS: &[Step] = &[
         name: "tidy",
         what: "sizes, forbidden words, unsafe code, file headers",
         work: Work::Tidy,
+    },
+    Step {
+        name: "production",
+        what: "nothing that runs in production depends on mq-testing",
+        work: Work::Production,
     },
     Step {
         name: "clippy",
@@ -196,6 +203,7 @@ fn work(root: &Path, work: &Work) -> anyhow::Result<Outcome> {
             .map(passed),
         Work::Tests(arguments, environment) => run_tests(root, arguments, environment),
         Work::Tidy => tidy::run(root).map(passed),
+        Work::Production => production::check(root).map(passed),
         Work::Miri => miri(root),
         Work::Examples => examples::run(root).map(passed),
     }

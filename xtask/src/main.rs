@@ -5,6 +5,7 @@
 
 mod ci;
 mod examples;
+mod production;
 mod shell;
 mod tidy;
 mod tidy_exceptions;

@@ -102,6 +102,19 @@ impl Invocation {
         Ok(count)
     }
 
+    /// Runs the command and answers what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be started, does not exit with 0 or prints no text.
+    pub(crate) fn output(&self, folder: &Path) -> anyhow::Result<String> {
+        let ended = self.command(folder).stderr(Stdio::inherit()).output();
+        let ended = ended.with_context(|| format!("start {self}"))?;
+        if !ended.status.success() {
+            bail!("{self}: {}", ended.status);
+        }
+        Ok(String::from_utf8(ended.stdout)?)
+    }
+
     /// Whether the command exits with 0; what it prints is dropped.
     pub(crate) fn succeeds(&self, folder: &Path) -> bool {
         let mut command = self.command(folder);

@@ -8,6 +8,8 @@
 
 mod conformance;
 mod conviction;
+#[cfg(feature = "harness")]
+mod harness;
 mod oracle;
 mod sim_disk;
 mod sim_disk_model;

@@ -1,0 +1,351 @@
+//! Tests of handlers: the real engine on a simulated disk and clock, with crashes where the test wants them.
+//!
+//! [`Harness`] is what a test holds in its hand; [`test`](macro@crate::test) gives it a world to live in. Nothing runs by
+//! itself: [`Harness::run_one`] runs one attempt, [`Harness::run_until_empty`] runs everything there is.
+//!
+//! Invariants
+//! 1. The engine and the workers are the production ones. Simulated are the disk, the clock, the threads' turns and the
+//!    process's death, through the engine's five seams.
+//! 2. The same test with the same seed does the same, operation by operation on the disk.
+//!
+//! Deterministic are the engine, the dispatch of messages, time, tasks on the runtime and blocking handlers. Not
+//! deterministic is what a test brings along: its own threads, real files and sockets, `tokio::select!` without `biased`,
+//! iteration over maps with random hashers.
+
+mod checks;
+mod gate;
+mod handlers;
+mod life;
+mod process;
+mod puppets;
+mod ran;
+mod record;
+mod running;
+mod seeds;
+mod world;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mq::{
+    AsyncHandler, BlockingHandler, Builder, Engine, Handler, HandlerOptions, Message, MessageId,
+    Request, Stats, WorkersBuilder,
+};
+use parking_lot::Mutex;
+
+pub use checks::{Enqueued, Observed};
+pub use ran::Ran;
+pub use seeds::{Finished, TestName, run, run_test};
+
+use crate::sim_disk::{CrashMode, SimDisk};
+use process::{Process, Setup};
+use record::Record;
+use world::World;
+
+/// How long running handlers get in [`Harness::restart`].
+const GRACE: Duration = Duration::from_secs(25);
+
+/// An engine with handlers on a simulated machine: what a test holds in its hand.
+///
+/// Made inside `#[mq_testing::test]` or [`run`]. Register state and handlers first; the engine opens with the first call
+/// that needs it, and lives until the harness is dropped, [crashed](Harness::crash) or [restarted](Harness::restart).
+///
+/// The same test with the same seed does the same, operation by operation on the disk: engine, dispatch, time, tasks on the
+/// runtime and blocking handlers are deterministic. Not deterministic is what a test brings along: its own threads, real
+/// files and sockets, `tokio::select!` without `biased`, iteration over maps with random hashers.
+///
+/// # Panics
+/// Every method panics when what it is asked for cannot be done, with a text that says why. That fails the test, and the
+/// seed and what happened are printed.
+///
+/// # Examples
+/// ```
+/// use mq::prelude::*;
+/// use mq_testing::Harness;
+///
+/// #[derive(Serialize, Deserialize, Message)]
+/// #[message(kind = "email.welcome")]
+/// struct SendWelcome { user_id: u64 }
+///
+/// async fn send_welcome(message: SendWelcome, Attempt(attempt): Attempt) -> Outcome {
+///     if attempt < 3 {
+///         return Err(Fail::retry(format!("no answer for user {}", message.user_id)));
+///     }
+///     Ok(())
+/// }
+///
+/// mq_testing::run(7, || async {
+///     let t = Harness::new().handle(send_welcome);
+///     let id = t.enqueue(SendWelcome { user_id: 7 }).await;
+///     t.run_one().await.assert_retry();
+///     t.run_until_empty().await; // the clock moves over the back-offs
+///     t.message(id).assert_succeeded().assert_attempts(3);
+/// });
+/// ```
+#[must_use = "a harness does nothing until it is asked to"]
+pub struct Harness {
+    world: Arc<World>,
+    setup: Setup,
+    disk: SimDisk,
+    record: Arc<Mutex<Record>>,
+    process: OnceLock<Process>,
+    attempts_max: usize,
+}
+
+impl Harness {
+    /// A machine with an empty disk, and no handlers yet.
+    ///
+    /// # Panics
+    /// Outside of `#[mq_testing::test]` and [`run`].
+    #[expect(
+        clippy::new_without_default,
+        reason = "it panics outside of a simulated world, which a default must not"
+    )]
+    pub fn new() -> Self {
+        let Some(world) = World::current() else {
+            fail(
+                "a Harness lives in a simulated world: write #[mq_testing::test] above the test \
+                 instead of #[test] or #[tokio::test], or call mq_testing::run",
+            )
+        };
+        Self {
+            world,
+            setup: Setup::default(),
+            disk: SimDisk::new(),
+            record: Arc::default(),
+            process: OnceLock::new(),
+            attempts_max: running::ATTEMPTS_MAX,
+        }
+    }
+
+    /// Shares a value with the handlers, as [`WorkersBuilder::state`]. It is cloned for every life of the process, so an
+    /// `Arc` in it stands for the world outside, which no crash undoes.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.setting_up().state(value);
+        self
+    }
+
+    /// Handles messages with an async function, as [`WorkersBuilder::handle`].
+    pub fn handle<F, Arguments>(self, function: F) -> Self
+    where
+        F: AsyncHandler<Arguments>,
+        Arguments: 'static,
+    {
+        self.handle_with(function, |options| options)
+    }
+
+    /// As [`Harness::handle`], with settings.
+    pub fn handle_with<F, Arguments>(
+        mut self,
+        function: F,
+        options: impl FnOnce(HandlerOptions) -> HandlerOptions,
+    ) -> Self
+    where
+        F: AsyncHandler<Arguments>,
+        Arguments: 'static,
+    {
+        let options = options(HandlerOptions::default());
+        self.setting_up().function(function, options);
+        self
+    }
+
+    /// Handles messages with a value that implements [`Handler`].
+    pub fn handler<M: Message, H: Handler<M>>(mut self, handler: H) -> Self {
+        self.setting_up().typed(handler);
+        self
+    }
+
+    /// Handles messages with a function that blocks. Everything else, time included, stands still while it runs.
+    pub fn handle_blocking<F, Arguments>(self, function: F) -> Self
+    where
+        F: BlockingHandler<Arguments>,
+        Arguments: 'static,
+    {
+        self.handle_blocking_with(function, |options| options)
+    }
+
+    /// As [`Harness::handle_blocking`], with settings.
+    pub fn handle_blocking_with<F, Arguments>(
+        mut self,
+        function: F,
+        options: impl FnOnce(HandlerOptions) -> HandlerOptions,
+    ) -> Self
+    where
+        F: BlockingHandler<Arguments>,
+        Arguments: 'static,
+    {
+        let options = options(HandlerOptions::default());
+        self.setting_up().blocking(function, options);
+        self
+    }
+
+    /// Anything else that a [`WorkersBuilder`] can do; called once for every life of the process. Handlers registered here
+    /// may run on for a few simulated seconds after a crash: prefer the methods above for handlers.
+    pub fn workers(
+        mut self,
+        register: impl Fn(WorkersBuilder) -> WorkersBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.setting_up().custom(register);
+        self
+    }
+
+    /// Options of the store; called once for every life of the process.
+    pub fn options(mut self, options: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
+        self.setting_up();
+        self.setup.options.push(Box::new(options));
+        self
+    }
+
+    /// How many attempts [`Harness::run_until_empty`] makes before it calls it a livelock. Default: 10,000.
+    pub fn attempts_max(mut self, attempts: usize) -> Self {
+        self.attempts_max = attempts;
+        self
+    }
+
+    fn setting_up(&mut self) -> &mut handlers::Handlers {
+        if self.process.get().is_some() {
+            fail(
+                "the engine runs already: register state, handlers and options before the first message",
+            );
+        }
+        &mut self.setup.handlers
+    }
+
+    fn process(&self) -> &Process {
+        self.process.get_or_init(|| {
+            let started = Process::start(&self.world, &self.setup, self.disk.clone(), &self.record);
+            started.unwrap_or_else(|text| fail(&text))
+        })
+    }
+
+    /// Enqueues a message; returns when it is durable.
+    pub async fn enqueue<M: Message>(&self, message: M) -> MessageId {
+        self.enqueue_with(message, |request| request).await
+    }
+
+    /// As [`Harness::enqueue`], with what a producer can say: `|request| request.delay(secs(5)).priority(8)`.
+    ///
+    /// The id is that of the message that does the work: an earlier one's, if a key says so.
+    pub async fn enqueue_with<M: Message>(
+        &self,
+        message: M,
+        options: impl FnOnce(Request<M>) -> Request<M>,
+    ) -> MessageId {
+        let request = options(self.engine().enqueue(message));
+        match request.await {
+            Ok(receipt) => {
+                let accepted = receipt.accepted;
+                self.world.tell(format_args!(
+                    "#{} {} is enqueued",
+                    accepted.id.seq(),
+                    M::KIND
+                ));
+                accepted.id
+            }
+            Err(error) => fail(&format!(
+                "{} could not be enqueued: {}",
+                M::KIND,
+                process::chain(&error)
+            )),
+        }
+    }
+
+    /// The engine, for everything else: producers with batches, admin, events.
+    pub fn engine(&self) -> &Engine {
+        &self.process().engine
+    }
+
+    /// Counts of the whole store.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine().stats()
+    }
+
+    /// The simulated disk, to make calls fail ([`SimDisk::fail_nth`]), to fill it up, or to look at its trace.
+    #[must_use]
+    pub fn disk(&self) -> SimDisk {
+        self.process
+            .get()
+            .map_or(&self.disk, |process| &process.disk)
+            .clone()
+    }
+
+    /// The seed of this run.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.world.seed
+    }
+
+    /// What has happened so far, one line each, with simulated times.
+    #[must_use]
+    pub fn story(&self) -> String {
+        self.world.story()
+    }
+
+    /// The power is cut at this point, and the process starts again with the same handlers. Of what was not synced, each
+    /// sector is old, new or torn, as the seed decides; handlers that were running stop where they are.
+    pub async fn crash(self) -> Self {
+        let seed = self.world.random();
+        let mode = match seed % 6 {
+            0 => CrashMode::LoseAll,
+            1 => CrashMode::KeepAll,
+            2 => CrashMode::Prefix(seed),
+            3 => CrashMode::Subset(seed),
+            4 => CrashMode::Page4k(seed),
+            _ => CrashMode::MissingOne(seed),
+        };
+        self.crash_with(mode).await
+    }
+
+    /// As [`Harness::crash`], with a choice of what becomes of what was not synced.
+    pub async fn crash_with(mut self, mode: CrashMode) -> Self {
+        self.world.tell(format_args!("the power is cut: {mode:?}"));
+        self.die(|disk| disk.power_cycle(mode)).await;
+        self
+    }
+
+    /// The process is killed, as by `kill -9`, and starts again with the same handlers. What was written is still there,
+    /// synced or not; handlers that were running stop where they are.
+    pub async fn kill(mut self) -> Self {
+        self.world.tell("the process is killed");
+        self.die(SimDisk::restart_process).await;
+        self
+    }
+
+    /// The process stops in order, as in a deployment, and starts again with the same handlers.
+    pub async fn restart(mut self) -> Self {
+        self.world.tell("the process is restarted");
+        if let Err(text) = self.process().stop(GRACE).await {
+            fail(&text);
+        }
+        self.die(SimDisk::restart_process).await;
+        self
+    }
+
+    async fn die(&mut self, next_disk: impl FnOnce(&SimDisk) -> SimDisk) {
+        let process = self.process();
+        process.lifeline.cut();
+        self.disk = next_disk(&process.disk);
+        self.world.idle.quiesce().await; // handlers are dropped where they stand
+        drop(self.process.take());
+        self.record.lock().forget_running();
+        self.process();
+    }
+}
+
+impl fmt::Debug for Harness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Harness")
+            .field("seed", &self.world.seed)
+            .field("is_running", &self.process.get().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Fails the test.
+#[track_caller]
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+fn fail(text: &str) -> ! {
+    panic!("{text}")
+}

@@ -1,0 +1,341 @@
+//! Stands between the engine and the workers: decides when something may be handed out, and sees everything that is.
+//!
+//! Invariants
+//! 1. The engine gets a pool's permits only from [`Gate::release`] or while the gate is open; so nothing starts by itself.
+//! 2. Permits are neither made up nor lost: what the workers gave is held here, with the engine, or spent.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mq_core::backend::{
+    Backend, Delivery, EnqueueError, OperateError, OperateRequest, ReadError, Receipt, SettleError,
+    SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+};
+use mq_core::command::{Operated, PoolSpec, Selector, StaleLease};
+use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
+use mq_core::message::{Envelope, NewMessage};
+use mq_core::name::QueueName;
+use mq_core::pending::Pending;
+use mq_core::view::{Filter, Lookup, MessageView, Page, Stats};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::life::Lifeline;
+use super::record::{Ended, Record};
+use super::world::World;
+
+/// The permits of one pool that the engine does not have.
+#[derive(Debug)]
+struct Line {
+    pool: PoolId,
+    selector: Selector,
+    held: u32,
+}
+
+#[derive(Debug, Default)]
+struct Permits {
+    open: bool,
+    lines: Vec<Line>,
+}
+
+/// What happened, and whose turn it is.
+pub(super) struct Gate {
+    inner: Arc<dyn Backend>,
+    world: Arc<World>,
+    runtime: Handle,
+    permits: Mutex<Permits>,
+    record: Arc<Mutex<Record>>,
+    lifeline: Arc<Lifeline>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        inner: Arc<dyn Backend>,
+        world: Arc<World>,
+        record: Arc<Mutex<Record>>,
+        lifeline: Arc<Lifeline>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            world,
+            runtime: Handle::current(),
+            permits: Mutex::default(),
+            record,
+            lifeline,
+        })
+    }
+
+    /// Hands out freely from now on, as in production.
+    pub(super) fn open(&self) {
+        let mut permits = self.permits.lock();
+        permits.open = true;
+        let held: Vec<(PoolId, u32)> = permits.take_held();
+        drop(permits);
+        for (pool, count) in held {
+            self.inner.checkout(pool, count);
+        }
+    }
+
+    /// Hands out nothing more by itself; what was handed out goes on.
+    pub(super) fn close(&self) {
+        let pools = {
+            let mut permits = self.permits.lock();
+            permits.open = false;
+            permits.pools()
+        };
+        for pool in pools {
+            self.take_back(pool);
+        }
+    }
+
+    /// Lets one more message of this pool be handed out.
+    pub(super) fn release(&self, pool: PoolId) {
+        let released = {
+            let mut permits = self.permits.lock();
+            let line = permits.line(pool).filter(|line| line.held > 0);
+            line.map(|line| line.held -= 1).is_some()
+        };
+        if released {
+            self.inner.checkout(pool, 1);
+        }
+    }
+
+    /// Takes back what the engine has not spent of a pool's permits.
+    pub(super) fn take_back(&self, pool: PoolId) {
+        let unspent = self.inner.withdraw(pool, u32::MAX).wait().unwrap_or(0);
+        if let Some(line) = self.permits.lock().line(pool) {
+            line.held += unspent;
+        }
+    }
+
+    /// The pools that could take this message, those with a free worker only.
+    pub(super) fn pools_for(&self, message: &MessageView) -> Vec<PoolId> {
+        let permits = self.permits.lock();
+        let lines = permits.lines.iter();
+        let fitting = lines.filter(|line| line.held > 0 && takes(&line.selector, message));
+        fitting.map(|line| line.pool).collect()
+    }
+
+    /// Whether any pool takes such messages at all.
+    pub(super) fn serves(&self, message: &MessageView) -> bool {
+        let permits = self.permits.lock();
+        permits
+            .lines
+            .iter()
+            .any(|line| takes(&line.selector, message))
+    }
+}
+
+fn takes(selector: &Selector, message: &MessageView) -> bool {
+    let queue = selector.queue.as_ref();
+    let kind = selector.kind.as_ref();
+    queue.is_none_or(|queue| *queue == message.queue)
+        && kind.is_none_or(|kind| *kind == message.kind)
+}
+
+impl Permits {
+    fn line(&mut self, pool: PoolId) -> Option<&mut Line> {
+        self.lines.iter_mut().find(|line| line.pool == pool)
+    }
+
+    fn pools(&self) -> Vec<PoolId> {
+        self.lines.iter().map(|line| line.pool).collect()
+    }
+
+    fn take_held(&mut self) -> Vec<(PoolId, u32)> {
+        let held = self.lines.iter_mut().filter(|line| line.held > 0);
+        held.map(|line| (line.pool, std::mem::take(&mut line.held)))
+            .collect()
+    }
+}
+
+impl Backend for Gate {
+    fn enqueue(
+        &self,
+        batch: Vec<NewMessage>,
+        when_full: WhenFull,
+    ) -> Pending<Result<Vec<Receipt>, EnqueueError>> {
+        self.inner.enqueue(batch, when_full)
+    }
+
+    fn attach(&self, pool: PoolSpec, wake: Wake) -> Result<PoolId, Stopped> {
+        let selector = pool.selector.clone();
+        let pool = self.inner.attach(pool, wake)?;
+        self.permits.lock().lines.push(Line {
+            pool,
+            selector,
+            held: 0,
+        });
+        Ok(pool)
+    }
+
+    fn checkout(&self, pool: PoolId, count: u32) {
+        let mut permits = self.permits.lock();
+        if permits.open {
+            drop(permits);
+            self.inner.checkout(pool, count);
+        } else if let Some(line) = permits.line(pool) {
+            line.held += count;
+        }
+    }
+
+    fn take(&self, pool: PoolId, into: &mut Vec<Delivery>) {
+        let before = into.len();
+        self.inner.take(pool, into);
+        let mut record = self.record.lock();
+        for delivery in into.iter().skip(before) {
+            match delivery {
+                Delivery::Grant(grant) => {
+                    record.hand_out(grant);
+                    let seq = grant.token.id.seq();
+                    self.world.tell(format_args!(
+                        "#{seq} {} is handed out, attempt {}",
+                        grant.kind, grant.attempt
+                    ));
+                }
+                Delivery::LeaseLost(token) => {
+                    record.lose(*token);
+                    self.world
+                        .tell(format_args!("#{} loses its lease", token.id.seq()));
+                }
+                Delivery::CancelRequested(token) => self
+                    .world
+                    .tell(format_args!("#{} is asked to stop", token.id.seq())),
+            }
+        }
+    }
+
+    fn withdraw(&self, pool: PoolId, count: u32) -> Pending<u32> {
+        let mut permits = self.permits.lock();
+        let held = permits.line(pool).map_or(0, |line| {
+            let held = line.held.min(count);
+            line.held -= held;
+            held
+        });
+        drop(permits);
+        let rest = count - held;
+        let unspent = if rest > 0 {
+            self.inner.withdraw(pool, rest).wait().unwrap_or(0)
+        } else {
+            0
+        };
+        Pending::ready(held + unspent)
+    }
+
+    fn detach(&self, pool: PoolId) {
+        self.permits.lock().lines.retain(|line| line.pool != pool);
+        self.inner.detach(pool);
+    }
+
+    fn give_back(&self, tokens: Vec<LeaseToken>) {
+        {
+            let mut record = self.record.lock();
+            for token in &tokens {
+                record.give_back(*token);
+            }
+        }
+        self.inner.give_back(tokens);
+    }
+
+    fn settle(
+        &self,
+        batch: Vec<SettleRequest>,
+    ) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
+        let said: Vec<(LeaseToken, Ended)> = batch
+            .iter()
+            .map(|request| (request.token, Ended::of(&request.settlement)))
+            .collect();
+        let asked = self.inner.settle(batch);
+        let (promise, pending) = Pending::new();
+        let (record, world) = (Arc::clone(&self.record), Arc::clone(&self.world));
+        let lifeline = Arc::clone(&self.lifeline);
+        drop(self.runtime.spawn(async move {
+            let Ok(answers) = asked.await else { return };
+            let said = said.into_iter().filter(|_| !lifeline.is_cut());
+            for ((token, ended), answer) in said.zip(&answers) {
+                let ended = ended.answered(answer);
+                tell_end(&world, token, &ended);
+                record.lock().end(token, ended);
+            }
+            promise.keep(answers);
+        }));
+        pending
+    }
+
+    fn extend(
+        &self,
+        tokens: Vec<LeaseToken>,
+        duration: Duration,
+    ) -> Pending<Vec<Result<(), StaleLease>>> {
+        self.inner.extend(tokens, duration)
+    }
+
+    fn save_checkpoint(
+        &self,
+        token: LeaseToken,
+        checkpoint: Bytes,
+    ) -> Pending<Result<(), SettleError>> {
+        self.inner.save_checkpoint(token, checkpoint)
+    }
+
+    fn reserve(
+        &self,
+        token: LeaseToken,
+        messages: u64,
+        bytes: u64,
+    ) -> Pending<Result<(), SettleError>> {
+        self.inner.reserve(token, messages, bytes)
+    }
+
+    fn operate(
+        &self,
+        id: MessageId,
+        request: OperateRequest,
+    ) -> Pending<Result<Operated, OperateError>> {
+        self.inner.operate(id, request)
+    }
+
+    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
+        self.inner.pause_queue(queue, paused)
+    }
+
+    fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>> {
+        self.inner.message(id)
+    }
+
+    fn envelope(&self, id: MessageId) -> Pending<Result<Option<Arc<Envelope>>, ReadError>> {
+        self.inner.envelope(id)
+    }
+
+    fn list(&self, filter: Filter, after: Seq, limit: usize) -> Pending<Result<Page, Stopped>> {
+        self.inner.list(filter, after, limit)
+    }
+
+    fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+}
+
+fn tell_end(world: &World, token: LeaseToken, ended: &Ended) {
+    let seq = token.id.seq();
+    let outcome = ended
+        .outcome
+        .map_or("given back", |outcome| outcome.as_str());
+    let failure = ended.failure.as_ref();
+    let failure = failure.map_or_else(String::new, |failure| {
+        format!(": {} ({})", failure.text, failure.error_type)
+    });
+    let refused = ended.refused.as_ref();
+    let refused = refused.map_or_else(String::new, |why| format!("; the store refused: {why}"));
+    world.tell(format_args!("#{seq} ends: {outcome}{failure}{refused}"));
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("permits", &*self.permits.lock())
+            .finish_non_exhaustive()
+    }
+}
