@@ -16,6 +16,7 @@
 
 mod answer;
 mod call;
+mod care;
 mod client;
 mod connection;
 mod convert;
@@ -34,6 +35,7 @@ pub use answer::{
 pub use call::{
     Call, EnqueueCall, FilterJson, ListCall, OneQueue, OperateCall, OperationJson, ShowCall,
 };
+pub use care::{BackupCall, BackupJson, SnapshotJson};
 pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};
 pub use fault::CallError;

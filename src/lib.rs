@@ -30,6 +30,7 @@
 //! in the README and in docs/durability.md.
 
 mod admin;
+mod backup;
 mod builder;
 mod completion;
 pub mod control;
@@ -44,6 +45,7 @@ mod request;
 mod store_care;
 
 pub use admin::{Admin, DeadLetters};
+pub use backup::{Backup, BackupError};
 pub use builder::Builder;
 pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
 pub use control::ControlSocket;
@@ -82,6 +84,7 @@ pub use mq_dispatch::{
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
 pub use mq_macros::{FromRef, Message, handler};
+pub use mq_persistence::backup::{BackupProgress, BackupReport};
 pub use mq_persistence::lsn::Lsn;
 pub use mq_persistence::open::{Corruption, OpenReport};
 pub use mq_persistence::snapshot::SnapshotFacts;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, dlq, dump, enqueue, messages, queue, stats, values, verify, work};
+use crate::{
+    backup, demo, dlq, dump, enqueue, messages, queue, stats, teach, values, verify, work,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,12 +53,20 @@ pub(crate) enum Verb {
     Queue(queue::Verb),
     /// Count what is in the store
     Stats(stats::Arguments),
+    /// Copy a store, while it works
+    Backup(backup::Arguments),
+    /// Take a snapshot now, so that the next opening is quick
+    Snapshot(backup::SnapshotArguments),
     /// Check every byte of a store; changes nothing and needs no owner
     Verify(verify::Arguments),
     /// Print what stands in the journal; changes nothing and needs no owner
     Dump(dump::Arguments),
     /// Print every default and its range
     Config,
+    /// Print a script that completes the command line in a shell
+    Completions(teach::CompletionsArguments),
+    /// Print the manual page, of the program or of one verb
+    Man(teach::ManArguments),
     /// Run an order pipeline, kill it half-way, and prove that nothing was lost
     Demo(demo::Arguments),
 }

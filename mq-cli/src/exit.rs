@@ -114,7 +114,8 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         let exit = match error.code.as_str() {
             "never_issued" | "not_kept" => Exit::NotFound,
-            "unreadable" => Exit::Corrupt,
+            "unreadable" | "unsound" => Exit::Corrupt,
+            "target_in_use" | "leftover" => Exit::Usage,
             _ => Exit::Failed,
         };
         Failure::new(exit, error)

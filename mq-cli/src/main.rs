@@ -3,6 +3,7 @@
 //! Data goes to standard output, remarks to standard error. Verbs, exit codes and JSON are a contract.
 
 mod args;
+mod backup;
 mod clock;
 mod config;
 mod demo;
@@ -21,6 +22,7 @@ mod signal;
 mod stats;
 mod store;
 mod target;
+mod teach;
 mod values;
 mod verify;
 mod view;
@@ -53,9 +55,13 @@ fn run(command: Command) -> exit::Result {
         Verb::Messages(verb) => messages::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),
         Verb::Stats(arguments) => stats::run(&arguments),
+        Verb::Backup(arguments) => backup::run(&arguments),
+        Verb::Snapshot(arguments) => backup::run_snapshot(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Config => config::run(),
+        Verb::Completions(arguments) => teach::completions(&arguments),
+        Verb::Man(arguments) => teach::man(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -206,13 +206,7 @@ impl Keeper {
     fn segment_entries(&self, at: Lsn) -> Vec<SegmentEntry> {
         let segments = self.segments.list();
         let before = segments.iter().filter(|it| it.number() <= at.segment());
-        before
-            .map(|segment| SegmentEntry {
-                number: segment.number(),
-                size: segment.size(),
-                salt: segment.salt(),
-            })
-            .collect()
+        before.map(|it| SegmentEntry::of(it)).collect()
     }
 
     /// Renames and makes that durable.

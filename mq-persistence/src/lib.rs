@@ -3,6 +3,7 @@
 //! From bytes to a store: [`fields`](self) → [`record`] → [`frame`] → [`segment`] → [`log`]; back: [`recovery`] → [`mod@open`]. The layout of
 //! every byte: docs/journal-format.md.
 
+pub mod backup;
 pub mod checksum;
 mod closing;
 pub mod compaction;

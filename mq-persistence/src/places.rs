@@ -172,6 +172,17 @@ impl Places {
             .find(|segment| self.segments.get(*segment).is_none())
     }
 
+    /// The segments up to `at` that a copy of the store at `at` needs: those in which something lives, and that of `at` itself.
+    #[must_use]
+    pub fn lived_in(&self, at: Lsn) -> Vec<Arc<SegmentFile>> {
+        let mut segments = self.segments.list();
+        segments.retain(|it| {
+            let number = it.number();
+            number == at.segment() || (number < at.segment() && self.usage(number).live > 0)
+        });
+        segments
+    }
+
     /// Whether any segment below `below` holds nothing that lives, durably.
     #[must_use]
     pub fn has_empty(&self, durable: Lsn, below: u32) -> bool {

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::care::{BackupJson, SnapshotJson};
+
 /// The answer to a [`super::Call`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,6 +29,10 @@ pub enum Answer {
     Explained(Vec<Explained>),
     /// `done`, or `requested`: the running handler was asked to stop.
     Operated(String),
+    /// The snapshot.
+    Snapshot(SnapshotJson),
+    /// The copy.
+    Backup(BackupJson),
 }
 
 /// A stored message.

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::JsonText;
+use super::care::BackupCall;
 
 /// A call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +34,10 @@ pub enum Call {
     },
     /// Change one message. Answered by [`super::Answer::Operated`] when the change is synced.
     Operate(OperateCall),
+    /// Take a snapshot. Answered by [`super::Answer::Snapshot`] when it is durable.
+    Snapshot {},
+    /// Copy the store. Answered by [`super::Answer::Backup`] when the copy is whole and checked.
+    Backup(BackupCall),
 }
 
 /// A message to be stored. At most one of `payload`, `payload_text` and `payload_hex` is given; none is empty.

@@ -10,6 +10,7 @@ use mq_core::view::{Lookup, MessageView};
 
 use super::answer::{Answer, Enqueued, Explained, MessageJson, MessagesPage, QueueJson, StatsJson};
 use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
+use super::care;
 use super::convert::{self, after, bytes_of, id, priority};
 use super::explain::sentence;
 use super::fault::CallError;
@@ -46,6 +47,8 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
         Call::Message(call) => show(engine, &call).await,
         Call::Explain { id } => explain(engine, &id).await,
         Call::Operate(call) => operate(engine, call).await,
+        Call::Snapshot {} => care::snapshot(engine).await,
+        Call::Backup(call) => care::backup(engine, call).await,
     }
 }
 

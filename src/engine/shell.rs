@@ -44,6 +44,7 @@ use super::gather::Gather;
 use super::jobs::{EnqueueJob, SettleJob};
 use super::maintenance::SnapshotPromise;
 use super::signal::Signal;
+use crate::environment::Park;
 
 /// Submissions that can wait for the manager token; beyond it producers wait. Chosen to hold several syncs' worth.
 pub(crate) const SUBMISSIONS_CAPACITY: usize = 8_192;
@@ -122,6 +123,7 @@ pub(crate) struct ShellSetup {
     pub(crate) maintenance: Signal,
     /// The housekeeper; `None` in memory-only mode.
     pub(crate) keeper: Option<Keeper>,
+    pub(crate) park: Arc<dyn Park>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -140,6 +142,8 @@ pub(crate) struct Shell {
     pub(crate) maintenance: Signal,
     /// Who holds it keeps house: the maintenance thread until the close, then the commit thread. Taken before the log token, or tried.
     pub(crate) keeper: Mutex<Option<Keeper>>,
+    /// Where others than the engine's threads sleep.
+    pub(crate) park: Arc<dyn Park>,
     /// Those who asked for a snapshot.
     pub(super) wishes: Mutex<Vec<SnapshotPromise>>,
     /// For how many submissions the commit thread waits; 0 if it does not.
@@ -170,6 +174,7 @@ impl Shell {
             signal: setup.signal,
             maintenance: setup.maintenance,
             keeper: Mutex::new(setup.keeper),
+            park: setup.park,
             wishes: Mutex::new(Vec::new()),
             gathering: AtomicUsize::new(0),
             clock: setup.clock,

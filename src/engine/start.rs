@@ -100,6 +100,7 @@ impl Engine {
             signal: Signal::new(environment.park.parker()),
             maintenance: Signal::new(environment.park.parker()),
             keeper: ground.keeper,
+            park: Arc::clone(&environment.park),
             clock: Arc::clone(&environment.clock),
         };
         let shell = Shell::new(setup).map_err(|error| {

@@ -1,6 +1,10 @@
-//! What is done to a store as a whole: snapshots on demand.
+//! What is done to a store as a whole: snapshots on demand, backups.
 
-use mq::{Engine, NewMessage, SnapshotError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use mq::prelude::*;
+use mq::{Lookup, NewMessage, SnapshotError};
 
 fn message(text: &str) -> NewMessage {
     NewMessage::new(
@@ -49,4 +53,93 @@ async fn a_snapshot_is_refused_with_a_reason_where_there_can_be_none() {
     engine.close().await.unwrap();
     let refused = engine.admin().snapshot().await;
     assert!(matches!(refused, Err(SnapshotError::Stopped(_))));
+}
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(kind = "busy", queue = "work")]
+struct Busy {
+    number: u64,
+}
+
+async fn busy(_: Busy) -> Outcome {
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_working_store_holds_what_was_answered_before_and_nothing_that_was_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::open(directory.path().join("data")).await.unwrap();
+    let workers = engine.workers().handle(busy).start().unwrap();
+    let (mut waiting, mut over) = (Vec::new(), Vec::new());
+    for number in 0..100_u64 {
+        let receipt = engine.enqueue_raw(message(&number.to_string())).await;
+        waiting.push(receipt.unwrap().accepted.id);
+        over.push(engine.enqueue(Busy { number }).await.unwrap().accepted.id);
+    }
+    engine
+        .run_queue_until_empty(Some(&"work".parse().unwrap()))
+        .await
+        .unwrap();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let producer = tokio::spawn({
+        let engine = engine.clone();
+        async move {
+            let mut number = 1_000;
+            while stopped.try_recv().is_err() {
+                engine.enqueue(Busy { number }).await.unwrap();
+                number += 1;
+            }
+            number - 1_000
+        }
+    });
+    let to = directory.path().join("backup");
+    let told = Arc::new(AtomicU64::new(0));
+    let telling = Arc::clone(&told);
+    let backup = engine.admin().backup(&to);
+    let backup = backup.on_progress(move |progress| telling.store(progress.copied, Relaxed));
+    let report = backup.await.unwrap();
+    stop.send(()).unwrap();
+    assert!(producer.await.unwrap() > 0);
+    workers.stop(mq::secs(5)).await;
+    engine.close().await.unwrap();
+    assert!(report.messages >= 100 && told.load(Relaxed) > 0);
+    let copy = Engine::open(&to).await.unwrap();
+    for (number, id) in waiting.iter().enumerate() {
+        let envelope = copy.envelope(*id).await.unwrap().unwrap();
+        assert_eq!(envelope.payload, number.to_string());
+    }
+    for id in over {
+        let found = copy.message(id).await.unwrap();
+        assert!(matches!(found, Lookup::SettledNotKept), "{found:?}");
+    }
+    let workers = copy.workers().handle(busy).start().unwrap();
+    copy.run_queue_until_empty(Some(&"work".parse().unwrap()))
+        .await
+        .unwrap();
+    workers.stop(mq::secs(5)).await;
+    copy.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_never_goes_where_something_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let engine = Engine::open(&data).await.unwrap();
+    engine.enqueue_raw(message("kept")).await.unwrap();
+    let into_itself = engine.admin().backup(&data).await.unwrap_err();
+    assert_eq!(into_itself.code(), "target_in_use");
+    let to = directory.path().join("backup");
+    std::fs::create_dir(directory.path().join("backup.incomplete")).unwrap();
+    let refused = engine.admin().backup(&to).await.unwrap_err();
+    assert_eq!(refused.code(), "leftover");
+    std::fs::remove_dir(directory.path().join("backup.incomplete")).unwrap();
+    // An empty directory is as good as none.
+    std::fs::create_dir(&to).unwrap();
+    let report = engine.admin().backup(&to).await.unwrap();
+    assert_eq!(report.messages, 1);
+    let again = engine.admin().backup(&to).await.unwrap_err();
+    assert_eq!(again.code(), "target_in_use");
+    let names = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(names, 2, "nothing but the store and its copy");
+    engine.close().await.unwrap();
 }

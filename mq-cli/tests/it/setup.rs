@@ -46,6 +46,17 @@ impl Ran {
     }
 }
 
+/// `mq ARGUMENTS`, for what needs no store.
+pub(crate) fn mq(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mq"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    ended(command.spawn().unwrap())
+}
+
 impl Store {
     /// A folder in which the store is not there yet.
     pub(crate) fn new() -> Store {

@@ -47,7 +47,8 @@ pub(super) fn create(
     Ok(write_identity(&**storage, &identity)?)
 }
 
-fn write_identity(storage: &dyn Storage, identity: &Identity) -> Result<(), Failure> {
+/// Makes a directory a store: everything else in it is durable.
+pub(crate) fn write_identity(storage: &dyn Storage, identity: &Identity) -> Result<(), Failure> {
     let name = IDENT_NEW_NAME;
     let file = storage.open(name, OpenMode::CreateNew);
     let file = file.map_err(Failure::of("create", name))?;

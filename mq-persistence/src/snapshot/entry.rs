@@ -12,6 +12,7 @@ use super::{DamagedSnapshot, described};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_u32, put_u64};
 use crate::lsn::Lsn;
+use crate::pins::SegmentFile;
 use crate::places::Place;
 use crate::record::RawRecord;
 
@@ -27,6 +28,15 @@ pub struct SegmentEntry {
 }
 
 impl SegmentEntry {
+    /// As the store knows it.
+    pub(crate) fn of(segment: &SegmentFile) -> Self {
+        Self {
+            number: segment.number(),
+            size: segment.size(),
+            salt: segment.salt(),
+        }
+    }
+
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         put_u32(bytes, self.number);
         put_u32(bytes, self.size);

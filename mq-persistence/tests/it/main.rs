@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod backup;
 mod codec;
 mod compaction;
 mod crash;

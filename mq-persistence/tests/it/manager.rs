@@ -36,24 +36,24 @@ fn policy() -> RetryPolicy {
 }
 
 /// An engine in miniature.
-struct Store {
-    opened: Opened,
+pub(crate) struct Store {
+    pub(crate) opened: Opened,
     frame: Frame,
     pool: PoolId,
     mark: u64,
-    time: u64,
+    pub(crate) time: u64,
     tokens: Vec<LeaseToken>,
 }
 
 impl Store {
-    fn open(disk: &SimDisk, time: u64) -> Opened {
+    pub(crate) fn open(disk: &SimDisk, time: u64) -> Opened {
         let mut random = SplitMix64::new(time);
         let mut random = || random.next_u64();
         open(Arc::new(disk.clone()), &SMALL, inputs(time, &mut random)).unwrap()
     }
 
     /// Notes the opening, as an engine does first.
-    fn begin(mut opened: Opened, time: u64) -> Self {
+    pub(crate) fn begin(mut opened: Opened, time: u64) -> Self {
         let spec = PoolSpec {
             selector: Selector {
                 queue: None,
@@ -78,7 +78,7 @@ impl Store {
         store
     }
 
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         now(self.time)
     }
 
@@ -136,7 +136,7 @@ impl Store {
     }
 
     /// One round: messages come, are handed out, and end in some way.
-    fn round(&mut self, random: &mut SplitMix64) {
+    pub(crate) fn round(&mut self, random: &mut SplitMix64) {
         let drafts = (0..random.below(4)).map(|_| self.draft(random)).collect();
         self.run(&EnqueueBatch { drafts });
         let now = self.now();
@@ -187,7 +187,7 @@ impl Store {
         self.opened.manager.add_permits(self.pool, 1);
     }
 
-    fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         let now = self.now();
         let Opened {
             manager,
@@ -207,7 +207,7 @@ impl Store {
         while keeper.prepare_spares().unwrap() == Prepared::Progress {}
     }
 
-    fn image(&self) -> Vec<ImageRecord> {
+    pub(crate) fn image(&self) -> Vec<ImageRecord> {
         self.opened.manager.image().records().collect()
     }
 }

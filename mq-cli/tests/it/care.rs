@@ -1,0 +1,66 @@
+//! Verbs for a store as a whole: backup, snapshot; and those that teach the shell.
+
+use crate::setup::Store;
+
+#[test]
+fn a_backup_is_a_store_with_the_same_messages() {
+    let store = Store::new();
+    let ids = store.enqueue("mail", &["one".to_owned(), "two".to_owned()]);
+    let to = store.file("backup");
+    let copied = store.mq("backup", &["--to", to.to_str().unwrap(), "--json"]);
+    assert_eq!(copied.only_json()["messages"], 2);
+    let again = store.mq("backup", &["--to", to.to_str().unwrap()]);
+    assert_eq!(again.code, 2, "{}", again.stderr);
+    let copy = to.to_str().unwrap();
+    let shown = crate::setup::mq(&["messages", "ls", "--data", copy, "--json"]);
+    let found: Vec<_> = shown.json().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(found, ids);
+}
+
+#[test]
+fn a_store_that_another_process_works_is_copied_by_its_owner() {
+    let store = Store::new();
+    store.enqueue("mail", &["one".to_owned()]);
+    let engine = mq::Engine::builder(store.data()).open_wait().unwrap();
+    let to = store.file("backup");
+    let copied = store.mq("backup", &["--to", to.to_str().unwrap(), "--json"]);
+    assert_eq!(copied.only_json()["messages"], 1);
+    assert_eq!(store.mq("snapshot", &["--json"]).only_json()["messages"], 1);
+    let again = store.mq("backup", &["--to", to.to_str().unwrap()]);
+    assert_eq!(again.code, 2, "{}", again.stderr);
+    engine.close_wait().unwrap();
+    let verified = crate::setup::mq(&["verify", "--data", to.to_str().unwrap(), "--json"]);
+    assert_eq!(verified.only_json()["sound"], true);
+}
+
+#[test]
+fn a_snapshot_says_what_it_covers() {
+    let store = Store::new();
+    store.enqueue("mail", &["one".to_owned()]);
+    let taken = store.mq("snapshot", &["--json"]).only_json();
+    assert_eq!(taken["messages"], 1);
+    assert!(taken["position"].is_string() && taken["bytes"].as_u64().unwrap() > 100);
+}
+
+#[test]
+fn nothing_is_made_where_no_store_is() {
+    let store = Store::new();
+    let to = store.file("backup");
+    assert_eq!(store.mq("backup", &["--to", to.to_str().unwrap()]).code, 5);
+    assert_eq!(store.mq("snapshot", &[]).code, 5);
+    assert!(!store.data().exists() && !to.exists());
+}
+
+#[test]
+fn shells_and_manual_readers_are_taught_every_verb() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = crate::setup::mq(&["completions", shell]);
+        assert_eq!(script.code, 0, "{}", script.stderr);
+        assert!(script.stdout.contains("backup") && script.stdout.contains("idempotency-key"));
+    }
+    let page = crate::setup::mq(&["man"]);
+    assert!(page.stdout.starts_with(".ie") && page.stdout.contains("Exit codes"));
+    let page = crate::setup::mq(&["man", "dlq", "replay"]);
+    assert!(page.stdout.contains("dry\\-run"), "{}", page.stdout);
+    assert_eq!(crate::setup::mq(&["man", "nonsense"]).code, 2);
+}

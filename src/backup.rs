@@ -1,0 +1,314 @@
+//! A backup of a store that goes on working.
+//!
+//! The copy is filled beside its final name, as `NAME.incomplete`, checked there from end to end, and renamed; so a directory under the
+//! final name is a whole copy, and what a crash leaves under the other is no store. How the copy is made, and what it is to its source:
+//! `mq_persistence::backup`.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq_core::backend::Stopped;
+use mq_core::pending::Pending;
+use mq_persistence::backup::{Backup as Copying, BackupError as CopyError};
+use mq_persistence::backup::{BackupProgress, BackupReport};
+use mq_persistence::pins::SegmentFile;
+use mq_persistence::storage::{DirectoryStorage, Storage};
+
+use crate::admin::Admin;
+use crate::engine::{EngineBackend, Images};
+
+/// Ends the name of a copy that is being made.
+const INCOMPLETE: &str = ".incomplete";
+
+/// Why there is no backup. The store that was to be copied is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// A store in memory has no files.
+    #[error("a store in memory has nothing to copy; open one in a directory")]
+    InMemory,
+    /// The target is in use. Choose a name that is not there, or that of an empty directory.
+    #[error("{} cannot take a backup: {reason}; choose a name that is not there, or an empty directory", path.display())]
+    Target {
+        /// The target.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// An earlier backup to the same target died half-way. Remove what it left and ask again.
+    #[error("{} was left by a backup that died; remove it and run the backup again", path.display())]
+    Leftover {
+        /// What it left.
+        path: PathBuf,
+    },
+    /// The copy could not be made, or is not sound. What was written of it is removed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The copy is whole, but could not be given its name.
+    #[error("the copy could not be renamed to {}", path.display())]
+    Rename {
+        /// The target.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operating system gave no thread. Nothing was copied.
+    #[error("the operating system refused a thread to copy on")]
+    System {
+        /// Its answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine does not serve any more. What was written of the copy is removed.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl BackupError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InMemory => "in_memory",
+            Self::Target { .. } | Self::Copy(CopyError::NotEmpty { .. }) => "target_in_use",
+            Self::Leftover { .. } => "leftover",
+            Self::Copy(CopyError::Unsound { .. }) => "unsound",
+            Self::Copy(_) | Self::Rename { .. } | Self::System { .. } => "failed",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+}
+
+/// Told how far a copy is.
+type OnProgress = Box<dyn FnMut(BackupProgress) + Send>;
+
+/// A backup to be made: `.await` it, or `.wait()` for it.
+#[must_use = "nothing is copied yet: `.await` it, or `.wait()` for it"]
+pub struct Backup {
+    backend: EngineBackend,
+    to: PathBuf,
+    rate: Option<u64>,
+    on_progress: Option<OnProgress>,
+}
+
+impl Admin {
+    /// A copy of the whole store, taken while it works, in the directory `to`, which must be empty or not there, on a local file
+    /// system. It holds everything that was answered before the call, and nothing that was written after one moment in the call. Its
+    /// every byte is checked before it gets its name.
+    ///
+    /// The copy opens as a store and is a *fork* of this one: ids are the same, and messages that were not settled at that moment run
+    /// again wherever both are opened; those that were running are suspects there. Lease tokens of the copy are later than those of
+    /// this store.
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let engine = mq::Engine::builder(directory.path().join("data")).open_wait()?;
+    /// # let to = directory.path().join("backup");
+    /// let report = engine.admin().backup(to).rate(50 << 20).wait()?;
+    /// println!("{} messages, {} bytes", report.messages, report.bytes);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backup(&self, to: impl Into<PathBuf>) -> Backup {
+        Backup {
+            backend: self.backend().clone(),
+            to: to.into(),
+            rate: None,
+            on_progress: None,
+        }
+    }
+}
+
+impl Backup {
+    /// Copies at most so many bytes in a second, so that the store keeps its share of the disk. Default: as fast as it goes.
+    pub fn rate(mut self, bytes_per_second: u64) -> Self {
+        self.rate = Some(bytes_per_second.max(1));
+        self
+    }
+
+    /// Is told how far the copy is, after each MiB, on the thread that copies.
+    pub fn on_progress(mut self, told: impl FnMut(BackupProgress) + Send + 'static) -> Self {
+        self.on_progress = Some(Box::new(told));
+        self
+    }
+
+    /// Makes the copy on this thread. Never call it on a thread of an async runtime.
+    ///
+    /// # Errors
+    /// [`BackupError`]; the store is as it was.
+    pub fn wait(self) -> Result<BackupReport, BackupError> {
+        let target = Target::check(&self.to)?;
+        let copied = self.copy_into(&target);
+        match copied {
+            Ok(report) => target.name().map(|()| report),
+            Err(error) => {
+                target.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn copy_into(mut self, target: &Target) -> Result<BackupReport, BackupError> {
+        let (images, segments) = self.take_image()?;
+        let shell = Arc::clone(&self.backend.0);
+        let begun = shell.clock().monotonic();
+        let parker = shell.park.parker();
+        let copying = Copying {
+            identity: shell.identity.clone(),
+            records: images.manager.records(),
+            places: images.places,
+            segments,
+            at: images.at,
+            now: images.now,
+        };
+        let written = copying.write(&target.storage(), &mut |progress| {
+            if let Some(told) = &mut self.on_progress {
+                told(progress);
+            }
+            if let Some(rate) = self.rate {
+                let due = begun + time_for(progress.copied, rate);
+                let ahead = due.saturating_sub(shell.clock().monotonic());
+                if !ahead.is_zero() {
+                    parker.park(Some(ahead));
+                }
+            }
+            // Once the store is let go, another process may recycle what is being read.
+            if shell.stopped().is_some() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        written.map_err(|error| match (error, shell.stopped()) {
+            (CopyError::GivenUp, Some(stopped)) => BackupError::Stopped(stopped.clone()),
+            (error, _) => error.into(),
+        })
+    }
+
+    /// The store at the end of a frame, with its segments held.
+    fn take_image(&self) -> Result<(Images, Vec<Arc<SegmentFile>>), BackupError> {
+        let shell = &self.backend.0;
+        let mut side = shell.lock_log();
+        let images = shell.images(&mut side)?.ok_or_else(|| {
+            shell
+                .stopped()
+                .map_or(BackupError::InMemory, |stopped| stopped.clone().into())
+        })?;
+        let segments = shell.look(|desk, _| {
+            let paper = desk.paper.as_ref();
+            paper.map(|paper| paper.places.lived_in(images.at))
+        });
+        drop(side);
+        Ok((images, segments.unwrap_or_default()))
+    }
+}
+
+impl IntoFuture for Backup {
+    type Output = Result<BackupReport, BackupError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// On a thread of its own. Dropping the future does not stop the copy.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (promise, pending) = Pending::new();
+            let thread = std::thread::Builder::new().name("mq-backup".to_owned());
+            thread
+                .spawn(move || promise.keep(self.wait()))
+                .map_err(|source| BackupError::System { source })?;
+            pending
+                .await
+                .unwrap_or_else(|_| Err(Stopped::Closed.into()))
+        })
+    }
+}
+
+impl fmt::Debug for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backup")
+            .field("to", &self.to)
+            .field("rate", &self.rate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long so many bytes take.
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    let millis = u128::from(bytes) * 1_000 / u128::from(rate.max(1));
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// Where a copy goes.
+struct Target {
+    parent: PathBuf,
+    name: String,
+    incomplete: String,
+}
+
+impl Target {
+    /// Checks that the copy can get its name in the end.
+    fn check(to: &Path) -> Result<Self, BackupError> {
+        let refuse = |reason: &str| BackupError::Target {
+            path: to.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let name = to.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| refuse("it does not end with a name"))?;
+        let parent = match to.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        let parent = parent
+            .canonicalize()
+            .map_err(|error| refuse(&error.to_string()))?;
+        match std::fs::symlink_metadata(to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refuse(&error.to_string())),
+            Ok(facts) if !facts.is_dir() => return Err(refuse("it is not a directory")),
+            Ok(_) => match std::fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
+                Ok(true) => {}
+                Ok(false) => return Err(refuse("something is in it")),
+                Err(error) => return Err(refuse(&error.to_string())),
+            },
+        }
+        let incomplete = format!("{name}{INCOMPLETE}");
+        let path = parent.join(&incomplete);
+        if std::fs::symlink_metadata(&path).is_ok() {
+            return Err(BackupError::Leftover { path });
+        }
+        Ok(Self {
+            parent,
+            name: name.to_owned(),
+            incomplete,
+        })
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(DirectoryStorage::new(self.parent.join(&self.incomplete)))
+    }
+
+    /// Gives the copy its name, durably.
+    fn name(&self) -> Result<(), BackupError> {
+        let parent = DirectoryStorage::new(self.parent.clone());
+        parent
+            .rename(&self.incomplete, &self.name)
+            .and_then(|()| parent.sync_directory())
+            .map_err(|source| BackupError::Rename {
+                path: self.parent.join(&self.name),
+                source,
+            })
+    }
+
+    /// Removes what was written: all of it is this call's.
+    fn remove(&self) {
+        let path = self.parent.join(&self.incomplete);
+        if let Err(error) = std::fs::remove_dir_all(&path) {
+            tracing::warn!(%error, path = %path.display(), "what was written of a backup could not be removed");
+        }
+    }
+}
