@@ -276,7 +276,7 @@ impl Engine {
         self.owner.backend.stats()
     }
 
-    /// Waits until nothing is ready, leased or waiting for a retry in any queue that is not paused, and all of it is
+    /// Waits until nothing is ready, leased or waiting for another attempt in any queue that is not paused, and all of it is
     /// synced. What is scheduled, held or paused stays.
     ///
     /// # Errors

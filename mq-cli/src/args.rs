@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, demo, dlq, dump, enqueue, messages, queue, stats, teach, values, verify, work,
+    backup, demo, dlq, dump, enqueue, messages, queue, run, stats, teach, values, verify, work,
 };
 
 const EXAMPLES: &str = "\
@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Enqueue(enqueue::Arguments),
     /// Run a command for each message
     Work(work::Arguments),
+    /// Run a command for each line of a file or of standard input, and end: a durable xargs
+    Run(run::Arguments),
     /// Look at dead letters, bring them back, or remove them
     #[command(subcommand)]
     Dlq(dlq::Verb),
@@ -107,7 +109,7 @@ mod tests {
         for verb in command.get_subcommands() {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
         }
-        for name in ["enqueue", "work"] {
+        for name in ["enqueue", "work", "run"] {
             let verb = command.find_subcommand(name).unwrap();
             assert!(verb.get_after_help().is_some(), "{name}");
         }

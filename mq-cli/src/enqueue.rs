@@ -4,8 +4,8 @@
 //! there, so that a script knows where to go on. Lines that were under way when it failed and were stored all the same
 //! are named on standard error.
 
-mod pipeline;
-mod sender;
+pub(crate) mod pipeline;
+pub(crate) mod sender;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -55,15 +55,22 @@ Output: the message's id for each line, in order. After the first line that fail
 pub(crate) struct Arguments {
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    what: What,
+}
+
+/// What lines become.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct What {
     /// The queue
     #[arg(long, value_name = "Q")]
-    queue: QueueName,
+    pub(crate) queue: QueueName,
     /// The kind: which handler it is for
     #[arg(long, value_name = "K", default_value = KIND_DEFAULT)]
     kind: KindName,
     /// The same key within 24 hours answers the first id and adds nothing
     #[arg(long, value_name = "P", value_parser = values::key_source)]
-    idempotency_key: Option<KeySource>,
+    pub(crate) idempotency_key: Option<KeySource>,
     /// At most one unfinished message has this key; --on-duplicate says what happens to another
     #[arg(long, value_name = "P", value_parser = values::key_source, requires = "on_duplicate")]
     dedup_key: Option<KeySource>,
@@ -122,8 +129,7 @@ impl From<OnDuplicate> for DedupPolicy {
 /// # Errors
 /// At the first line that is no message or is refused; what was printed before it is durable.
 pub(crate) fn run(arguments: Arguments) -> Result {
-    let format = arguments.format()?;
-    let input = open_input(&arguments.file)?;
+    let source = Source::open(arguments.what)?;
     let target = Target::reach(&arguments.data, Missing::Create)?;
     let (sender, store) = Sender::new(target, FULL_WAIT_DEFAULT);
     let (intake, answers) = pipeline::start();
@@ -131,11 +137,7 @@ pub(crate) fn run(arguments: Arguments) -> Result {
         let intake = Arc::clone(&intake);
         move || intake.close()
     })?;
-    // Not joined: it may stand in a read that never ends, and holds nothing that must be put in order.
-    thread::spawn({
-        let intake = Arc::clone(&intake);
-        move || feed(input, format, &intake, &arguments, &sender)
-    });
+    source.feed(Arc::clone(&intake), sender);
     let answered = pipeline::report(&answers, &intake, &mut Output::stdout(), &mut io::stderr());
     let closed = store.map_or(Ok(()), Store::close);
     let lines = answered?;
@@ -148,6 +150,38 @@ pub(crate) fn run(arguments: Arguments) -> Result {
 
 type Input = Box<dyn FnOnce() -> Box<dyn BufRead> + Send>;
 
+/// Lines that become messages.
+pub(crate) struct Source {
+    input: Input,
+    format: Format,
+    what: What,
+}
+
+impl Source {
+    /// Opens the input.
+    ///
+    /// # Errors
+    /// When options contradict each other, or the file cannot be opened.
+    pub(crate) fn open(what: What) -> Result<Source> {
+        Ok(Source {
+            format: what.format()?,
+            input: open_input(&what.file)?,
+            what,
+        })
+    }
+
+    /// Sends line after line on a thread of its own, until the input ends, a line is no message, or the intake closes.
+    pub(crate) fn feed(self, intake: Arc<Intake<Sent>>, sender: Sender) {
+        // Not joined: it may stand in a read that never ends, and holds nothing that must be put in order.
+        thread::spawn(move || {
+            let lines = Lines::new((self.input)(), self.format);
+            pipeline::feed(lines, &intake, |line| {
+                Ok(sender.send(self.what.message(line)?))
+            });
+        });
+    }
+}
+
 /// Opens the input; standard input is locked by the thread that reads it.
 fn open_input(path: &PathBuf) -> Result<Input> {
     if path.as_os_str() == "-" {
@@ -157,19 +191,7 @@ fn open_input(path: &PathBuf) -> Result<Input> {
     Ok(Box::new(move || Box::new(BufReader::new(file))))
 }
 
-fn feed(
-    input: Input,
-    format: Format,
-    intake: &Intake<Sent>,
-    arguments: &Arguments,
-    sender: &Sender,
-) {
-    pipeline::feed(Lines::new(input(), format), intake, |line| {
-        Ok(sender.send(arguments.message(line)?))
-    });
-}
-
-impl Arguments {
+impl What {
     fn format(&self) -> Result<Format> {
         let keys = [&self.idempotency_key, &self.dedup_key, &self.ordering_key];
         let points = keys
@@ -227,7 +249,7 @@ mod tests {
     }
 
     fn message(rest: &[&str], text: &str) -> NewMessage {
-        let arguments = arguments(rest).unwrap();
+        let arguments = arguments(rest).unwrap().what;
         let mut lines = Lines::new(text.as_bytes(), arguments.format().unwrap());
         arguments
             .message(&lines.next_line().unwrap().unwrap())
@@ -293,7 +315,10 @@ mod tests {
             ContentType::Binary
         );
         let wrong = arguments(&["--raw", "--ordering-key", "/a"]).unwrap();
-        assert_eq!(wrong.format().unwrap_err().exit, crate::exit::Exit::Usage);
+        assert_eq!(
+            wrong.what.format().unwrap_err().exit,
+            crate::exit::Exit::Usage
+        );
     }
 
     #[test]

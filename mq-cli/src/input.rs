@@ -175,6 +175,7 @@ impl Line {
         let key = match source {
             KeySource::Literal(key) => Ok(key.clone()),
             KeySource::Pointer(pointer) => key_at(self.value.as_ref(), pointer),
+            KeySource::Line => Key::new(self.payload.clone()).map_err(LineProblem::from),
         };
         key.map_err(|problem| LineError {
             number: self.number,

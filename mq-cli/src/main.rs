@@ -18,6 +18,7 @@ mod messages;
 mod offline;
 mod output;
 mod queue;
+mod run;
 mod signal;
 mod stats;
 mod store;
@@ -51,6 +52,7 @@ fn run(command: Command) -> exit::Result {
     match command.verb {
         Verb::Enqueue(arguments) => enqueue::run(arguments),
         Verb::Work(arguments) => work::run(&arguments),
+        Verb::Run(arguments) => run::run(arguments),
         Verb::Dlq(verb) => dlq::run(&verb),
         Verb::Messages(verb) => messages::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),

@@ -82,6 +82,8 @@ pub(crate) enum KeySource {
     Literal(Key),
     /// The value at this JSON pointer of each line.
     Pointer(String),
+    /// The line itself.
+    Line,
 }
 
 /// Reads a key: a literal, or a JSON pointer if it begins with `/`.

@@ -5,8 +5,8 @@
 //! [left](left) to wait for.
 
 mod child;
-mod left;
-mod pool;
+pub(crate) mod left;
+pub(crate) mod pool;
 mod retry;
 mod search;
 mod verdict;
@@ -32,8 +32,8 @@ use crate::values;
 use child::Program;
 use left::Scope;
 
-/// How often a run that ends by itself looks whether nothing is left.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked whether the store still serves, and whether nothing of one kind is left.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +66,19 @@ pub(crate) struct Arguments {
     /// Only messages of this kind
     #[arg(long, value_name = "K")]
     kind: Option<KindName>,
+    #[command(flatten)]
+    how: How,
+    /// End when nothing is ready, running or waiting for another attempt
+    #[arg(long)]
+    until_empty: bool,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// How commands are run.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct How {
     /// Run at most so many commands at once; by default one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(PARALLELISM_MAX)))]
     parallelism: Option<u32>,
@@ -81,27 +94,25 @@ pub(crate) struct Arguments {
     /// How long after exit code 75 a message comes back
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     snooze: Duration,
-    /// End when nothing is ready, running or waiting for another attempt
-    #[arg(long)]
-    until_empty: bool,
-    /// The command and its arguments
-    #[arg(value_name = "CMD", last = true, required = true)]
-    command: Vec<OsString>,
 }
 
 /// What a pool of commands does.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    scope: Scope,
+    pub(crate) scope: Scope,
     program: Program,
     parallelism: usize,
     retry: RetryPolicy,
     snooze: Duration,
 }
 
-impl Arguments {
-    fn plan(&self) -> Result<Plan> {
-        let mut words = self.command.iter().cloned();
+impl How {
+    /// The plan to run `command` for the messages of `scope`.
+    ///
+    /// # Errors
+    /// When the command cannot be run.
+    pub(crate) fn plan(&self, scope: Scope, command: &[OsString]) -> Result<Plan> {
+        let mut words = command.iter().cloned();
         let name = words.next().unwrap_or_default();
         if !search::can_be_run(&name) {
             let name = name.to_string_lossy();
@@ -121,10 +132,7 @@ impl Arguments {
             .and_then(|given| usize::try_from(given).ok());
         let backoff = self.backoff.unwrap_or(RetryPolicy::default().backoff);
         Ok(Plan {
-            scope: Scope {
-                queue: self.queue.clone(),
-                kind: self.kind.clone(),
-            },
+            scope,
             program,
             parallelism: parallelism.unwrap_or(cores),
             retry: RetryPolicy {
@@ -141,32 +149,71 @@ impl Arguments {
 /// # Errors
 /// When the command or the store is not there, the store stops, or with `--until-empty` a message went dead.
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let plan = arguments.plan()?;
+    let scope = Scope {
+        queue: arguments.queue.clone(),
+        kind: arguments.kind.clone(),
+    };
+    let plan = arguments.how.plan(scope, &arguments.command)?;
     let wait = arguments.data.wait.unwrap_or_default();
     let store = Store::open(&arguments.data.data, Missing::Refuse, wait)?;
-    let backend = store.backend();
-    let dead_before = plan.scope.dead(backend.as_ref());
+    let ledger = Ledger::begin(&store, &plan.scope);
+    let runtime = runtime()?;
+    let worked = runtime.block_on(work(&store, &plan, arguments.until_empty));
+    drop(runtime);
+    let outcome = ledger.end(&store, &plan.scope);
+    let closed = store.close();
+    worked?;
+    closed?;
+    match outcome {
+        Err(_) if !arguments.until_empty => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The threads that look after commands.
+///
+/// # Errors
+/// When the system has no more threads.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let worked = runtime.block_on(work(&store, &plan, arguments.until_empty));
-    drop(runtime);
-    let dead = plan
-        .scope
-        .dead(backend.as_ref())
-        .saturating_sub(dead_before);
-    let stays = plan.scope.what_stays(backend.as_ref());
-    let closed = store.close();
-    worked?;
-    closed?;
-    if let Some(stays) = stays {
-        eprintln!("mq: queue {} still holds {stays}", plan.scope.queue);
+    Ok(runtime)
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    dead_before: u64,
+}
+
+impl Ledger {
+    /// Before the run.
+    pub(crate) fn begin(store: &Store, scope: &Scope) -> Ledger {
+        Ledger {
+            dead_before: scope.dead(store.backend().as_ref()),
+        }
     }
-    match dead {
-        0 => Ok(()),
-        _ if !arguments.until_empty => Ok(()),
-        dead => Err(anyhow::anyhow!("{dead} messages went dead in this run; see mq dlq ls").into()),
+
+    /// Behind the run: says what stays.
+    ///
+    /// # Errors
+    /// When messages went dead meanwhile.
+    pub(crate) fn end(self, store: &Store, scope: &Scope) -> Result {
+        let backend = store.backend();
+        if let Some(stays) = scope.what_stays(backend.as_ref()) {
+            eprintln!("mq: queue {} still holds {stays}", scope.queue);
+        }
+        match scope
+            .dead(backend.as_ref())
+            .saturating_sub(self.dead_before)
+        {
+            0 => Ok(()),
+            dead => {
+                Err(anyhow::anyhow!("{dead} messages went dead in this run; see mq dlq ls").into())
+            }
+        }
     }
 }
 
@@ -183,7 +230,14 @@ async fn work(store: &Store, plan: &Plan, until_empty: bool) -> Result {
 }
 
 /// Resolves when nothing is left to wait for, if that is asked for, or when the store stops.
-async fn nothing_left(store: &Store, scope: &Scope, until_empty: bool) -> Result {
+pub(crate) async fn nothing_left(store: &Store, scope: &Scope, until_empty: bool) -> Result {
+    if until_empty && scope.kind.is_none() {
+        return Ok(store
+            .engine()
+            .run_queue_until_empty(Some(&scope.queue))
+            .await?);
+    }
+    // The engine counts by queue; one kind of it is looked for.
     let mut look = time::interval(LOOK_EVERY);
     loop {
         look.tick().await;

@@ -35,10 +35,15 @@ pub(crate) enum Sent {
 }
 
 impl Sender {
+    /// Into this process's store, waiting so long for room.
+    pub(crate) fn own(store: &Store, full_wait: Duration) -> Sender {
+        Sender::Own(store.backend(), full_wait)
+    }
+
     /// Into the store, if it is this process's (which is then to be closed), else to its owner.
     pub(crate) fn new(target: Target, full_wait: Duration) -> (Sender, Option<Store>) {
         match target {
-            Target::Own(store) => (Sender::Own(store.backend(), full_wait), Some(store)),
+            Target::Own(store) => (Sender::own(&store, full_wait), Some(store)),
             Target::Owner(client) => {
                 let (calls, answers) = client.into_inner().split();
                 let answers = Arc::new(Mutex::new(answers));

@@ -12,5 +12,6 @@ mod enqueue;
 mod kills;
 mod owned;
 mod refusals;
+mod run;
 mod setup;
 mod work;

@@ -34,7 +34,9 @@ impl QueueManager {
     /// A scheduled message waits for another attempt.
     fn count_retry(&mut self, seq: Seq) {
         if let Some(entry) = self.table.get_mut(seq)
-            && entry.tail().is_some_and(|tail| tail.failures > 0)
+            && entry
+                .tail()
+                .is_some_and(|tail| tail.failures > 0 || tail.snoozes > 0)
         {
             entry.flags |= flag::RETRYING;
             let place = entry.place;
