@@ -5,14 +5,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mq_core::backend::{Backend, OperateRequest, Stopped};
 use mq_core::command::Operated;
-use mq_core::id::{MessageId, Seq};
+use mq_core::id::MessageId;
 use mq_core::manager::Explanation;
 use mq_core::message::{Due, Envelope, Priority};
 use mq_core::name::{Label, QueueName};
-use mq_core::view::{Filter, Lookup, MessageView, Page, StateKind};
+use mq_core::view::{Lookup, MessageView, StateKind};
 
+use crate::call::Call;
 use crate::engine::EngineBackend;
 use crate::error::{OperateError, ReadError};
+use crate::filter::Filter;
+use crate::find::{Cursor, FindError, Messages, Page};
+
+/// Dead letters that a listing shows unless it is asked for pages.
+const LIST_LEN: usize = 100;
 
 /// Operations on one engine.
 #[derive(Clone, Debug)]
@@ -147,20 +153,17 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// A page of dead letters, oldest first. `filter.state` is taken as dead, whatever it says.
+    /// The first 100 dead letters that match, oldest first. `filter.state` is taken as dead, whatever it says.
     ///
     /// # Errors
-    /// [`Stopped`] if the engine does not serve any more.
-    pub async fn list(&self, filter: Filter, after: Seq, limit: usize) -> Result<Page, Stopped> {
-        let filter = Filter {
-            state: Some(StateKind::Dead),
-            ..filter
-        };
-        self.admin
-            .backend
-            .list(filter, after, limit)
-            .await
-            .unwrap_or(Err(Stopped::Closed))
+    /// [`FindError`] from the call.
+    pub fn list(&self, filter: Filter) -> Call<Result<Page, FindError>> {
+        self.messages(filter).page(Cursor::START, LIST_LEN)
+    }
+
+    /// All dead letters that match, to be asked for page by page.
+    pub fn messages(&self, filter: Filter) -> Messages {
+        Messages::new(self.admin.backend.clone(), filter.state(StateKind::Dead))
     }
 
     /// One dead letter with its history and what the producer gave; `None` if there is no such dead letter.

@@ -13,6 +13,7 @@ mod inbox;
 mod jobs;
 mod maintenance;
 mod prepare;
+mod scan;
 mod shell;
 mod signal;
 mod start;
@@ -26,10 +27,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{Backend, Stopped, WhenFull};
-use mq_core::id::{MessageId, Seq};
+use mq_core::id::MessageId;
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
-use mq_core::view::{Filter, Lookup, Page, Stats};
+use mq_core::view::{Lookup, Stats};
 use mq_dispatch::{Message, Workers, WorkersBuilder};
 use mq_persistence::open::OpenReport;
 use mq_persistence::storage::StorageLock;
@@ -40,6 +41,7 @@ pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
 pub(crate) use shell::Images;
 pub(crate) use start::program_name;
+pub(crate) use scan::Scan;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 
 use crate::admin::Admin;
@@ -47,6 +49,8 @@ use crate::builder::Builder;
 use crate::completion::AwaitCompletion;
 use crate::control::{ControlSocket, Server};
 use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
+use crate::filter::Filter;
+use crate::find::Messages;
 use crate::request::{Batch, Request, refuse_on_runtime_thread};
 
 impl EngineBackend {
@@ -253,21 +257,9 @@ impl Engine {
             .unwrap_or_else(|_| Err(self.why_stopped().into()))
     }
 
-    /// A page of messages by ascending id, at most `limit` of them, after `after` ([`Seq::NONE`] for the first page).
-    ///
-    /// # Errors
-    /// [`Stopped`] if the engine does not serve any more.
-    pub async fn messages(
-        &self,
-        filter: Filter,
-        after: Seq,
-        limit: usize,
-    ) -> Result<Page, Stopped> {
-        self.owner
-            .backend
-            .list(filter, after, limit)
-            .await
-            .unwrap_or_else(|_| Err(self.why_stopped()))
+    /// The messages that match a filter, to be asked for page by page: live, held, dead and kept ones.
+    pub fn messages(&self, filter: Filter) -> Messages {
+        Messages::new(self.owner.backend.clone(), filter)
     }
 
     /// Counts by queue and state, kept up to date with each event. They may be ahead of the disk by one sync.

@@ -32,12 +32,15 @@
 mod admin;
 mod backup;
 mod builder;
+mod call;
 mod completion;
 pub mod control;
 pub mod duration;
 mod engine;
 pub mod environment;
 mod error;
+mod filter;
+mod find;
 pub mod guide;
 mod options;
 mod pools;
@@ -47,6 +50,7 @@ mod store_care;
 pub use admin::{Admin, DeadLetters};
 pub use backup::{Backup, BackupError};
 pub use builder::Builder;
+pub use call::Call;
 pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
 pub use control::ControlSocket;
 pub use duration::{days, hours, millis, minutes, secs};
@@ -56,6 +60,11 @@ pub use error::{
     EnqueueError, Error, OpenError, OperateError, ReadError, SettleError, SnapshotError,
     TryEnqueueError, WaitError,
 };
+pub use filter::{
+    Comparison, Filter, FilterError, FilterProblem, PREDICATE_SIZE_MAX, PREDICATES_LEN_MAX,
+    Predicate, PredicateError, older_than,
+};
+pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
 pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
 
@@ -71,7 +80,7 @@ pub use mq_core::state::{
     Tail,
 };
 pub use mq_core::time::{StoreTime, Timestamp};
-pub use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
+pub use mq_core::view::{Lookup, MessageView, QueueStats, StateKind, Stats};
 pub use mq_dispatch::{
     AsyncHandler, Attempt, AttemptError, AttemptFuture, AttemptRequest, AttemptResponse,
     AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod command;
 pub mod event;
+pub mod filter;
 pub mod histogram;
 pub mod id;
 pub mod image;

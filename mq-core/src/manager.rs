@@ -21,6 +21,7 @@ mod checkout;
 mod enqueue;
 mod entry;
 mod explain;
+mod find;
 mod image;
 mod keys;
 mod lanes;

@@ -114,6 +114,15 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// All of them.
+    pub const ALL: [DeadReason; 5] = [
+        Self::BudgetSpent,
+        Self::DeadLettered,
+        Self::Undecodable,
+        Self::Crashed,
+        Self::Expired,
+    ];
+
     /// The word in JSON, metrics and filters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -188,6 +197,17 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// What went wrong, if something did.
     pub failure: Option<Failure>,
+}
+
+impl Tail {
+    /// What went wrong last.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<&Failure> {
+        let attempts = self.history.iter().rev();
+        attempts
+            .filter_map(|attempt| attempt.failure.as_ref())
+            .next()
+    }
 }
 
 /// Everything about a message that changes after its enqueue, except state, place and payload.

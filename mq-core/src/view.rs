@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::id::{MessageId, Seq};
 use crate::message::Priority;
 use crate::name::{KindName, QueueName};
-use crate::state::{DeadReason, State, Tail};
+use crate::state::{State, Tail};
 use crate::time::Timestamp;
+
+pub use crate::filter::{Filter, KeyIs};
 
 /// A message as the rules know it, without its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct MessageView {
     pub state: State,
     /// When it was enqueued.
     pub enqueued: Timestamp,
+    /// When it went dead, if it is.
+    pub died: Option<Timestamp>,
     /// How often it was handed out.
     pub deliveries: u32,
     /// It was running when the process died, and waits for (or is in) a run alone among suspects.
@@ -78,6 +82,15 @@ impl StateKind {
         Self::Superseded,
     ];
 
+    /// Not over: it counts against the capacity.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        match self {
+            Self::Scheduled | Self::Ready | Self::Blocked | Self::Leased | Self::Held => true,
+            Self::Completed | Self::Dead | Self::Superseded => false,
+        }
+    }
+
     /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -109,19 +122,6 @@ impl State {
             Self::Superseded { .. } => StateKind::Superseded,
         }
     }
-}
-
-/// Which messages a page shows. Every field that is set must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this queue.
-    pub queue: Option<QueueName>,
-    /// Of this kind.
-    pub kind: Option<KindName>,
-    /// In this state.
-    pub state: Option<StateKind>,
-    /// Dead for this reason.
-    pub reason: Option<DeadReason>,
 }
 
 /// A page of messages by ascending sequence.

@@ -448,7 +448,7 @@ impl Backend for Naive {
     }
 
     fn list(&self, filter: Filter, after: Seq, limit: usize) -> Pending<Result<Page, Stopped>> {
-        Pending::ready(self.serve(|inner, _| Ok(inner.model.list(&filter, after, limit))))
+        Pending::ready(self.serve(|inner, now| Ok(inner.model.list(now, &filter, after, limit))))
     }
 
     fn stats(&self) -> Stats {

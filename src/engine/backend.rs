@@ -399,7 +399,7 @@ impl EngineBackend {
     }
 }
 
-fn open_body(body: Body) -> Result<Arc<Envelope>, String> {
+pub(super) fn open_body(body: Body) -> Result<Arc<Envelope>, String> {
     match body {
         Body::Cached(envelope) => Ok(envelope),
         Body::Cold(pinned) => {

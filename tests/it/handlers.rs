@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use mq::prelude::*;
-use mq::{DeadReason, EnqueueError, Filter, Limit, MessageState, NewMessage, Seq, secs};
+use mq::{Cursor, DeadReason, EnqueueError, Filter, Limit, MessageState, NewMessage, secs};
 
 #[derive(Serialize, Deserialize, Message)]
 #[message(kind = "count", queue = "work")]
@@ -57,7 +57,7 @@ async fn an_undecodable_payload_goes_dead_at_once_and_the_others_are_handled() {
     let dead = engine
         .admin()
         .dead_letters()
-        .list(Filter::default(), Seq::NONE, 10)
+        .list(Filter::new())
         .await
         .unwrap()
         .messages;
@@ -126,7 +126,8 @@ async fn a_handler_that_enqueues_into_a_full_store_is_told_that_it_would_deadloc
         engine.enqueue(Greedy).delay(secs(3600)).await.unwrap();
     }
     let held = engine
-        .messages(Filter::default(), Seq::NONE, 1)
+        .messages(Filter::new())
+        .page(Cursor::START, 1)
         .await
         .unwrap()
         .messages[0]

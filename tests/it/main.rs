@@ -4,6 +4,7 @@
 mod bad_input;
 mod completion;
 mod control;
+mod finding;
 mod handlers;
 mod memory;
 mod operating;

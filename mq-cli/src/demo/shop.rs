@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use mq::prelude::*;
-use mq::{Durability, Enqueue, Filter, Pending, Receipt, Retry, Seq};
+use mq::{Cursor, Durability, Enqueue, Filter, Pending, Receipt, Retry};
 
 use super::effects::{Effect, EffectsLog};
 use super::orders::{self, Order, scramble};
@@ -216,10 +216,11 @@ pub(crate) async fn replay_dead_letters(folder: &Path, effects: &EffectsLog) -> 
         .await
         .context("cannot open the store")?;
     let dead = engine.admin().dead_letters();
-    let (mut after, mut replayed) = (Seq::NONE, 0);
+    let (mut after, mut replayed) = (Cursor::START, 0);
     loop {
         let page = dead
-            .list(Filter::default(), after, 100)
+            .messages(Filter::new())
+            .page(after, 100)
             .await
             .context("cannot list the dead letters")?;
         for view in &page.messages {

@@ -156,6 +156,18 @@ impl Chains {
         }
     }
 
+    /// The messages of a key, if there are no more than `limit`.
+    pub(super) fn members(&self, key: KeyHash, table: &Table, limit: usize) -> Option<Vec<Seq>> {
+        let Some(number) = self.find(key, table) else {
+            return Some(Vec::new());
+        };
+        match self.long(number) {
+            Some(chain) if chain.members.len() > limit => None,
+            Some(chain) => Some(chain.members.iter().map(|(_, seq)| *seq).collect()),
+            None => Some(Seq::new(number).into_iter().collect()),
+        }
+    }
+
     /// Whether `seq` is the first of its key and may be handed out.
     pub(super) fn may_go(&self, key: KeyHash, seq: Seq, table: &Table) -> bool {
         let Some(number) = self.find(key, table) else {

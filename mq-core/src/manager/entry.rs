@@ -245,6 +245,20 @@ impl Entry {
         }
     }
 
+    /// When it went dead, if it is.
+    pub(super) fn died(&self) -> Option<Timestamp> {
+        match self.kept_state() {
+            Some(StoredState::Dead { at, .. }) => Some(*at),
+            Some(
+                StoredState::Pending { .. }
+                | StoredState::Held { .. }
+                | StoredState::Completed { .. }
+                | StoredState::Superseded { .. },
+            )
+            | None => None,
+        }
+    }
+
     /// Its stored state, unless that is pending.
     pub(super) fn kept_state(&self) -> Option<&StoredState> {
         self.rare()?.state.as_ref()

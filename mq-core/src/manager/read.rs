@@ -1,4 +1,4 @@
-//! Reading: one message, pages of messages, counts. Nothing changes.
+//! Reading: one message, counts. Nothing changes. Pages of messages are in [`super::find`].
 
 use bytes::Bytes;
 
@@ -6,13 +6,10 @@ use crate::id::{MessageId, Seq};
 use crate::name::{KindName, QueueName};
 use crate::state::{Attempt, State, StoredState};
 use crate::time::{Now, Timestamp};
-use crate::view::{Filter, Lookup, MessageView, Page, QueueStats, Stats};
+use crate::view::{Lookup, MessageView, QueueStats, Stats};
 
 use super::QueueManager;
 use super::entry::{Entry, Tag, flag};
-
-/// Messages that one page looks at.
-const PAGE_LOOK_MAX: usize = 4_096;
 
 /// What a grant says beside the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +50,7 @@ impl QueueManager {
             .map_or(Lookup::SettledNotKept, |view| Lookup::Found(Box::new(view)))
     }
 
-    fn view(&self, now: &Now, seq: Seq, entry: &Entry) -> Option<MessageView> {
+    pub(super) fn view(&self, now: &Now, seq: Seq, entry: &Entry) -> Option<MessageView> {
         let (queue, kind) = self.names.at(entry.place)?;
         Some(MessageView {
             id: entry.id(seq, self.config.tag),
@@ -62,6 +59,7 @@ impl QueueManager {
             priority: entry.priority(),
             state: self.state_of(now, seq, entry),
             enqueued: Timestamp::from_ms(entry.at),
+            died: entry.died(),
             deliveries: entry.deliveries,
             suspect: entry.has(flag::SUSPECT),
             size: entry.size,
@@ -108,35 +106,6 @@ impl QueueManager {
         };
         let by = chain.or_else(behind)?;
         Some(self.table.get(by)?.id(by, self.config.tag))
-    }
-
-    /// Messages after `after` that match, by ascending sequence, at most `limit` and after looking at a bounded number.
-    #[must_use]
-    pub fn list(&self, now: &Now, filter: &Filter, after: Seq, limit: usize) -> Page {
-        let mut page = Page::default();
-        for (looked, (seq, entry)) in self.table.after(after).enumerate() {
-            if page.messages.len() >= limit || looked >= PAGE_LOOK_MAX {
-                return page;
-            }
-            page.next = Some(seq);
-            if self.matches(filter, entry) {
-                page.messages.extend(self.view(now, seq, entry));
-            }
-        }
-        page.next = None;
-        page
-    }
-
-    fn matches(&self, filter: &Filter, entry: &Entry) -> bool {
-        let Some((queue, kind)) = self.names.at(entry.place) else {
-            return false;
-        };
-        filter.queue.as_ref().is_none_or(|name| *name == queue.name)
-            && filter.kind.as_ref().is_none_or(|name| name == kind)
-            && filter.state.is_none_or(|state| state == entry.tag.kind())
-            && filter.reason.is_none_or(|wanted| {
-                matches!(entry.stored_state(), StoredState::Dead { reason, .. } if reason == wanted)
-            })
     }
 
     /// Counts. The cost grows with the number of queues and of the kinds used in them, not with messages.

@@ -4,6 +4,7 @@
 //! durable, images and orderly closes are played on both. After each step the answers, the refusals, what is handed out
 //! and in which order, all messages and all counts must agree. Failing sequences are shrunk; the seed is printed.
 
+mod filters;
 mod steps;
 mod world;
 

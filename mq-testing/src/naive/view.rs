@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use mq_core::id::{MessageId, Seq};
 use mq_core::name::{KindName, QueueName};
-use mq_core::state::State;
-use mq_core::time::Now;
-use mq_core::view::{Filter, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
+use mq_core::state::{State, StoredState};
+use mq_core::time::{Now, Timestamp};
+use mq_core::view::{Filter, KeyIs, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
 
 use super::message::Message;
 use super::model::Model;
@@ -27,13 +27,12 @@ impl Model {
 
     /// A page of messages.
     #[must_use]
-    pub fn list(&self, filter: &Filter, after: Seq, limit: usize) -> Page {
+    pub fn list(&self, now: &Now, filter: &Filter, after: Seq, limit: usize) -> Page {
         let mut messages: Vec<MessageView> = self
             .messages
             .iter()
-            .filter(|message| message.seq() > after)
+            .filter(|message| message.seq() > after && self.matches(filter, message, now))
             .map(|message| self.view(message))
-            .filter(|view| matches(filter, view))
             .collect();
         messages.sort_by_key(|view| view.id.seq());
         let is_more = messages.len() > limit;
@@ -130,23 +129,66 @@ impl Model {
             priority: message.priority,
             state: self.state(message),
             enqueued: message.enqueued,
+            died: died(message),
             deliveries: message.deliveries,
             suspect: message.suspect,
             size: message.size,
             tail: message.tail.clone(),
         }
     }
+
+    fn matches(&self, filter: &Filter, message: &Message, now: &Now) -> bool {
+        let state = self.state(message);
+        let failures = message.tail.history.iter().rev();
+        let failure = failures
+            .filter_map(|attempt| attempt.failure.as_ref())
+            .next();
+        let mut conditions = vec![
+            is(&filter.queue, &message.queue),
+            is(&filter.kind, &message.kind),
+            is(&filter.state, &state.kind()),
+            is(&filter.priority, &message.priority),
+            !filter.live || message.is_live(),
+            !filter.retrying || (state.kind() == StateKind::Scheduled && message.tail.failures > 0),
+            filter.from.is_none_or(|from| message.enqueued >= from),
+            filter.before.is_none_or(|before| message.enqueued < before),
+            filter.last.is_none_or(|last| message.seq() <= last),
+        ];
+        let since = died(message).unwrap_or(message.enqueued);
+        conditions.push(filter.older.is_none_or(|older| since < older));
+        let reason = filter.reason.map(|reason| State::Dead { reason });
+        conditions.push(is(&reason, &state));
+        let label = filter.label.clone().map(|label| State::Held { label });
+        conditions.push(is(&label, &state));
+        conditions.push(
+            filter
+                .error_type
+                .as_ref()
+                .is_none_or(|wanted| failure.is_some_and(|failure| failure.error_type == *wanted)),
+        );
+        conditions.push(match filter.key {
+            None => true,
+            Some(KeyIs::Dedup(key)) => message.dedup == Some(key),
+            Some(KeyIs::Ordering(key)) => message.ordering == Some(key),
+            Some(KeyIs::Idempotency(key)) => self
+                .window
+                .iter()
+                .any(|known| known.key == key && known.until > now.store && known.id == message.id),
+        });
+        conditions.into_iter().all(|holds| holds)
+    }
 }
 
-fn matches(filter: &Filter, view: &MessageView) -> bool {
-    let reason_fits = |reason| view.state == State::Dead { reason };
-    filter
-        .queue
-        .as_ref()
-        .is_none_or(|queue| *queue == view.queue)
-        && filter.kind.as_ref().is_none_or(|kind| *kind == view.kind)
-        && filter
-            .state
-            .is_none_or(|state: StateKind| state == view.state.kind())
-        && filter.reason.is_none_or(reason_fits)
+fn is<T: PartialEq>(wanted: &Option<T>, found: &T) -> bool {
+    wanted.as_ref().is_none_or(|wanted| wanted == found)
+}
+
+fn died(message: &Message) -> Option<Timestamp> {
+    match message.stored {
+        StoredState::Dead { at, .. } => Some(at),
+        StoredState::Pending { .. }
+        | StoredState::Held { .. }
+        | StoredState::Completed { .. }
+        | StoredState::Superseded { .. } => None,
+    }
 }

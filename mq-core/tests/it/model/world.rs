@@ -18,6 +18,7 @@ use mq_core::time::{Monotonic, Now, StoreTime, Timestamp};
 use mq_core::view::{Filter, Lookup, MessageView, Stats};
 use mq_testing::naive::{Limits, Model};
 
+use super::filters::filters;
 use super::steps::{Plan, Step};
 use crate::rig::{START, queue};
 
@@ -277,7 +278,7 @@ impl World {
     /// clock never went back, it must be the first in line.
     fn check_grant(&self, pool: PoolId, seq: Seq) -> Result<(), Difference> {
         let durable = &self.pasts[0].model;
-        if !is_ready(durable, seq) {
+        if !is_ready(&self.now, durable, seq) {
             return Err(format!("{seq} is handed out and was not durably ready"));
         }
         if !self.model.could_get(pool, seq) {
@@ -461,19 +462,28 @@ impl World {
         let stats = |stats: Stats| self.comparable(stats);
         let manager = stats(self.manager.stats(&self.now));
         same("a count", manager, stats(self.model.stats(&self.now)))?;
-        let listed = self.listed();
+        let listed = self.listed(&Filter::default());
         self.compare_deadline(&listed)?;
-        let model = self.model.list(&Filter::default(), Seq::NONE, usize::MAX);
+        let everything = Filter::default();
+        let model = self
+            .model
+            .list(&self.now, &everything, Seq::NONE, usize::MAX);
         let model = model.messages.into_iter().map(plain_view).collect();
         same("the list", listed, model)?;
+        for filter in filters(&self.now) {
+            let manager = self.listed(&filter);
+            let model = self.model.list(&self.now, &filter, Seq::NONE, usize::MAX);
+            let model: Vec<MessageView> = model.messages.into_iter().map(plain_view).collect();
+            same(&format!("what matches {filter:?}"), manager, model)?;
+        }
         same("the notices", self.notices(), self.model_notices())
     }
 
-    /// All messages, in pages of three.
-    fn listed(&self) -> Vec<MessageView> {
+    /// All messages that match, in pages of three.
+    fn listed(&self, filter: &Filter) -> Vec<MessageView> {
         let (mut all, mut after) = (Vec::new(), Seq::NONE);
         loop {
-            let page = self.manager.list(&self.now, &Filter::default(), after, 3);
+            let page = self.manager.list(&self.now, filter, after, 3);
             all.extend(page.messages.into_iter().map(plain_view));
             match page.next {
                 Some(next) => after = next,
@@ -521,8 +531,8 @@ impl World {
     }
 }
 
-fn is_ready(model: &Model, seq: Seq) -> bool {
-    let all = model.list(&Filter::default(), Seq::NONE, usize::MAX);
+fn is_ready(now: &Now, model: &Model, seq: Seq) -> bool {
+    let all = model.list(now, &Filter::default(), Seq::NONE, usize::MAX);
     all.messages
         .iter()
         .any(|view| view.id.seq() == seq && view.state == State::Ready)
