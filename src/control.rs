@@ -32,9 +32,7 @@ pub use answer::{
     Answer, AttemptJson, Enqueued, Explained, JsonText, MessageJson, MessagesPage, QueueJson,
     StatsJson,
 };
-pub use call::{
-    Call, EnqueueCall, FilterJson, ListCall, OneQueue, OperateCall, OperationJson, ShowCall,
-};
+pub use call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 pub use care::{BackupCall, BackupJson, SnapshotJson};
 pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};

@@ -40,8 +40,8 @@ pub(crate) use backend::{EngineBackend, EnqueuePending, block_on, block_until_re
 pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
 pub(crate) use shell::Images;
-pub(crate) use start::program_name;
 pub(crate) use scan::Scan;
+pub(crate) use start::program_name;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 
 use crate::admin::Admin;

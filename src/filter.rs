@@ -37,7 +37,7 @@ pub const PREDICATES_LEN_MAX: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Filter {
-    form: Form,
+    form: Box<Form>,
 }
 
 /// The words of a filter, as they stand in JSON. Not checked yet.
@@ -299,7 +299,7 @@ impl Filter {
     /// Whether it has no condition and does not say `all` either.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.form == Form::default()
+        *self.form == Form::default()
     }
 
     /// Checks every word of it.
@@ -335,7 +335,7 @@ impl Filter {
 
     /// What the engine looks for.
     pub(crate) fn resolve(&self, hasher: &KeyHasher, wall: Timestamp) -> Result<Scan, FilterError> {
-        let form = self.clone().at(wall).form;
+        let form = *self.clone().at(wall).form;
         let mut problems = Vec::new();
         let queue = form.queue.and_then(|given| {
             let name = QueueName::new(given.as_str());

@@ -1,11 +1,12 @@
 //! Which messages a verb is about: filters on the command line, and the pages behind them.
 
-use mq::control::{FilterJson, MessageJson};
+use mq::Filter;
+use mq::control::MessageJson;
 use mq_core::backend::Backend;
 use mq_core::id::{MessageId, Seq};
 use mq_core::name::{KindName, QueueName};
 use mq_core::state::DeadReason;
-use mq_core::view::{Filter, MessageView, StateKind};
+use mq_core::view::{Filter as Facts, MessageView, StateKind};
 
 use crate::exit::Result;
 use crate::target::Target;
@@ -79,17 +80,21 @@ impl Which {
     }
 
     /// The filter for these, in `state` and dead for `reason`.
-    pub(crate) fn filter(
-        &self,
-        state: Option<StateKind>,
-        reason: Option<DeadReason>,
-    ) -> FilterJson {
-        FilterJson::from(&Filter {
-            queue: self.queue.clone(),
-            kind: self.kind.clone(),
-            state,
-            reason,
-        })
+    pub(crate) fn filter(&self, state: Option<StateKind>, reason: Option<DeadReason>) -> Filter {
+        let mut filter = Filter::new();
+        if let Some(queue) = &self.queue {
+            filter = filter.queue(queue.as_str());
+        }
+        if let Some(kind) = &self.kind {
+            filter = filter.kind(kind.as_str());
+        }
+        if let Some(state) = state {
+            filter = filter.state(state);
+        }
+        if let Some(reason) = reason {
+            filter = filter.dead_reason(reason);
+        }
+        filter
     }
 }
 
@@ -110,7 +115,7 @@ pub(crate) struct Extent {
 /// When the store stops, or `show` fails.
 pub(crate) fn show_each(
     target: &Target,
-    filter: &FilterJson,
+    filter: &Filter,
     extent: Extent,
     mut show: impl FnMut(&MessageJson) -> Result,
 ) -> Result<bool> {
@@ -131,7 +136,7 @@ pub(crate) fn show_each(
 /// When the store stops, or `act` fails.
 pub(crate) fn for_all(
     target: &Target,
-    filter: &FilterJson,
+    filter: &Filter,
     mut act: impl FnMut(&MessageJson) -> Result,
 ) -> Result {
     let walked = target.walk(filter, None, PAGE_LEN, |message| {
@@ -146,7 +151,7 @@ pub(crate) fn for_all(
 /// When the store stops, or `go_on` fails.
 pub(crate) fn walk(
     backend: &dyn Backend,
-    filter: &Filter,
+    filter: &Facts,
     mut after: Seq,
     mut go_on: impl FnMut(&MessageView) -> Result<bool>,
 ) -> Result<bool> {

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use mq::Filter;
 use mq::control::{
-    Answer, Call, Client, ClientError, FilterJson, ListCall, MessageJson, OperateCall,
-    OperationJson, ShowCall,
+    Answer, Call, Client, ClientError, ListCall, MessageJson, OperateCall, OperationJson, ShowCall,
 };
 use mq_core::id::MessageId;
 
@@ -124,7 +124,7 @@ impl Target {
     /// When the store stops, or `go_on` fails.
     pub(crate) fn walk(
         &self,
-        filter: &FilterJson,
+        filter: &Filter,
         after: Option<MessageId>,
         page_len: usize,
         mut go_on: impl FnMut(&MessageJson) -> Result<bool>,

@@ -284,6 +284,8 @@ pub struct Operate {
     pub id: MessageId,
     /// What.
     pub operation: Operation,
+    /// Who asks, in their own words, for the message's history; cut to [`crate::limits::ACTOR_SIZE_MAX`] bytes.
+    pub by: String,
 }
 
 /// What can be done to one message.

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::bulk::{BulkCounts, BulkEnd, BulkId};
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::key::KeyHash;
 use crate::message::{Priority, Sealed};
@@ -72,6 +73,8 @@ pub enum Event {
     },
     /// Something happened to a schedule.
     Schedule(ScheduleEvent),
+    /// Something happened to a bulk job.
+    Bulk(BulkEvent),
 }
 
 /// A new message, with everything decided.
@@ -149,6 +152,42 @@ pub enum LeaseAfter {
     Ended,
     /// It stays, if there is one.
     Kept,
+}
+
+/// What happened to a bulk job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BulkEvent {
+    /// It began.
+    Started {
+        /// Its number, above all others.
+        id: BulkId,
+        /// What it looks for and does, in the facade's words.
+        spec: Bytes,
+        /// It touches no message after this one.
+        cutoff: Seq,
+        /// Who started it.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// It has met some messages. Their changes stand in the same frame, before this.
+    Stepped {
+        /// Which.
+        id: BulkId,
+        /// It has met all messages up to this one.
+        cursor: Seq,
+        /// What came of all of them.
+        counts: BulkCounts,
+    },
+    /// It ended.
+    Ended {
+        /// Which.
+        id: BulkId,
+        /// In which way.
+        how: BulkEnd,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What happened to a schedule.

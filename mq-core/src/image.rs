@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::bulk::BulkJob;
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::key::KeyHash;
@@ -45,6 +46,8 @@ pub enum ImageRecord {
         /// Its name.
         name: KindName,
     },
+    /// A bulk job. All bulk jobs come before the first message.
+    Bulk(Arc<BulkJob>),
     /// A schedule. All schedules come before the first message.
     Schedule(Arc<Schedule>),
     /// A message, by ascending sequence.

@@ -4,6 +4,7 @@
 //! [`command`], [`event`], [`manager`], [`backend`].
 
 pub mod backend;
+pub mod bulk;
 pub mod command;
 pub mod event;
 pub mod filter;

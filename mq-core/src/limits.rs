@@ -22,6 +22,18 @@ pub const CHECKPOINT_SIZE_MAX: usize = 64 << 10;
 pub const RESULT_SIZE_MAX: usize = 256 << 10;
 /// Attempts kept in a message's history; older ones are forgotten.
 pub const HISTORY_LEN_MAX: usize = 5;
+/// Changes by users kept in a message's history; older ones are forgotten.
+pub const EDITS_LEN_MAX: usize = 5;
+/// Bytes of the name of whoever changed a message or started a bulk job; longer ones are cut.
+pub const ACTOR_SIZE_MAX: usize = 128;
+/// Bytes that say what a bulk job looks for and does.
+pub const BULK_SPEC_SIZE_MAX: usize = 64 << 10;
+/// Bulk jobs that run at once.
+pub const BULK_RUNNING_MAX: usize = 16;
+/// Bulk jobs that ended and are remembered.
+pub const BULK_KEPT_MAX: usize = 100;
+/// Messages that one step of a bulk job looks at or changes.
+pub const BULK_STEP_LEN_MAX: usize = 1_024;
 /// Events one command may produce: they share one frame.
 pub const COMMAND_EVENTS_MAX: usize = 16_384;
 /// Encoded bytes one command may produce: they share one frame.

@@ -15,6 +15,7 @@
 //! What it does not do: payloads (it never looks inside an envelope), waiting, journalling, handlers.
 
 mod apply;
+mod bulk;
 mod chains;
 mod change;
 mod checkout;
@@ -168,6 +169,7 @@ pub struct QueueManager {
     granting: Option<checkout::Granting>,
     room: room::Room,
     schedules: schedules::Schedules,
+    bulk: bulk::Bulk,
     notices: Vec<Notice>,
     tally: tally::Tally,
 }
@@ -197,6 +199,7 @@ impl QueueManager {
             granting: None,
             room: room::Room::default(),
             schedules: schedules::Schedules::default(),
+            bulk: bulk::Bulk::default(),
             notices: Vec::new(),
             tally: tally::Tally::default(),
         }

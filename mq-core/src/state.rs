@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use crate::id::{LeaseToken, MessageId, Seq};
-use crate::name::Label;
+use crate::message::Priority;
+use crate::name::{Label, QueueName};
 use crate::time::{StoreTime, Timestamp};
 
 /// State as people see it.
@@ -199,7 +200,132 @@ pub struct Attempt {
     pub failure: Option<Failure>,
 }
 
+/// A change of one message by a user, in its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// When.
+    pub at: Timestamp,
+    /// Who, in their own words; empty if they did not say. At most [`crate::limits::ACTOR_SIZE_MAX`] bytes.
+    pub by: String,
+    /// What.
+    pub what: EditKind,
+}
+
+/// What a user did to a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EditKind {
+    /// Cancelled it, or asked its handler to stop.
+    Cancel,
+    /// Set it aside.
+    Hold {
+        /// Under this label.
+        label: Label,
+    },
+    /// Let it go on.
+    Release {
+        /// It was held under this label.
+        label: Label,
+    },
+    /// Made it due at once.
+    RunNow,
+    /// Gave it another due time.
+    Reschedule {
+        /// This one; zero is at once.
+        due: Timestamp,
+    },
+    /// Gave it another priority.
+    SetPriority {
+        /// The one before.
+        from: Priority,
+        /// The one from then on.
+        to: Priority,
+    },
+    /// Put it into another queue.
+    Move {
+        /// The one before.
+        from: QueueName,
+        /// The one from then on.
+        to: QueueName,
+    },
+    /// Brought it back from the dead.
+    Replay {
+        /// With another payload.
+        edited: bool,
+    },
+}
+
+impl EditKind {
+    /// The word in JSON and logs.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Hold { .. } => "hold",
+            Self::Release { .. } => "release",
+            Self::RunNow => "run-now",
+            Self::Reschedule { .. } => "reschedule",
+            Self::SetPriority { .. } => "set-priority",
+            Self::Move { .. } => "move",
+            Self::Replay { .. } => "replay",
+        }
+    }
+
+    /// Bytes of the names in it.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Hold { label } | Self::Release { label } => label.as_str().len(),
+            Self::Move { from, to } => from.as_str().len() + to.as_str().len(),
+            Self::Cancel
+            | Self::RunNow
+            | Self::Reschedule { .. }
+            | Self::SetPriority { .. }
+            | Self::Replay { .. } => 0,
+        }
+    }
+}
+
+/// Something in a message's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened<'a> {
+    /// An attempt ended.
+    Attempt(&'a Attempt),
+    /// A user changed it.
+    Edit(&'a Edit),
+}
+
+impl Happened<'_> {
+    /// When.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Attempt(attempt) => attempt.ended,
+            Self::Edit(edit) => edit.at,
+        }
+    }
+}
+
 impl Tail {
+    /// The last attempts and changes by users, oldest first.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<Happened<'_>> {
+        let attempts = self.history.iter().map(Happened::Attempt);
+        let edits = self.edits.iter().map(Happened::Edit);
+        let mut timeline: Vec<_> = attempts.chain(edits).collect();
+        timeline.sort_by_key(Happened::at);
+        timeline
+    }
+
+    /// Adds a change by a user; the oldest beyond [`crate::limits::EDITS_LEN_MAX`] are forgotten.
+    pub(crate) fn note_edit(&mut self, edit: Edit) {
+        self.edits.push(edit);
+        let surplus = self
+            .edits
+            .len()
+            .saturating_sub(crate::limits::EDITS_LEN_MAX);
+        self.edits.drain(..surplus);
+    }
+
     /// What went wrong last.
     #[must_use]
     pub fn last_failure(&self) -> Option<&Failure> {
@@ -235,4 +361,6 @@ pub struct Tail {
     pub cancel_requested: bool,
     /// A remark of a handler or user, such as "ask the customer".
     pub note: Option<String>,
+    /// The last changes by users, oldest first, at most [`crate::limits::EDITS_LEN_MAX`].
+    pub edits: Vec<Edit>,
 }

@@ -291,6 +291,7 @@ impl Frame {
             | Event::KindDefined { .. }
             | Event::QueuePaused { .. }
             | Event::Schedule(_)
+            | Event::Bulk(_)
             | Event::CheckedOut { .. }
             | Event::Returned { .. } => {}
         }

@@ -12,6 +12,8 @@
 //!
 //! What it does not do: know where a record lies, or what it means.
 
+mod bulk;
+mod edit;
 mod event;
 mod image;
 mod schedule;
@@ -49,6 +51,9 @@ pub(crate) mod kind {
     pub(crate) const SCHEDULE_PAUSED: u8 = 17;
     pub(crate) const SCHEDULE_REMOVED: u8 = 18;
     pub(crate) const SCHEDULE_FIRED: u8 = 19;
+    pub(crate) const BULK_STARTED: u8 = 24;
+    pub(crate) const BULK_STEPPED: u8 = 25;
+    pub(crate) const BULK_ENDED: u8 = 26;
     pub(crate) const RELOCATED: u8 = 32;
     pub(crate) const PREVIOUS: u8 = 33;
     pub(crate) const NEXT: u8 = 34;
@@ -58,6 +63,7 @@ pub(crate) mod kind {
     pub(crate) const MESSAGE: u8 = 67;
     pub(crate) const KEY: u8 = 68;
     pub(crate) const SCHEDULE: u8 = 72;
+    pub(crate) const BULK: u8 = 80;
 }
 
 /// What a record says.
@@ -228,10 +234,8 @@ impl<'a> RawRecord<'a> {
             kind::NEXT => Record::Next {
                 segment: fields.u32("the number of the next segment")?,
             },
-            kind::COUNTERS..=kind::SCHEDULE => {
-                Record::Image(image::decode(self.kind, &mut fields)?)
-            }
-            kind::OPENED..=kind::SCHEDULE_FIRED => {
+            kind::COUNTERS..=kind::BULK => Record::Image(image::decode(self.kind, &mut fields)?),
+            kind::OPENED..=kind::BULK_ENDED => {
                 Record::Event(event::decode(self.kind, &mut fields)?)
             }
             kind if kind & IGNORABLE != 0 => return Ok(Record::Ignored { kind }),

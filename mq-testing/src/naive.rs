@@ -274,7 +274,14 @@ impl Inner {
         if let Some(envelope) = &edited {
             envelope.check(PAYLOAD_SIZE_DEFAULT)?;
         }
-        let done = self.model.operate(now, &Operate { id, operation })?;
+        let done = self.model.operate(
+            now,
+            &Operate {
+                id,
+                operation,
+                by: String::new(),
+            },
+        )?;
         if let Some(envelope) = edited {
             self.envelopes.insert(id.seq(), Arc::new(envelope));
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::JsonText;
 use super::care::BackupCall;
+use crate::filter::Filter;
 
 /// A call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,30 +117,12 @@ pub struct OneQueue {
     pub queue: String,
 }
 
-/// Which messages: all that match every field that is given.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FilterJson {
-    /// Of this queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
-    /// Of this kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// In this state.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// Dead for this reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
 /// A page of messages, oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListCall {
     /// Which.
-    pub filter: FilterJson,
+    pub filter: Filter,
     /// Begin behind this message, or at the `next` of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,

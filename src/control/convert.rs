@@ -5,18 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{Durability, Receipt};
 use mq_core::command::Enqueue;
-use mq_core::id::{MessageId, Seq};
+use mq_core::id::MessageId;
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 use mq_core::name::QueueName;
-use mq_core::state::{Attempt, Completion, DeadReason, State};
-use mq_core::view::{Filter, MessageView, QueueStats, StateKind, Stats};
+use mq_core::state::{Attempt, Completion, State};
+use mq_core::view::{MessageView, QueueStats, Stats};
 
 use super::answer::{AttemptJson, Enqueued, JsonText, MessageJson, QueueJson, StatsJson};
-use super::call::{EnqueueCall, FilterJson};
+use super::call::EnqueueCall;
 use super::fault::CallError;
 use super::text::{hex, moment, parse_hex, parse_moment};
 use crate::error::EnqueueError;
+use crate::find::Cursor;
 
 type Result<T> = std::result::Result<T, CallError>;
 
@@ -32,15 +33,6 @@ const POLICIES: [(&str, DedupPolicy); 5] = [
     ("reject", DedupPolicy::Reject),
     ("discard_identical", DedupPolicy::DiscardIdentical),
     ("run_once_more", DedupPolicy::RunOnceMore),
-];
-
-/// Every reason for a dead letter.
-const REASONS: [DeadReason; 5] = [
-    DeadReason::BudgetSpent,
-    DeadReason::DeadLettered,
-    DeadReason::Undecodable,
-    DeadReason::Crashed,
-    DeadReason::Expired,
 ];
 
 /// The value that `word` stands for.
@@ -68,17 +60,15 @@ pub(super) fn id(text: &str) -> Result<MessageId> {
 }
 
 /// Where a page begins: behind a message, or at a number.
-pub(super) fn after(text: Option<&str>) -> Result<Seq> {
+pub(super) fn after(text: Option<&str>) -> Result<Cursor> {
     let Some(text) = text else {
-        return Ok(Seq::NONE);
+        return Ok(Cursor::START);
     };
     if let Ok(id) = text.parse::<MessageId>() {
-        return Ok(id.seq());
+        return Ok(Cursor::from(id));
     }
-    let number = text.parse().ok().and_then(Seq::new);
-    number.ok_or_else(|| {
-        CallError::bad_value("after", text, "a message's id or the `next` of a page")
-    })
+    text.parse()
+        .map_err(|_| CallError::bad_value("after", text, "a message's id or the `next` of a page"))
 }
 
 /// When: at most one of the two is given.
@@ -111,41 +101,6 @@ pub(super) fn bytes_of(field: &str, digits: &str) -> Result<Bytes> {
     bytes
         .map(Bytes::from)
         .ok_or_else(|| CallError::bad_value(field, &shown, "bytes as two hexadecimal digits each"))
-}
-
-impl FilterJson {
-    /// The filter, checked.
-    pub(super) fn filter(&self) -> Result<Filter> {
-        let queue = self.queue.as_deref().map(str::parse).transpose()?;
-        let kind = self.kind.as_deref().map(str::parse).transpose()?;
-        let states = StateKind::ALL.into_iter().map(|kind| (kind.as_str(), kind));
-        let state = self.state.as_deref();
-        let state = state
-            .map(|word| one_of("state", word, states))
-            .transpose()?;
-        let reasons = REASONS.into_iter().map(|reason| (reason.as_str(), reason));
-        let reason = self.reason.as_deref();
-        let reason = reason
-            .map(|word| one_of("reason", word, reasons))
-            .transpose()?;
-        Ok(Filter {
-            queue,
-            kind,
-            state,
-            reason,
-        })
-    }
-}
-
-impl From<&Filter> for FilterJson {
-    fn from(filter: &Filter) -> Self {
-        Self {
-            queue: filter.queue.as_ref().map(ToString::to_string),
-            kind: filter.kind.as_ref().map(ToString::to_string),
-            state: filter.state.map(|state| state.as_str().to_owned()),
-            reason: filter.reason.map(|reason| reason.as_str().to_owned()),
-        }
-    }
 }
 
 impl EnqueueCall {

@@ -84,10 +84,10 @@ async fn list(engine: &Engine, call: ListCall) -> Result {
     let limit = call.limit.unwrap_or(PAGE_LEN_DEFAULT).min(PAGE_LEN_MAX);
     let limit = usize::try_from(limit).unwrap_or_default();
     let from = after(call.after.as_deref())?;
-    let page = engine.messages(call.filter.filter()?, from, limit).await?;
+    let page = engine.messages(call.filter).page(from, limit).await?;
     Ok(Answer::Messages(MessagesPage {
         messages: page.messages.iter().map(MessageJson::from).collect(),
-        next: page.next.map(|next| next.get().to_string()),
+        next: page.next.map(|next| next.to_string()),
     }))
 }
 

@@ -75,6 +75,7 @@ mod tests {
             priority: Priority::DEFAULT,
             state: State::Ready,
             enqueued: Timestamp::from_ms(1_000),
+            died: None,
             deliveries: 20,
             suspect: false,
             size: 300,

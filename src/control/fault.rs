@@ -7,11 +7,14 @@ use mq_core::name::NameError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::EnqueueError;
+use crate::filter::FilterError;
+use crate::find::FindError;
 
 /// Why a call failed. Unless the sentence says otherwise nothing was changed.
 ///
 /// Words of `code`: those of [`EnqueueError::code`]; `malformed` (the line is no call), `protocol` (another version),
-/// `too_long` (the line), `busy` (too many connections), `bad_value` (a field has no such value), `never_issued`,
+/// `too_long` (the line), `busy` (too many connections), `bad_value` (a field has no such value), `filter` (not
+/// understood), `never_issued`,
 /// `not_kept`, `wrong_state`, `unreadable`, `closed`, `poisoned`. New words may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -60,6 +63,21 @@ impl From<Stopped> for CallError {
             Stopped::Poisoned { .. } => "poisoned",
         };
         Self::new(code, stopped)
+    }
+}
+
+impl From<FilterError> for CallError {
+    fn from(error: FilterError) -> Self {
+        Self::new("filter", error)
+    }
+}
+
+impl From<FindError> for CallError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Filter(error) => error.into(),
+            FindError::Stopped(stopped) => stopped.into(),
+        }
     }
 }
 

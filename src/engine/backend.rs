@@ -279,23 +279,7 @@ impl Backend for EngineBackend {
         id: MessageId,
         request: OperateRequest,
     ) -> Pending<Result<Operated, OperateError>> {
-        let (operation, edited) = match self.operation(id, request) {
-            Ok(prepared) => prepared,
-            Err(error) => return Pending::ready(Err(error)),
-        };
-        let act = move |desk: &mut Desk, now: &Now| {
-            let is_cancel = matches!(operation, Operation::Cancel);
-            let operated = desk.decide(now, &Operate { id, operation })?;
-            if is_cancel {
-                desk.waiters.note_cancelled(id.seq());
-            }
-            if let Some(envelope) = &edited {
-                desk.cache.insert(id.seq(), envelope);
-            }
-            Ok(operated)
-        };
-        self.0
-            .at_desk(Needs::Sync, act, |stopped| Err(stopped.into()))
+        self.operate_by(id, request, String::new())
     }
 
     fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
@@ -346,6 +330,32 @@ impl Backend for EngineBackend {
 }
 
 impl EngineBackend {
+    /// Changes one message; `by` stands in its history.
+    pub(crate) fn operate_by(
+        &self,
+        id: MessageId,
+        request: OperateRequest,
+        by: String,
+    ) -> Pending<Result<Operated, OperateError>> {
+        let (operation, edited) = match self.operation(id, request) {
+            Ok(prepared) => prepared,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let act = move |desk: &mut Desk, now: &Now| {
+            let is_cancel = matches!(operation, Operation::Cancel);
+            let operated = desk.decide(now, &Operate { id, operation, by })?;
+            if is_cancel {
+                desk.waiters.note_cancelled(id.seq());
+            }
+            if let Some(envelope) = &edited {
+                desk.cache.insert(id.seq(), envelope);
+            }
+            Ok(operated)
+        };
+        self.0
+            .at_desk(Needs::Sync, act, |stopped| Err(stopped.into()))
+    }
+
     fn operation(
         &self,
         id: MessageId,

@@ -124,6 +124,7 @@ impl Waiters {
             | Event::KindDefined { .. }
             | Event::QueuePaused { .. }
             | Event::Schedule(_)
+            | Event::Bulk(_)
             | Event::Enqueued(_)
             | Event::CheckedOut { .. }
             | Event::Returned { .. } => return,

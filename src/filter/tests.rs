@@ -1,3 +1,5 @@
+//! What is wrong with filters, and what they become.
+
 use super::*;
 
 fn resolve(filter: &Filter) -> Result<Scan, FilterError> {

@@ -13,10 +13,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use mq::control::{
-    Answer, Call, Client, ClientError, EnqueueCall, FilterJson, JsonText, ListCall, OneQueue,
-    OperateCall, OperationJson, ShowCall,
+    Answer, Call, Client, ClientError, EnqueueCall, JsonText, ListCall, OneQueue, OperateCall,
+    OperationJson, ShowCall,
 };
-use mq::{ControlSocket, Engine};
+use mq::{ControlSocket, Engine, Filter};
 use serde_json::Value;
 
 /// A store that is open for as long as the test.
@@ -201,10 +201,7 @@ fn pages_lead_through_all_messages() {
     let (mut after, mut seen) = (None, Vec::new());
     loop {
         let call = Call::Messages(ListCall {
-            filter: FilterJson {
-                queue: Some("q".to_owned()),
-                ..FilterJson::default()
-            },
+            filter: Filter::new().queue("q"),
             after,
             limit: Some(3),
         });
@@ -270,7 +267,7 @@ fn a_line_that_is_no_call_is_answered_and_the_next_one_served() {
         ("{\"message\":{\"id\":\"7\"}}", "bad_value"),
         (
             "{\"messages\":{\"filter\":{\"state\":\"running\"}}}",
-            "bad_value",
+            "filter",
         ),
         ("{\"messages\":{\"filter\":{\"quue\":\"q\"}}}", "malformed"),
         ("{\"explain\":{\"id\":7}}", "malformed"),

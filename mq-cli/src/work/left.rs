@@ -90,6 +90,7 @@ impl Scope {
             kind: self.kind.clone(),
             state: Some(state),
             reason: None,
+            ..Filter::default()
         };
         listing::walk(backend, &filter, Seq::NONE, |view| Ok(!is(view)))
     }

@@ -3,6 +3,7 @@
 //! Invariants: an event that contradicts the state changes nothing and is a typed error. Entries, keys, chains and room
 //! change at once; that a message may be handed out waits in limbo for `durable`.
 
+use crate::bulk::BulkId;
 use crate::command::Notice;
 use crate::event::{Enqueued, Event};
 use crate::id::{Incarnation, KindId, QueueId, Seq};
@@ -82,6 +83,12 @@ pub enum ApplyError {
     /// Something happened to a schedule that the store does not have.
     #[error("there is no schedule of that name")]
     UnknownSchedule,
+    /// Something happened to a bulk job that is not new, does not run, or is further already.
+    #[error("bulk job {id} cannot have done that")]
+    BulkJob {
+        /// Its number.
+        id: BulkId,
+    },
     /// The store was opened under a number that is not new.
     #[error("opening number {} is not new; the last one was {}", given.0, last.0)]
     Incarnation {
@@ -124,6 +131,7 @@ impl QueueManager {
             }
             Event::QueuePaused { queue, paused } => self.apply_paused(*queue, *paused),
             Event::Schedule(event) => self.apply_schedule(event),
+            Event::Bulk(event) => self.apply_bulk(event),
         }
     }
 

@@ -389,6 +389,11 @@ pub(super) fn tail_size(tail: &Tail) -> u64 {
         .sum();
     let blob = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
     let note = tail.note.as_ref().map_or(0, String::len);
-    let sum = attempts + blob(&tail.checkpoint) + blob(&tail.result) + note;
+    let edits: usize = tail
+        .edits
+        .iter()
+        .map(|edit| edit.by.len() + edit.what.size())
+        .sum();
+    let sum = edits + attempts + blob(&tail.checkpoint) + blob(&tail.result) + note;
     u64::try_from(sum).unwrap_or(u64::MAX)
 }

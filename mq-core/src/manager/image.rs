@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::bulk::{BulkId, BulkJob};
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::image::{Holder, ImageRecord, MessageImage};
@@ -30,6 +31,7 @@ pub struct Image {
     queues: Vec<(QueueName, bool)>,
     kinds: Vec<KindName>,
     schedules: Vec<Arc<Schedule>>,
+    bulk: Vec<Arc<BulkJob>>,
     lines: Vec<(QueueId, KindId)>,
     pages: Pages,
     window: WindowLine,
@@ -62,6 +64,12 @@ pub enum RestoreError {
     /// A schedule stands in it twice.
     #[error("a schedule stands in it twice")]
     ScheduleTwice,
+    /// Bulk jobs are not in the order of their numbers.
+    #[error("bulk job {id} comes after one of a higher number")]
+    BulkOrder {
+        /// Its number.
+        id: BulkId,
+    },
     /// A queue, kind or message is not what the state allows.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -71,8 +79,8 @@ impl Image {
     /// How many records it has.
     #[must_use]
     pub fn len(&self) -> u64 {
-        let others =
-            1 + self.queues.len() + self.kinds.len() + self.schedules.len() + self.pages.len();
+        let named = self.queues.len() + self.kinds.len() + self.schedules.len();
+        let others = 1 + named + self.bulk.len() + self.pages.len();
         u64::try_from(others)
             .unwrap_or(u64::MAX)
             .saturating_add(self.window.len())
@@ -84,7 +92,7 @@ impl Image {
         self.len() == 0
     }
 
-    /// All records: counters, queues, kinds, schedules by name, messages by ascending sequence, keys by age.
+    /// All records: counters, queues, kinds, schedules by name, bulk jobs by number, messages by ascending sequence, keys by age.
     pub fn records(&self) -> impl Iterator<Item = ImageRecord> {
         let counters = ImageRecord::Counters {
             last_seq: self.last_seq,
@@ -111,6 +119,7 @@ impl Image {
         let mut schedules = self.schedules.clone();
         schedules.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         let schedules = schedules.into_iter().map(ImageRecord::Schedule);
+        let bulk = self.bulk.iter().cloned().map(ImageRecord::Bulk);
         let messages = self
             .pages
             .after(Seq::NONE)
@@ -127,6 +136,7 @@ impl Image {
             .chain(queues)
             .chain(kinds)
             .chain(schedules)
+            .chain(bulk)
             .chain(messages)
             .chain(keys)
     }
@@ -207,6 +217,7 @@ impl QueueManager {
                 .collect(),
             kinds: self.names.kinds().to_vec(),
             schedules: self.schedules.share(),
+            bulk: self.bulk.share(),
             lines: self.names.lines().to_vec(),
             pages: self.table.share(),
             window: self.window.share(),
@@ -242,6 +253,14 @@ impl QueueManager {
                 defined.map_err(|_| bad_definition("kind", id.0))
             }
             ImageRecord::Schedule(schedule) => self.restore_schedule(&schedule),
+            ImageRecord::Bulk(job) => {
+                let id = job.id;
+                if self.bulk.add(job) {
+                    Ok(())
+                } else {
+                    Err(RestoreError::BulkOrder { id })
+                }
+            }
             ImageRecord::Message(message) => self.restore_message(message),
             ImageRecord::Key {
                 hash,

@@ -7,14 +7,16 @@ use std::convert::Infallible;
 use crate::command::{EnqueueRefused, Operate, OperateRefused, Operated, Operation, PauseQueue};
 use crate::event::{Changed, Event, LeaseAfter};
 use crate::id::{Incarnation, MessageId, QueueId, Seq};
+use crate::limits::ACTOR_SIZE_MAX;
 use crate::message::Sealed as SealedEnvelope;
-use crate::name::QueueName;
-use crate::state::StoredState;
+use crate::name::{Label, QueueName};
+use crate::state::{Edit, EditKind, StoredState};
 use crate::time::{Now, Timestamp};
 
 use super::enqueue::due_at;
 use super::entry::{Entry, Tag, flag};
 use super::room::Need;
+use super::settle::cut;
 use super::{Close, Command, Open, QueueManager, Sealed};
 
 impl Sealed for Operate {}
@@ -28,6 +30,7 @@ struct Target<'a> {
     seq: Seq,
     id: MessageId,
     entry: &'a Entry,
+    by: &'a str,
 }
 
 impl Command for Operate {
@@ -40,7 +43,7 @@ impl Command for Operate {
         now: &Now,
         events: &mut Vec<Event>,
     ) -> Result<Operated, OperateRefused> {
-        let target = Target::find(manager, self.id)?;
+        let target = Target::find(manager, self.id, &self.by)?;
         if !target.allows(&self.operation) {
             return Err(OperateRefused::WrongState {
                 id: self.id,
@@ -50,24 +53,21 @@ impl Command for Operate {
         }
         match &self.operation {
             Operation::Cancel => return Ok(target.cancel(now, events)),
-            Operation::Hold(label) => {
-                let due = Timestamp::from_ms(target.entry.due());
-                let label = label.clone();
-                target.set_state(StoredState::Held { label, due }, None, events);
+            Operation::Hold(label) => target.hold(label, now, events),
+            Operation::Release => target.release(now, events),
+            Operation::RunNow => {
+                target.reschedule(Timestamp::from_ms(0), EditKind::RunNow, now, events);
             }
-            Operation::Release => {
-                let due = target.due();
-                target.set_state(StoredState::Pending { due }, None, events);
+            Operation::Reschedule(due) => {
+                let due = due_at(*due, now);
+                target.reschedule(due, EditKind::Reschedule { due }, now, events);
             }
-            Operation::RunNow => target.reschedule(Timestamp::from_ms(0), now, events),
-            Operation::Reschedule(due) => target.reschedule(due_at(*due, now), now, events),
             Operation::SetPriority(priority) => {
-                target.change(events, |changed| changed.priority = *priority);
+                let (from, to) = (target.entry.priority(), *priority);
+                let what = EditKind::SetPriority { from, to };
+                target.change(what, now, events, |changed| changed.priority = to);
             }
-            Operation::MoveTo(queue) => {
-                let queue = define(manager, queue, events)?;
-                target.change(events, |changed| changed.queue = queue);
-            }
+            Operation::MoveTo(queue) => target.move_to(queue, now, events)?,
             Operation::Replay { edit } => target.replay(edit.as_ref(), now, events)?,
             Operation::Purge => events.push(Event::Finished { seq: target.seq }),
         }
@@ -76,7 +76,7 @@ impl Command for Operate {
 }
 
 impl<'a> Target<'a> {
-    fn find(manager: &'a QueueManager, id: MessageId) -> Result<Self, OperateRefused> {
+    fn find(manager: &'a QueueManager, id: MessageId, by: &'a str) -> Result<Self, OperateRefused> {
         let seq = id.seq();
         if id.tag() != manager.config.tag || seq > manager.last_seq || seq == Seq::NONE {
             return Err(OperateRefused::NeverIssued { id });
@@ -93,6 +93,7 @@ impl<'a> Target<'a> {
             seq,
             id,
             entry,
+            by,
         })
     }
 
@@ -117,20 +118,25 @@ impl<'a> Target<'a> {
         self.entry.tag.kind().as_str()
     }
 
-    /// Its due time, also while it is held.
-    fn due(&self) -> Timestamp {
-        match self.entry.stored_state() {
-            StoredState::Pending { due } | StoredState::Held { due, .. } => due,
-            StoredState::Completed { .. }
-            | StoredState::Dead { .. }
-            | StoredState::Superseded { .. } => Timestamp::from_ms(0),
+    fn edit(&self, what: EditKind, now: &Now) -> Edit {
+        Edit {
+            at: now.wall,
+            by: cut(self.by, ACTOR_SIZE_MAX),
+            what,
         }
     }
 
-    /// Appends its facts with a change.
-    fn change(&self, events: &mut Vec<Event>, change: impl FnOnce(&mut Changed)) {
+    /// Appends its facts with a change, which its history then tells.
+    fn change(
+        &self,
+        what: EditKind,
+        now: &Now,
+        events: &mut Vec<Event>,
+        change: impl FnOnce(&mut Changed),
+    ) {
         let (entry, state) = (self.entry, self.entry.stored_state());
-        let tail = entry.tail().cloned().unwrap_or_default();
+        let mut tail = entry.tail().cloned().unwrap_or_default();
+        tail.note_edit(self.edit(what, now));
         let changed = self
             .manager
             .changed(self.seq, entry, state, LeaseAfter::Kept, tail);
@@ -140,26 +146,61 @@ impl<'a> Target<'a> {
         }));
     }
 
-    fn set_state(&self, state: StoredState, joined: Option<Timestamp>, events: &mut Vec<Event>) {
-        self.change(events, |changed| {
-            changed.state = state;
-            changed.joined = joined.unwrap_or(changed.joined);
+    fn hold(&self, label: &Label, now: &Now, events: &mut Vec<Event>) {
+        let due = Timestamp::from_ms(self.entry.due());
+        let label = label.clone();
+        let what = EditKind::Hold {
+            label: label.clone(),
+        };
+        self.change(what, now, events, |changed| {
+            changed.state = StoredState::Held { label, due };
         });
+    }
+
+    fn release(&self, now: &Now, events: &mut Vec<Event>) {
+        if let StoredState::Held { label, due } = self.entry.stored_state() {
+            let what = EditKind::Release { label };
+            self.change(what, now, events, |changed| {
+                changed.state = StoredState::Pending { due };
+            });
+        }
+    }
+
+    fn move_to(
+        &self,
+        to: &QueueName,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) -> Result<(), EnqueueRefused> {
+        let queue = define(self.manager, to, events)?;
+        let from = self.manager.names.at(self.entry.place);
+        let from = from.map_or_else(|| to.clone(), |(queue, _)| queue.name.clone());
+        let to = to.clone();
+        self.change(EditKind::Move { from, to }, now, events, |changed| {
+            changed.queue = queue;
+        });
+        Ok(())
     }
 
     fn cancel(&self, now: &Now, events: &mut Vec<Event>) -> Operated {
         if self.entry.tag != Tag::Leased {
             self.manager.cancel_waiting(self.seq, now, events);
+            if let Some(Event::Changed(changed)) = events.last_mut() {
+                let edit = self.edit(EditKind::Cancel, now);
+                changed.tail.note_edit(edit);
+            }
             return Operated::Done;
         }
         if !self.entry.has(flag::CANCEL) {
-            self.change(events, |changed| changed.tail.cancel_requested = true);
+            self.change(EditKind::Cancel, now, events, |changed| {
+                changed.tail.cancel_requested = true;
+            });
         }
         Operated::Requested
     }
 
     /// Another due time. A message that becomes due earlier than it would have joined joins now.
-    fn reschedule(&self, due: Timestamp, now: &Now, events: &mut Vec<Event>) {
+    fn reschedule(&self, due: Timestamp, what: EditKind, now: &Now, events: &mut Vec<Event>) {
         let joined = if due == Timestamp::from_ms(0) {
             Timestamp::from_ms(self.entry.joined).min(now.wall)
         } else {
@@ -172,7 +213,10 @@ impl<'a> Target<'a> {
             | StoredState::Dead { .. }
             | StoredState::Superseded { .. } => StoredState::Pending { due },
         };
-        self.set_state(state, Some(joined), events);
+        self.change(what, now, events, |changed| {
+            changed.state = state;
+            changed.joined = joined;
+        });
     }
 
     fn replay(
@@ -202,7 +246,8 @@ impl<'a> Target<'a> {
         manager
             .room
             .check(&need, config.capacity_messages, config.capacity_bytes)?;
-        self.change(events, |changed| {
+        let edited = edit.is_some();
+        self.change(EditKind::Replay { edited }, now, events, |changed| {
             changed.state = StoredState::Pending {
                 due: Timestamp::from_ms(0),
             };

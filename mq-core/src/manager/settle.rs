@@ -436,7 +436,7 @@ pub(super) fn remember(tail: &mut Tail, attempt: Attempt) {
 }
 
 /// At most `size` bytes of a text, cut between characters.
-fn cut(text: &str, size: usize) -> String {
+pub(super) fn cut(text: &str, size: usize) -> String {
     let mut end = size.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

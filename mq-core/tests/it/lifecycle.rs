@@ -305,7 +305,8 @@ impl Case {
             Event::QueueDefined { .. }
             | Event::KindDefined { .. }
             | Event::QueuePaused { .. }
-            | Event::Schedule(_) => None,
+            | Event::Schedule(_)
+            | Event::Bulk(_) => None,
             Event::Enqueued(_) => Some("enqueued"),
             Event::CheckedOut { seq, .. } => own(*seq).then_some("checked-out"),
             Event::Returned { seq, .. } => own(*seq).then_some("returned"),

@@ -268,7 +268,14 @@ impl Storm {
     fn operate(&mut self) {
         if let Some(id) = self.random.pick(&self.ids) {
             let operation = self.random.operation();
-            let _refused_in_other_states = self.rig.run(&Operate { id, operation }).is_ok();
+            let _refused_in_other_states = self
+                .rig
+                .run(&Operate {
+                    id,
+                    operation,
+                    by: String::new(),
+                })
+                .is_ok();
         }
     }
 

@@ -302,7 +302,11 @@ impl Rig {
         id: MessageId,
         operation: Operation,
     ) -> Result<Operated, OperateRefused> {
-        self.run(&Operate { id, operation })
+        self.run(&Operate {
+            id,
+            operation,
+            by: "rig".to_owned(),
+        })
     }
 
     pub(crate) fn pause(&mut self, name: &str, paused: bool) {

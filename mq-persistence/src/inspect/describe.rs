@@ -2,6 +2,7 @@
 //!
 //! Invariant: every field that is on disk is there; one that is absent on disk is absent here.
 
+mod bulk;
 mod schedule;
 
 use bytes::Bytes;
@@ -81,6 +82,7 @@ fn of_event(event: &Event) -> (&'static str, Fields) {
         Event::Changed(changed) => ("changed", of_changed(changed)),
         Event::Finished { seq } => ("finished", vec![number("seq", seq.get())]),
         Event::Schedule(event) => schedule::of_event(event),
+        Event::Bulk(event) => bulk::of_event(event),
     }
 }
 
@@ -112,6 +114,7 @@ fn of_image(image: &ImageRecord) -> (&'static str, Fields) {
         ),
         ImageRecord::Message(message) => ("message", of_message(message)),
         ImageRecord::Schedule(known) => ("schedule", schedule::of_schedule(known)),
+        ImageRecord::Bulk(job) => ("bulk", bulk::of_job(job)),
         ImageRecord::Key {
             hash,
             seq,
@@ -262,6 +265,10 @@ fn of_tail(tail: &Tail) -> Fields {
         tail.note.as_deref().map(|note| text("note", note)),
     ];
     fields.extend(optional.into_iter().flatten());
+    if !tail.edits.is_empty() {
+        let edits = tail.edits.iter().map(|it| Value::Fields(bulk::of_edit(it)));
+        fields.push(("edits", Value::List(edits.collect())));
+    }
     fields
 }
 

@@ -10,7 +10,7 @@ use mq_core::time::Timestamp;
 use super::state::{
     name, priority, put_name, put_state, put_tail, state, store_time, tail, time, value,
 };
-use super::{kind, schedule};
+use super::{bulk, kind, schedule};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_u16, put_u32, put_u64, put_u128};
 
@@ -28,6 +28,7 @@ pub(super) const fn kind_and_envelope(event: &Event) -> (u8, Option<&Sealed>) {
         Event::Changed(changed) => (kind::CHANGED, changed.sealed.as_ref()),
         Event::Finished { .. } => (kind::FINISHED, None),
         Event::Schedule(event) => (schedule::kind_of(event), None),
+        Event::Bulk(event) => (bulk::kind_of(event), None),
     }
 }
 
@@ -67,6 +68,7 @@ pub(super) fn encode(event: &Event, buffer: &mut Vec<u8>) {
         Event::Changed(changed) => put_changed(buffer, changed),
         Event::Finished { seq } => put_u64(buffer, seq.get()),
         Event::Schedule(event) => schedule::encode(event, buffer),
+        Event::Bulk(event) => bulk::encode(event, buffer),
     }
 }
 
@@ -103,6 +105,7 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<Event, Decode
         kind::FINISHED => Ok(Event::Finished {
             seq: fields.seq("a sequence")?,
         }),
+        kind::BULK_STARTED..=kind::BULK_ENDED => bulk::decode(found, fields).map(Event::Bulk),
         kind::SCHEDULE_SET..=kind::SCHEDULE_FIRED => {
             schedule::decode(found, fields).map(Event::Schedule)
         }

@@ -3,6 +3,7 @@
 use mq_core::id::{Incarnation, KindId, QueueId};
 use mq_core::image::{Holder, ImageRecord, MessageImage};
 
+use super::bulk::{job, put_job};
 use super::event::{enqueued, hash, kind_name, put_enqueued, queue_name};
 use super::kind;
 use super::schedule::{put_schedule, schedule};
@@ -18,6 +19,7 @@ pub(super) const fn kind_of(record: &ImageRecord) -> u8 {
         ImageRecord::Message(_) => kind::MESSAGE,
         ImageRecord::Key { .. } => kind::KEY,
         ImageRecord::Schedule(_) => kind::SCHEDULE,
+        ImageRecord::Bulk(_) => kind::BULK,
     }
 }
 
@@ -43,6 +45,7 @@ pub(super) fn encode(record: &ImageRecord, buffer: &mut Vec<u8>) {
         }
         ImageRecord::Message(message) => put_message(buffer, message),
         ImageRecord::Schedule(schedule) => put_schedule(buffer, schedule),
+        ImageRecord::Bulk(job) => put_job(buffer, job),
         ImageRecord::Key {
             hash,
             seq,
@@ -77,6 +80,7 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<ImageRecord, 
         }),
         kind::MESSAGE => message(fields).map(ImageRecord::Message),
         kind::SCHEDULE => schedule(fields).map(ImageRecord::Schedule),
+        kind::BULK => job(fields).map(ImageRecord::Bulk),
         kind::KEY => Ok(ImageRecord::Key {
             hash: hash(fields, "an idempotency key")?,
             seq: fields.seq("a sequence")?,

@@ -5,6 +5,7 @@ use mq_core::name::Label;
 use mq_core::state::{Attempt, Completion, DeadReason, Failure, Outcome, StoredState, Tail};
 use mq_core::time::{StoreTime, Timestamp};
 
+use super::edit::{edits, put_edits};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_blob, put_u16, put_u32, put_u64};
 
@@ -83,7 +84,8 @@ const CHECKPOINT: u16 = 1 << 6;
 const RESULT: u16 = 1 << 7;
 const CANCEL_REQUESTED: u16 = 1 << 8;
 const NOTE: u16 = 1 << 9;
-const TAIL_BITS: u16 = (1 << 10) - 1;
+const EDITS: u16 = 1 << 10;
+const TAIL_BITS: u16 = (1 << 11) - 1;
 
 fn tail_bits(tail: &Tail) -> u16 {
     let parts = [
@@ -97,6 +99,7 @@ fn tail_bits(tail: &Tail) -> u16 {
         (tail.result.is_some(), RESULT),
         (tail.cancel_requested, CANCEL_REQUESTED),
         (tail.note.is_some(), NOTE),
+        (!tail.edits.is_empty(), EDITS),
     ];
     let present = parts.iter().filter(|(present, _)| *present);
     present.fold(0, |bits, (_, bit)| bits | bit)
@@ -128,6 +131,9 @@ pub(super) fn put_tail(buffer: &mut Vec<u8>, tail: &Tail) {
     if let Some(note) = &tail.note {
         put_blob(buffer, note.as_bytes());
     }
+    if !tail.edits.is_empty() {
+        put_edits(buffer, &tail.edits);
+    }
 }
 
 pub(super) fn tail(fields: &mut Fields<'_>) -> Result<Box<Tail>, DecodeError> {
@@ -147,6 +153,7 @@ pub(super) fn tail(fields: &mut Fields<'_>) -> Result<Box<Tail>, DecodeError> {
         result: bits.when(RESULT, || fields.copied("a result"))?,
         cancel_requested: bits.has(CANCEL_REQUESTED),
         note: bits.when(NOTE, || fields.text("a note").map(str::to_owned))?,
+        edits: bits.when(EDITS, || edits(fields))?.unwrap_or_default(),
     }))
 }
 

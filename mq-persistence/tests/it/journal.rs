@@ -50,6 +50,7 @@ impl Replay for Model {
             ImageRecord::Queue { .. }
             | ImageRecord::Kind { .. }
             | ImageRecord::Schedule(_)
+            | ImageRecord::Bulk(_)
             | ImageRecord::Key { .. } => {}
         }
         Ok(())

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mq_core::event::{Changed, Enqueued, Event, LeaseAfter, ScheduleEvent};
+use mq_core::bulk::{BulkCounts, BulkEnd, BulkId, BulkJob};
+use mq_core::event::{BulkEvent, Changed, Enqueued, Event, LeaseAfter, ScheduleEvent};
 use mq_core::id::{Incarnation, KindId, MessageId, QueueId, StoreTag};
 use mq_core::image::{Holder, ImageRecord, MessageImage};
 use mq_core::key::{Key, KeyHash};
 use mq_core::message::{ContentType, Envelope, Priority};
 use mq_core::name::{KindName, Label, QueueName, ScheduleName};
 use mq_core::schedule::{LastFire, Schedule};
-use mq_core::state::{Attempt, Completion, DeadReason, Failure, Outcome, StoredState, Tail};
+use mq_core::state::{
+    Attempt, Completion, DeadReason, Edit, EditKind, Failure, Outcome, StoredState, Tail,
+};
 use mq_core::time::{StoreTime, Timestamp};
 
 use crate::fixture::{enqueued, seq};
@@ -70,6 +73,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ("finished", Event::Finished { seq: seq(17) }),
     ];
     events.extend(schedule_events());
+    events.extend(bulk_events());
     let changed = states().into_iter().zip(tails());
     events.extend(changed.map(|((name, state), tail)| {
         let changed = Changed {
@@ -136,7 +140,7 @@ fn schedule_events() -> Vec<(&'static str, Event)> {
 
 /// Every fact of an image.
 pub(crate) fn image_records() -> Vec<(&'static str, ImageRecord)> {
-    vec![
+    let mut records = vec![
         (
             "counters",
             ImageRecord::Counters {
@@ -196,7 +200,10 @@ pub(crate) fn image_records() -> Vec<(&'static str, ImageRecord)> {
                 until: StoreTime::from_ms(5_000),
             },
         ),
-    ]
+    ];
+    let bulk = bulk_jobs().into_iter();
+    records.extend(bulk.map(|(name, job)| (name, ImageRecord::Bulk(job))));
+    records
 }
 
 /// Envelopes: the least and the most.
@@ -267,6 +274,104 @@ fn states() -> Vec<(&'static str, StoredState)> {
     ]
 }
 
+/// One change of each kind.
+fn edits() -> Vec<Edit> {
+    let label = || Label::new("review").unwrap();
+    let queue = |name| QueueName::new(name).unwrap();
+    let kinds = [
+        EditKind::Cancel,
+        EditKind::Hold { label: label() },
+        EditKind::Release { label: label() },
+        EditKind::RunNow,
+        EditKind::Reschedule {
+            due: Timestamp::from_ms(1_700_000_070_000),
+        },
+        EditKind::SetPriority {
+            from: Priority::DEFAULT,
+            to: Priority::new(9).unwrap(),
+        },
+        EditKind::Move {
+            from: queue("mail"),
+            to: queue("slow"),
+        },
+        EditKind::Replay { edited: true },
+    ];
+    let edit = |(what, at)| Edit {
+        at: Timestamp::from_ms(at),
+        by: "Zoë".to_owned(),
+        what,
+    };
+    kinds
+        .into_iter()
+        .zip(1_700_000_000_600..)
+        .map(edit)
+        .collect()
+}
+
+/// A bulk job in each of its states.
+fn bulk_jobs() -> Vec<(&'static str, Arc<BulkJob>)> {
+    let at = Timestamp::from_ms(1_700_000_000_700);
+    let running = BulkJob {
+        id: BulkId(7),
+        spec: Bytes::from_static(b"{\"do\":\"hold\"}"),
+        cutoff: seq(99),
+        by: "Zoë".to_owned(),
+        started: at,
+        cursor: seq(17),
+        counts: BulkCounts::of([1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ended: None,
+    };
+    let ended = |how| {
+        Arc::new(BulkJob {
+            ended: Some((how, at)),
+            ..running.clone()
+        })
+    };
+    vec![
+        ("bulk job, completed", ended(BulkEnd::Completed)),
+        (
+            "bulk job, cancelled",
+            ended(BulkEnd::Cancelled {
+                by: "me".to_owned(),
+            }),
+        ),
+        (
+            "bulk job, failed",
+            ended(BulkEnd::Failed {
+                reason: "no such word".to_owned(),
+            }),
+        ),
+        ("bulk job, running", Arc::new(running)),
+    ]
+}
+
+/// What happens to a bulk job.
+fn bulk_events() -> Vec<(&'static str, Event)> {
+    let at = Timestamp::from_ms(1_700_000_000_700);
+    let id = BulkId(7);
+    let started = BulkEvent::Started {
+        id,
+        spec: Bytes::from_static(b"{\"do\":\"hold\"}"),
+        cutoff: mq_core::id::Seq::NONE,
+        by: "Zoë".to_owned(),
+        at,
+    };
+    let stepped = BulkEvent::Stepped {
+        id,
+        cursor: seq(17),
+        counts: BulkCounts::of([1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    };
+    let how = BulkEnd::Cancelled {
+        by: "me".to_owned(),
+    };
+    let ended = BulkEvent::Ended { id, how, at };
+    vec![
+        ("bulk started", Event::Bulk(started)),
+        ("bulk stepped", Event::Bulk(stepped)),
+        ("bulk ended", Event::Bulk(ended)),
+    ]
+}
+
 fn tails() -> Vec<Tail> {
     let attempt = |outcome, failure| Attempt {
         delivery: 2,
@@ -292,6 +397,7 @@ fn tails() -> Vec<Tail> {
         result: Some(Bytes::new()),
         cancel_requested: true,
         note: Some("ask the customer".to_owned()),
+        edits: edits(),
     };
     let failed = Tail {
         failures: 3,

@@ -146,7 +146,9 @@ impl Message {
             .map(|failure| failure.error_type.len() + failure.text.len())
             .sum();
         let note = self.tail.note.as_ref().map_or(0, String::len);
-        let left = failures + note + len(&self.tail.checkpoint) + len(&self.tail.result);
+        let edits = self.tail.edits.iter();
+        let edits: usize = edits.map(|edit| edit.by.len() + edit.what.size()).sum();
+        let left = edits + failures + note + len(&self.tail.checkpoint) + len(&self.tail.result);
         u64::from(self.size) + left as u64
     }
 }

@@ -2,13 +2,14 @@
 
 use mq_core::command::{Notice, Operate, OperateRefused, Operated, Operation};
 use mq_core::id::{MessageId, Seq};
+use mq_core::limits::{ACTOR_SIZE_MAX, EDITS_LEN_MAX};
 use mq_core::message::{Due, Sealed};
-use mq_core::state::{Completion, DeadReason, StoredState};
+use mq_core::state::{Completion, DeadReason, Edit, EditKind, StoredState};
 use mq_core::time::Now;
 use mq_core::view::StateKind;
 
 use super::enqueue::AT_ONCE;
-use super::message::Message;
+use super::message::{Message, cut_text};
 use super::model::{Model, due_at};
 use super::settle::dead;
 
@@ -28,8 +29,26 @@ impl Model {
             });
         }
         let done = self.change(now, &message, &command.operation)?;
+        let asked_before = state == StateKind::Leased && message.tail.cancel_requested;
+        if !asked_before && let Some(what) = edit_of(now, &message, &command.operation) {
+            self.note_edit(now, message.seq(), &command.by, what);
+        }
         self.follow_up();
         Ok(done)
+    }
+
+    fn note_edit(&mut self, now: &Now, seq: Seq, by: &str, what: EditKind) {
+        let Some(message) = self.find_mut(seq) else {
+            return;
+        };
+        message.tail.edits.push(Edit {
+            at: now.wall,
+            by: cut_text(by.to_owned(), ACTOR_SIZE_MAX),
+            what,
+        });
+        if message.tail.edits.len() > EDITS_LEN_MAX {
+            message.tail.edits.remove(0);
+        }
     }
 
     fn known(&self, id: MessageId) -> Result<&Message, OperateRefused> {
@@ -168,6 +187,41 @@ impl Model {
         });
         self.follow_up();
     }
+}
+
+/// What the history of `message`, as it was before, tells of an operation; nothing if it leaves the store.
+fn edit_of(now: &Now, message: &Message, operation: &Operation) -> Option<EditKind> {
+    Some(match operation {
+        Operation::Cancel => EditKind::Cancel,
+        Operation::Hold(label) => EditKind::Hold {
+            label: label.clone(),
+        },
+        Operation::Release => match &message.stored {
+            StoredState::Held { label, .. } => EditKind::Release {
+                label: label.clone(),
+            },
+            StoredState::Pending { .. }
+            | StoredState::Completed { .. }
+            | StoredState::Dead { .. }
+            | StoredState::Superseded { .. } => return None,
+        },
+        Operation::RunNow => EditKind::RunNow,
+        Operation::Reschedule(due) => EditKind::Reschedule {
+            due: due_at(now, *due),
+        },
+        Operation::SetPriority(to) => EditKind::SetPriority {
+            from: message.priority,
+            to: *to,
+        },
+        Operation::MoveTo(to) => EditKind::Move {
+            from: message.queue.clone(),
+            to: to.clone(),
+        },
+        Operation::Replay { edit } => EditKind::Replay {
+            edited: edit.is_some(),
+        },
+        Operation::Purge => return None,
+    })
 }
 
 /// Gives a message another due time. One that is to run at once joins now, unless it has joined before.

@@ -1,3 +1,5 @@
+//! What parses, what is refused, and what matches.
+
 use serde_json::json;
 
 use super::*;

@@ -373,6 +373,7 @@ impl World {
         let command = Operate {
             id: *id,
             operation: operation.clone(),
+            by: "somebody".to_owned(),
         };
         if let Operation::RunNow = operation {
             self.sync(); // whether a message is scheduled or ready is decided when all is durable
