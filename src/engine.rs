@@ -39,8 +39,8 @@ use parking_lot::Mutex;
 pub(crate) use backend::{EngineBackend, EnqueuePending, block_on, block_until_ready};
 pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
-pub(crate) use shell::Images;
 pub(crate) use scan::Scan;
+pub(crate) use shell::Images;
 pub(crate) use start::program_name;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 
