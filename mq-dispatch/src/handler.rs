@@ -124,7 +124,8 @@ pub trait Handler<M: Message>: Send + Sync + 'static {
     message = "`{Self}` is not a handler",
     label = "not a handler of messages",
     note = "a handler is `async fn(message, extractors…) -> Outcome`: the first argument derives `Message`, up to seven more implement `FromContext` (Ctx, State<T>, Attempt, …), and it returns `Outcome` or `Result<Output, E>` with any error type",
-    note = "for a function that is not async, use `handle_blocking`"
+    note = "for a function that is not async, use `handle_blocking`",
+    note = "put `#[mq::handler]` above the function to see which part of it is wrong"
 )]
 pub trait AsyncHandler<Arguments>: Send + Sync + 'static {
     /// What it handles.
@@ -147,7 +148,8 @@ pub trait AsyncHandler<Arguments>: Send + Sync + 'static {
     message = "`{Self}` is not a blocking handler",
     label = "not a blocking handler of messages",
     note = "a blocking handler is `fn(message, extractors…) -> Outcome`: the first argument derives `Message`, up to seven more implement `FromContext` (Ctx, State<T>, Attempt, …), and it returns `Outcome` or `Result<Output, E>` with any error type",
-    note = "for an async function, use `handle`"
+    note = "for an async function, use `handle`",
+    note = "put `#[mq::handler]` above the function to see which part of it is wrong"
 )]
 pub trait BlockingHandler<Arguments>: Send + Sync + 'static {
     /// What it handles.
