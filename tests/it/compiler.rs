@@ -2,6 +2,7 @@
 //!
 //! Each program is given to the compiler beside the library that this test was built with. Only the sentences that are
 //! ours, or that the advice hangs on, are looked for, so that a newer compiler may say the rest in other words.
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -214,7 +215,10 @@ fn a_handler_that_is_not_async_is_told_of_the_blocking_form_and_back() {
     says(
         "async fn welcome(message: Welcome) -> Outcome { Ok(()) }
         fn register(engine: &Engine) { let _ = engine.workers().handle_blocking(welcome); }",
-        &["is not a blocking handler", "for an async function, use `handle`"],
+        &[
+            "is not a blocking handler",
+            "for an async function, use `handle`",
+        ],
     );
 }
 
