@@ -15,6 +15,7 @@ mod maintenance;
 mod prepare;
 mod scan;
 mod shell;
+mod sight;
 mod signal;
 mod start;
 mod time_keeper;
@@ -30,7 +31,7 @@ use mq_core::backend::{Backend, Stopped, WhenFull};
 use mq_core::id::MessageId;
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
-use mq_core::view::{Lookup, Stats};
+use mq_core::view::Lookup;
 use mq_dispatch::{Message, Workers, WorkersBuilder};
 use mq_persistence::open::OpenReport;
 use mq_persistence::storage::StorageLock;
@@ -114,6 +115,10 @@ impl Engine {
     /// Options for a queue that lives in memory only: the same engine without a journal.
     pub fn in_memory() -> Builder {
         Builder::in_memory()
+    }
+
+    pub(crate) fn shell(&self) -> &shell::Shell {
+        self.owner.backend.shell()
     }
 
     /// What was found and done when the store was opened; `None` in memory.
@@ -260,12 +265,6 @@ impl Engine {
     /// The messages that match a filter, to be asked for page by page: live, held, dead and kept ones.
     pub fn messages(&self, filter: Filter) -> Messages {
         Messages::new(self.owner.backend.clone(), filter)
-    }
-
-    /// Counts by queue and state, kept up to date with each event. They may be ahead of the disk by one sync.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.owner.backend.stats()
     }
 
     /// Waits until nothing is ready, leased or waiting for another attempt in any queue that is not paused, and all of it is

@@ -42,9 +42,12 @@ mod error;
 mod filter;
 mod find;
 pub mod guide;
+mod metrics;
 mod options;
 mod pools;
+mod prometheus;
 mod request;
+mod stats;
 mod store_care;
 
 pub use admin::{Admin, DeadLetters};
@@ -68,6 +71,8 @@ pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
 pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
 
+pub use stats::{DeadStats, DiskStats, JournalStats, Rates, Refusal, Stats};
+
 pub use mq_core::backend::{Backend, Durability as Achieved, Receipt, Stopped};
 pub use mq_core::command::{Accepted, Enqueue, Operated};
 pub use mq_core::id::{LeaseToken, MessageId, Seq};
@@ -80,7 +85,7 @@ pub use mq_core::state::{
     Tail,
 };
 pub use mq_core::time::{StoreTime, Timestamp};
-pub use mq_core::view::{Lookup, MessageView, QueueStats, StateKind, Stats};
+pub use mq_core::view::{Lookup, MessageView, QueueStats, StateKind, Stats as StoreStats};
 pub use mq_dispatch::{
     AsyncHandler, Attempt, AttemptError, AttemptFuture, AttemptRequest, AttemptResponse,
     AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,

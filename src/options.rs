@@ -41,6 +41,20 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// How many messages.
+    #[must_use]
+    pub const fn messages_max(&self) -> u64 {
+        self.messages
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub const fn bytes_max(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Default for Limit {
     fn default() -> Self {
         Self::messages(limits::CAPACITY_MESSAGES_DEFAULT)

@@ -56,7 +56,7 @@ use crate::time::{Monotonic, Now, StoreTime, Timestamp};
 pub use apply::ApplyError;
 pub use explain::Explanation;
 pub use image::{Image, RestoreError};
-pub use read::GrantFacts;
+pub use read::{Glimpse, GrantFacts};
 
 /// What the rules are configured with; the same for a store's whole life, except that budgets may change at an open.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -172,6 +172,14 @@ pub struct Stats {
     pub outcomes: [u64; 9],
     /// Since the store was opened: settlements refused because their lease was stale.
     pub stale: u64,
+    /// Since the store was opened: messages that became dead letters.
+    pub died: u64,
+    /// Since the store was opened: dead letters that came back.
+    pub replayed: u64,
+    /// Since the store was opened: leases that were renewed or extended.
+    pub extended: u64,
+    /// How long the oldest dead letter has been one.
+    pub oldest_dead: Option<Duration>,
     /// Ready messages of kinds that no pool serves, by queue and kind.
     pub unserved: Vec<(QueueName, KindName, u64)>,
 }

@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod error;
 mod fields;
 pub mod frame;
+pub mod holdings;
 pub mod identity;
 pub mod inspect;
 pub mod keeper;

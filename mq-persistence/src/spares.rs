@@ -234,6 +234,11 @@ impl SparePool {
         self.state.lock().scarce
     }
 
+    /// Free bytes below which space is scarce.
+    pub(crate) fn scarce_below(&self) -> u64 {
+        self.state.lock().margin(&self.options)
+    }
+
     /// Whether there are files to be recycled.
     pub(crate) fn has_material(&self) -> bool {
         !self.state.lock().material.is_empty()

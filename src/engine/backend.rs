@@ -29,6 +29,7 @@ use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, SettleJob};
 use super::prepare::{prepare_batch, prepare_settle};
 use super::shell::Shell;
+use crate::stats::Refusal;
 
 /// The engine's implementation of the contract.
 #[derive(Clone, Debug)]
@@ -43,10 +44,12 @@ impl EngineBackend {
         needs: Needs,
     ) -> Result<(Box<EnqueueJob>, EnqueuePending), EnqueueError> {
         if let Some(reason) = self.0.stopped() {
+            self.0.sight.count_refusal(Refusal::Stopped);
             return Err(reason.clone().into());
         }
+        let prepared = prepare_batch(batch, &self.0.identity, self.0.payload_size_max);
         let (batch, envelopes, messages) =
-            prepare_batch(batch, &self.0.identity, self.0.payload_size_max)?;
+            prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;
         let until = match when_full {
             WhenFull::Refuse => None,
             WhenFull::Wait(limit) => Some(self.0.clock().monotonic().saturating_add(limit)),

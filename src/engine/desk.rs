@@ -31,8 +31,10 @@ use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, PreparedSettle, SettleJob};
+use super::sight::Sight;
 use super::time_keeper::TimeKeeper;
 use super::waiters::Waiters;
+use crate::stats::Refusal;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
 const FRAME_SIZE_TARGET: usize = 4 << 20;
@@ -73,6 +75,7 @@ pub(crate) struct Desk {
     pub(crate) manager: QueueManager,
     pub(crate) paper: Option<Paper>,
     pub(crate) cache: EnvelopeCache,
+    pub(crate) sight: Arc<Sight>,
     events: Vec<Event>,
     notices: Vec<Notice>,
     effects: Effects,
@@ -107,16 +110,32 @@ pub(crate) struct DeskSetup {
     pub(crate) paper: Option<Paper>,
     pub(crate) cache: EnvelopeCache,
     pub(crate) time: TimeKeeper,
+    pub(crate) sight: Arc<Sight>,
     /// In weaker modes what is written counts as durable for handing out.
     pub(crate) written_is_durable: bool,
     /// Anything written is synced within this time; `None` leaves it to the operating system.
     pub(crate) sync_within: Option<Duration>,
 }
 
+/// What readers are told of the desk itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeskFacts {
+    /// Enqueues that wait for room.
+    pub(crate) waiting_for_room: u64,
+    /// New messages are refused, because the disk has no more than settling needs.
+    pub(crate) disk_low: bool,
+    /// Jumps of the wall clock.
+    pub(crate) jumps: u64,
+    /// Of these, backwards.
+    pub(crate) jumps_backward: u64,
+}
+
 /// An open frame, handed over to the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handover {
     pub(crate) mark: u64,
+    /// How many events and copies stand in it.
+    pub(crate) len: usize,
     pub(crate) has_events: bool,
     pub(crate) sync: bool,
 }
@@ -128,6 +147,7 @@ impl Desk {
             paper,
             cache,
             time,
+            sight,
             written_is_durable,
             sync_within,
         } = setup;
@@ -136,6 +156,7 @@ impl Desk {
             paper,
             cache,
             time,
+            sight,
             written_is_durable,
             sync_within,
             events: Vec::new(),
@@ -249,6 +270,11 @@ impl Desk {
             }
             Err(EnqueueRefused::Full { .. }) if may_wait => Room::Wanting(job),
             Err(refused) => {
+                self.sight.count_refusal(if self.disk_low {
+                    Refusal::Disk
+                } else {
+                    Refusal::from(&refused)
+                });
                 let messages = std::mem::take(&mut job.messages);
                 self.push(
                     job.needs,
@@ -438,6 +464,16 @@ impl Desk {
         }
         if self.sync_by.is_none() {
             self.sync_by = self.sync_within.map(|limit| now.monotonic.after(limit));
+        }
+    }
+
+    /// What readers are told of the desk itself.
+    pub(crate) fn facts(&self) -> DeskFacts {
+        DeskFacts {
+            waiting_for_room: u64::try_from(self.waiting_for_room.len()).unwrap_or(u64::MAX),
+            disk_low: self.disk_low,
+            jumps: self.time.jumps(),
+            jumps_backward: self.time.jumps_backward(),
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mq_core::backend::Stopped;
 use mq_core::pending::{Pending, Promise};
 use mq_persistence::keeper::{Keeper, Snapshotted};
+use mq_persistence::lsn::Lsn;
 use mq_persistence::reclaim::Survey;
 use mq_persistence::snapshot::SnapshotFacts;
 use mq_persistence::spares::Prepared;
@@ -56,6 +57,7 @@ impl Maintenance {
         let shell = &*self.shell;
         let _guard = StopOnPanic(shell);
         while shell.stopped().is_none() {
+            shell.sample();
             if let Err(stopped) = self.keep_house() {
                 return shell.stop(stopped);
             }
@@ -82,7 +84,7 @@ impl Maintenance {
     }
 
     fn look_after(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
-        let survey = self.survey(keeper);
+        let (survey, written) = self.survey(keeper);
         let wishes = std::mem::take(&mut *self.shell.wishes.lock());
         if survey.snapshot || !wishes.is_empty() {
             self.snapshot(keeper, wishes)?;
@@ -91,16 +93,18 @@ impl Maintenance {
             keeper.reclaim();
         }
         self.prepare_spares(keeper)?;
+        self.shell.note_holdings(keeper.holdings(written));
         if survey.compaction {
             self.compact(keeper)?;
         }
         Ok(())
     }
 
-    fn survey(&self, keeper: &mut Keeper) -> Survey {
+    /// What is wanted, and up to where the journal is written.
+    fn survey(&self, keeper: &mut Keeper) -> (Survey, Lsn) {
         let side = self.shell.lock_log();
         let Some(log) = &side.log else {
-            return Survey::default();
+            return (Survey::default(), Lsn::START);
         };
         let (written, durable) = (log.written(), log.durable());
         let survey = self.shell.look(|desk, _| {
@@ -108,7 +112,7 @@ impl Maintenance {
                 .as_mut()
                 .map(|paper| keeper.survey(&mut paper.places, written, durable))
         });
-        survey.unwrap_or_default()
+        (survey.unwrap_or_default(), written)
     }
 
     /// Takes a snapshot; those who wish for one are told. Whoever is not told because of a failure is told why the engine stopped.
@@ -148,7 +152,8 @@ impl Maintenance {
         else {
             return Ok(None);
         };
-        let taken = keeper.snapshot(manager.records(), places, (at, at), &now);
+        let snapshot = || keeper.snapshot(manager.records(), places, (at, at), &now);
+        let taken = self.shell.stopwatch(&self.shell.sight.snapshot, snapshot);
         taken.map(Some).map_err(poisoned)
     }
 

@@ -43,6 +43,7 @@ use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
 use super::jobs::{EnqueueJob, SettleJob};
 use super::maintenance::SnapshotPromise;
+use super::sight::Sight;
 use super::signal::Signal;
 use crate::environment::Park;
 
@@ -135,6 +136,8 @@ pub(crate) struct Shell {
     pub(crate) needs: Needs,
     submissions: Ring<Box<EnqueueJob>>,
     settlements: Ring<Box<SettleJob>>,
+    /// What the engine shows of itself.
+    pub(crate) sight: Arc<Sight>,
     space: Mutex<Vec<Waker>>,
     log: Mutex<LogSide>,
     desk: Mutex<Desk>,
@@ -168,6 +171,7 @@ impl Shell {
             needs: setup.needs,
             submissions: Ring::new(SUBMISSIONS_CAPACITY)?,
             settlements: Ring::new(SETTLEMENTS_CAPACITY)?,
+            sight: Arc::clone(&setup.desk.sight),
             space: Mutex::new(Vec::new()),
             log: Mutex::new(setup.log),
             desk: Mutex::new(setup.desk),
@@ -347,6 +351,7 @@ impl Shell {
         };
         side.let_leave();
         if handover.has_events {
+            self.sight.batch.record_number(handover.len as u64);
             self.write(side, handover.mark, &now)?;
         }
         if handover.sync
@@ -368,7 +373,12 @@ impl Shell {
 
     fn write(&self, side: &mut LogSide, mark: u64, now: &Now) -> Result<(), Stopped> {
         let written = match &mut side.log {
-            Some(log) => Some(log.write(&mut side.frame, now).map_err(poisoned)?),
+            Some(log) => {
+                let histogram = Some(&self.sight.append);
+                let written = self.timed(histogram, || log.write(&mut side.frame, now));
+                self.sight.lag.store(log.unsynced_bytes(), Relaxed);
+                Some(written.map_err(poisoned)?)
+            }
             None => None,
         };
         side.was_idle = false;
@@ -389,7 +399,10 @@ impl Shell {
     fn sync(&self, side: &mut LogSide, mark: u64) -> Result<(), Stopped> {
         let before = self.clock.monotonic();
         if let Some(log) = &mut side.log {
-            log.sync().map_err(poisoned)?;
+            let is_dirty = log.unsynced_bytes() > 0;
+            let histogram = is_dirty.then_some(&self.sight.sync);
+            self.timed(histogram, || log.sync()).map_err(poisoned)?;
+            self.sight.lag.store(log.unsynced_bytes(), Relaxed);
         }
         let ended = self.clock.monotonic();
         {

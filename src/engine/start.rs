@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mq_core::backend::{Durability as Achieved, Stopped};
 use mq_core::id::StoreTag;
@@ -20,6 +21,7 @@ use super::desk::{Desk, DeskSetup, Paper, SYNC_WITHIN};
 use super::effects::Needs;
 use super::maintenance::Maintenance;
 use super::shell::{LogSide, Shell, ShellSetup};
+use super::sight::Sight;
 use super::signal::Signal;
 use super::time_keeper::TimeKeeper;
 use super::{Engine, Owner};
@@ -39,6 +41,8 @@ struct Ground {
     lock: Option<Box<dyn StorageLock>>,
     store_time: StoreTime,
     report: Option<OpenReport>,
+    /// How long it took to get there.
+    recovery: Duration,
 }
 
 impl Engine {
@@ -51,7 +55,8 @@ impl Engine {
             ..
         } = builder;
         let mut random = Random::new(environment.seed);
-        let (ground, folder) = match place {
+        let began = environment.clock.monotonic();
+        let (mut ground, folder) = match place {
             Place::Directory(path) => {
                 let is_served = control && environment.storage.is_none();
                 let storage = environment.storage.clone().unwrap_or_else(|| {
@@ -62,6 +67,7 @@ impl Engine {
             }
             Place::Memory => (ground_in_memory(&options, &environment, &mut random), None),
         };
+        ground.recovery = environment.clock.monotonic().saturating_sub(began);
         Self::on(ground, &options, &environment, folder.as_deref())
     }
 
@@ -87,6 +93,7 @@ impl Engine {
                 options.payload_cache
             }),
             time: TimeKeeper::new(Arc::clone(&environment.clock), ground.store_time),
+            sight: Arc::new(Sight::new(options.capacity, ground.recovery)),
             written_is_durable: needs == Needs::Write,
             sync_within,
         });
@@ -186,24 +193,21 @@ fn start_threads(
             .spawn("mq-commit", Box::new(move || committer.run()))
             .map_err(refused)?,
     ];
-    let keeps_house = shell.keeper.lock().is_some();
-    if keeps_house {
-        let maintenance = Maintenance::new(Arc::clone(shell));
-        let spawned = environment
-            .spawn
-            .spawn("mq-maintain", Box::new(move || maintenance.run()));
-        match spawned {
-            Ok(thread) => threads.push(thread),
-            Err(source) => {
-                // The store's lock may go only when nobody writes any more.
-                shell.stop(Stopped::Closed);
-                let panicked = threads
-                    .drain(..)
-                    .filter_map(|thread| thread.join().err())
-                    .count();
-                tracing::debug!(panicked, "the commit thread has ended");
-                return Err(refused(source));
-            }
+    let maintenance = Maintenance::new(Arc::clone(shell));
+    let spawned = environment
+        .spawn
+        .spawn("mq-maintain", Box::new(move || maintenance.run()));
+    match spawned {
+        Ok(thread) => threads.push(thread),
+        Err(source) => {
+            // The store's lock may go only when nobody writes any more.
+            shell.stop(Stopped::Closed);
+            let panicked = threads
+                .drain(..)
+                .filter_map(|thread| thread.join().err())
+                .count();
+            tracing::debug!(panicked, "the commit thread has ended");
+            return Err(refused(source));
         }
     }
     Ok(threads)
@@ -242,6 +246,7 @@ fn ground_on_disk(
         lock: Some(opened.lock),
         store_time: opened.store_time,
         report: Some(opened.report),
+        recovery: Duration::ZERO,
     })
 }
 
@@ -268,6 +273,7 @@ fn ground_in_memory(options: &Options, environment: &Environment, random: &mut R
         lock: None,
         store_time: StoreTime::from_ms(0),
         report: None,
+        recovery: Duration::ZERO,
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct TimeKeeper {
     store_at_open: StoreTime,
     last: Option<(Timestamp, Duration)>,
     jumps: u64,
+    jumps_backward: u64,
 }
 
 impl TimeKeeper {
@@ -28,6 +29,7 @@ impl TimeKeeper {
             store_at_open,
             last: None,
             jumps: 0,
+            jumps_backward: 0,
         }
     }
 
@@ -54,12 +56,18 @@ impl TimeKeeper {
         self.jumps
     }
 
+    /// How many of these were backwards.
+    pub(crate) fn jumps_backward(&self) -> u64 {
+        self.jumps_backward
+    }
+
     fn notice_jump(&mut self, wall: Timestamp, monotonic: Duration) {
         if let Some((wall_before, monotonic_before)) = self.last {
             let expected = wall_before.after(monotonic.saturating_sub(monotonic_before));
             let moved = wall.since(expected).max(expected.since(wall));
             if moved > JUMP_MIN {
                 self.jumps += 1;
+                self.jumps_backward += u64::from(wall < expected);
                 tracing::warn!(
                     ?moved,
                     forward = wall > expected,

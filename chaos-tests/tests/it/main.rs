@@ -1,6 +1,7 @@
 //! The whole engine on the simulated machine.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test fails by panicking"
@@ -11,3 +12,4 @@ mod completions;
 mod conformance;
 mod crash;
 mod promises;
+mod sight;

@@ -238,6 +238,9 @@ impl QueueManager {
                 .retention
                 .insert(until.as_ms(), seq, &self.table);
         }
+        if let Some(at) = entry.dead_since() {
+            self.timers.dead.insert(at, seq, &self.table);
+        }
         self.table.insert(seq, entry);
         self.move_roles(seq, Roles::default(), roles, mark);
         if waits {
@@ -331,6 +334,9 @@ impl QueueManager {
             self.room.remove(&entry);
             self.names.count(entry.place, entry.tag.kind(), false);
             self.forget_expiry(seq, entry.limits().expires);
+            if let Some(at) = entry.dead_since() {
+                self.timers.dead.remove(at, seq, &self.table);
+            }
         }
         self.move_roles(seq, roles, Roles::default(), mark);
         Ok(())

@@ -6,7 +6,7 @@ use crate::id::Seq;
 
 use super::QueueManager;
 use super::apply::{ApplyError, tag_of};
-use super::entry::{Tag, flag};
+use super::entry::{Entry, Tag, flag};
 use super::names::Place;
 use super::roles::Roles;
 
@@ -18,6 +18,7 @@ impl QueueManager {
             .get(seq)
             .ok_or(ApplyError::UnknownMessage { seq })?;
         let (old, roles, was_cancelled) = (entry.tag, Roles::of(entry), entry.has(flag::CANCEL));
+        let was_dead = entry.dead_since();
         let stays_out = old.is_out() && new.lease == LeaseAfter::Kept;
         let tag = tag_of(&new.state, stays_out);
         let out_and_over = stays_out && !tag.is_out();
@@ -37,6 +38,7 @@ impl QueueManager {
         }
         self.rewrite(new, place, tag, old.is_out() && !stays_out);
         self.last_order = self.last_order.max(new.order);
+        self.note_death(seq, was_dead);
         if let Some(entry) = self.table.get(seq) {
             let now = Roles::of(entry);
             let is_asked = stays_out && !was_cancelled && entry.has(flag::CANCEL);
@@ -78,6 +80,22 @@ impl QueueManager {
         }
         self.room.add(entry);
         self.names.count(place, tag.kind(), true);
+    }
+
+    /// Keeps dead letters in order of time and counts those that come and go. Before this change it was dead since `before`.
+    fn note_death(&mut self, seq: Seq, before: Option<u64>) {
+        let since = self.table.get(seq).and_then(Entry::dead_since);
+        if let Some(at) = before {
+            self.timers.dead.remove(at, seq, &self.table);
+        }
+        if let Some(at) = since {
+            self.timers.dead.insert(at, seq, &self.table);
+        }
+        match (before, since) {
+            (None, Some(_)) => self.tally.died(),
+            (Some(_), None) => self.tally.replayed(),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
     }
 
     fn ask_to_stop(&mut self, seq: Seq) {

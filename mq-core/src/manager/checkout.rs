@@ -147,6 +147,7 @@ impl QueueManager {
             timer.insert(ends.as_ms(), seq, &self.table);
             holder.ends = ends;
         }
+        self.tally.extended();
         Ok(())
     }
 

@@ -193,6 +193,11 @@ impl Pools {
         })
     }
 
+    /// Whether some group has both a permit and a message.
+    pub(super) fn is_hungry(&self) -> bool {
+        !self.hungry.is_empty()
+    }
+
     /// Whether any of the groups has a pool.
     pub(super) fn is_served(&self, groups: &[usize]) -> bool {
         self.some_group(groups, |group| group.pools > 0)

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::id::{MessageId, Seq};
+use crate::id::{MessageId, QueueId, Seq};
 use crate::name::{KindName, QueueName};
 use crate::state::{Attempt, State, StoredState};
 use crate::time::{Now, Timestamp};
-use crate::view::{Lookup, MessageView, QueueStats, Stats};
+use crate::view::{Lookup, MessageView, QueueStats, StateKind, Stats};
 
 use super::QueueManager;
 use super::entry::{Entry, Tag, flag};
@@ -32,7 +32,54 @@ pub struct GrantFacts {
     pub last: Option<Attempt>,
 }
 
+/// What is said of a message when something happens to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    /// Its id.
+    pub id: MessageId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its kind.
+    pub kind: KindName,
+    /// What it is. Of those that wait, it is not said whether they are blocked.
+    pub state: StateKind,
+    /// Failures so far plus one.
+    pub attempt: u32,
+    /// How often it was handed out.
+    pub deliveries: u32,
+}
+
 impl QueueManager {
+    /// What is said of a message when something happens to it; `None` if it is not in the store. Costs one look-up.
+    #[must_use]
+    pub fn glimpse(&self, seq: Seq) -> Option<Glimpse> {
+        let entry = self.table.get(seq)?;
+        let (queue, kind) = self.names.at(entry.place)?;
+        Some(Glimpse {
+            id: entry.id(seq, self.config.tag),
+            queue: queue.name.clone(),
+            kind: kind.clone(),
+            state: entry.tag.kind(),
+            attempt: entry
+                .tail()
+                .map_or(0, |tail| tail.failures)
+                .saturating_add(1),
+            deliveries: entry.deliveries,
+        })
+    }
+
+    /// The name of a queue by its number.
+    #[must_use]
+    pub fn queue_name(&self, id: QueueId) -> Option<&QueueName> {
+        self.names.queue(id).map(|queue| &queue.name)
+    }
+
+    /// Whether some pool has a permit for a message that may be handed out: then the next grant is due at once.
+    #[must_use]
+    pub fn could_grant(&self) -> bool {
+        self.pools.is_hungry()
+    }
+
     /// What is known of an id.
     #[must_use]
     pub fn lookup(&self, now: &Now, id: MessageId) -> Lookup {
@@ -117,6 +164,11 @@ impl QueueManager {
             dead_bytes: self.room.dead_bytes,
             completed_bytes: self.room.completed_bytes,
             keys: self.keys_len(),
+            oldest_dead: self
+                .timers
+                .dead
+                .first()
+                .map(|(at, _)| now.wall.since(Timestamp::from_ms(at))),
             ..Stats::default()
         };
         self.tally.write(&mut stats);

@@ -12,6 +12,9 @@ pub(super) struct Tally {
     checked_out: Cell<u64>,
     outcomes: [Cell<u64>; 9],
     stale: Cell<u64>,
+    died: Cell<u64>,
+    replayed: Cell<u64>,
+    extended: Cell<u64>,
 }
 
 fn bump(counter: &Cell<u64>) {
@@ -46,12 +49,30 @@ impl Tally {
         bump(&self.stale);
     }
 
+    /// A message became a dead letter.
+    pub(super) fn died(&self) {
+        bump(&self.died);
+    }
+
+    /// A dead letter came back.
+    pub(super) fn replayed(&self) {
+        bump(&self.replayed);
+    }
+
+    /// A lease was made to last longer.
+    pub(super) fn extended(&self) {
+        bump(&self.extended);
+    }
+
     /// Writes the counters into the answer for readers.
     pub(super) fn write(&self, stats: &mut crate::view::Stats) {
         stats.enqueued = self.enqueued.get();
         stats.duplicates = self.duplicates.get();
         stats.checked_out = self.checked_out.get();
         stats.stale = self.stale.get();
+        stats.died = self.died.get();
+        stats.replayed = self.replayed.get();
+        stats.extended = self.extended.get();
         for (shown, counter) in stats.outcomes.iter_mut().zip(&self.outcomes) {
             *shown = counter.get();
         }

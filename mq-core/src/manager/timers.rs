@@ -46,7 +46,7 @@ impl Timer {
     }
 }
 
-/// The four timers.
+/// The timers, and what is kept in order of time beside them.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     /// Scheduled messages by due time (wall clock).
@@ -57,4 +57,6 @@ pub(super) struct Timers {
     pub(super) expiry: Timer,
     /// Completed messages by the end of their retention (store time).
     pub(super) retention: Timer,
+    /// Dead letters by the moment they became ones (wall clock), for readers: nothing happens by it.
+    pub(super) dead: Timer,
 }

@@ -289,3 +289,23 @@ fn rescheduling_a_ready_message_to_now_keeps_its_place() {
     rig.operate(first, Operation::Reschedule(Due::Now)).unwrap();
     assert_eq!(rig.grant_all(), [first, second]);
 }
+
+#[test]
+fn dead_letters_are_counted_as_they_come_and_go_and_the_oldest_is_known() {
+    let (mut rig, id) = message_in(StateKind::Dead);
+    rig.pass(secs(60));
+    let stats = rig.manager.stats(&rig.now);
+    assert_eq!((stats.died, stats.replayed), (1, 0));
+    assert_eq!(stats.oldest_dead, Some(secs(60)));
+    rig.operate(id, Operation::Replay { edit: None }).unwrap();
+    let stats = rig.manager.stats(&rig.now);
+    assert_eq!((stats.died, stats.replayed), (1, 1));
+    assert_eq!(stats.oldest_dead, None);
+    let (mut rig, id) = message_in(StateKind::Dead);
+    rig.operate(id, Operation::Purge).unwrap();
+    assert_eq!(
+        rig.manager.stats(&rig.now).oldest_dead,
+        None,
+        "a purged one is forgotten"
+    );
+}

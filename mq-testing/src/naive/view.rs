@@ -69,7 +69,20 @@ impl Model {
             checked_out: self.tally.checked_out,
             outcomes: self.tally.outcomes,
             stale: self.tally.stale,
+            oldest_dead: self
+                .messages
+                .iter()
+                .filter_map(|message| match &message.stored {
+                    StoredState::Dead { at, .. } => Some(*at),
+                    StoredState::Pending { .. }
+                    | StoredState::Held { .. }
+                    | StoredState::Completed { .. }
+                    | StoredState::Superseded { .. } => None,
+                })
+                .min()
+                .map(|at| now.wall.since(at)),
             unserved: self.unserved(),
+            ..Stats::default()
         }
     }
 

@@ -74,6 +74,7 @@ impl Desk {
         let overdue = self.sync_by.is_some_and(|by| by <= now.monotonic);
         let handover = Handover {
             mark: self.open,
+            len: self.open_events,
             has_events,
             sync: self.wants_sync() || overdue,
         };

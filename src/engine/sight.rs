@@ -1,0 +1,125 @@
+//! What an engine shows of itself: what was measured on its way, and what its disk held when it was last looked at.
+//!
+//! Invariant: nothing here decides anything. Whoever works only counts (`Relaxed`: each counter is a number of its own);
+//! whoever looks adds up.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mq_core::histogram::Histogram;
+use mq_persistence::holdings::Holdings;
+use parking_lot::Mutex;
+
+use super::shell::Shell;
+use crate::options::Limit;
+use crate::stats::{Refusal, Sample, Trends};
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// What the store takes.
+    pub(crate) capacity: Limit,
+    /// How long opening took.
+    pub(crate) recovery: Duration,
+    /// Syncs of the journal.
+    pub(crate) sync: Histogram,
+    /// Writes of frames.
+    pub(crate) append: Histogram,
+    /// Events in each frame.
+    pub(crate) batch: Histogram,
+    /// Snapshots.
+    pub(crate) snapshot: Histogram,
+    /// Bytes written and not synced.
+    pub(crate) lag: AtomicU64,
+    /// When the write or sync that runs began, in microseconds of the monotonic clock plus one; 0 if none runs.
+    busy_since: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    /// What the disk held at the last look; `None` in memory.
+    pub(crate) holdings: Mutex<Option<Holdings>>,
+    /// How the counters moved.
+    pub(crate) trends: Mutex<Trends>,
+}
+
+impl Sight {
+    pub(crate) fn new(capacity: Limit, recovery: Duration) -> Self {
+        Self {
+            capacity,
+            recovery,
+            ..Self::default()
+        }
+    }
+
+    /// An enqueue was refused.
+    pub(crate) fn count_refusal(&self, refusal: Refusal) {
+        if let Some(counter) = self.refused.get(refusal as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many enqueues were refused, by reason.
+    pub(crate) fn refusals(&self) -> Vec<(Refusal, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Relaxed));
+        Refusal::ALL.into_iter().zip(counts).collect()
+    }
+
+    /// The disk is asked for something at `now`.
+    pub(crate) fn begin_disk(&self, now: Duration) {
+        self.busy_since.store(micros(now) + 1, Relaxed);
+    }
+
+    /// It has answered.
+    pub(crate) fn end_disk(&self) {
+        self.busy_since.store(0, Relaxed);
+    }
+
+    /// How long the disk has not answered, at `now`; `None` while nothing is asked.
+    pub(crate) fn disk_silent_for(&self, now: Duration) -> Option<Duration> {
+        let since = self.busy_since.load(Relaxed).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_micros(since)))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX - 1)
+}
+
+impl Shell {
+    /// Does something and counts how long it took.
+    pub(super) fn stopwatch<T>(&self, histogram: &Histogram, work: impl FnOnce() -> T) -> T {
+        let began = self.clock().monotonic();
+        let answer = work();
+        histogram.record(self.clock().monotonic().saturating_sub(began));
+        answer
+    }
+
+    /// Asks the disk for something, and counts how long it took.
+    pub(super) fn timed<T>(&self, histogram: Option<&Histogram>, ask: impl FnOnce() -> T) -> T {
+        let began = self.clock().monotonic();
+        self.sight.begin_disk(began);
+        let answer = ask();
+        self.sight.end_disk();
+        if let Some(histogram) = histogram {
+            histogram.record(self.clock().monotonic().saturating_sub(began));
+        }
+        answer
+    }
+
+    /// Keeps what the disk holds for whoever asks later.
+    pub(super) fn note_holdings(&self, holdings: Holdings) {
+        *self.sight.holdings.lock() = Some(holdings);
+    }
+
+    /// Takes a sample of the counters when it is time for one.
+    pub(super) fn sample(&self) {
+        let now = self.clock().monotonic();
+        if !self.sight.trends.lock().is_due(now) {
+            return;
+        }
+        let holdings = *self.sight.holdings.lock();
+        let free = holdings.and_then(|holdings| holdings.free);
+        let stats = self.look(|desk, now| desk.manager.stats(now));
+        let sample = Sample::of(now, &stats, free);
+        self.sight.trends.lock().add(sample);
+    }
+}
