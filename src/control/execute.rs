@@ -36,9 +36,9 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
             let receipt = submit(engine, *call).await?.await?;
             Ok(Answer::Enqueued(Enqueued::from(receipt)))
         }
-        Call::Stats {} => Ok(Answer::Stats(StatsJson::from(&engine.stats()))),
+        Call::Stats {} => Ok(Answer::Stats(StatsJson::from(&engine.stats().store))),
         Call::Queues {} => {
-            let queues = engine.stats().queues;
+            let queues = engine.stats().store.queues;
             Ok(Answer::Queues(queues.iter().map(QueueJson::from).collect()))
         }
         Call::PauseQueue(call) => pause(engine, &call, true).await,

@@ -95,7 +95,7 @@ async fn a_kind_nobody_serves_waits_is_reported_and_blocks_nobody() {
     while engine.message(receipt.accepted.id).await.unwrap() != mq::Lookup::SettledNotKept {
         tokio::task::yield_now().await;
     }
-    let unserved = engine.stats().unserved;
+    let unserved = engine.stats().store.unserved;
     assert_eq!(unserved.len(), 1);
     assert_eq!((unserved[0].1.as_str(), unserved[0].2), ("stranger", 1));
     workers.stop(secs(5)).await;

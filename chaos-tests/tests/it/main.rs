@@ -1,7 +1,6 @@
 //! The whole engine on the simulated machine.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test fails by panicking"
