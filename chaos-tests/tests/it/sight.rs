@@ -44,6 +44,9 @@ fn syncs_frames_and_the_journal_are_measured() {
     let machine = Machine::open(&SimDisk::new(), 0).unwrap();
     let before = stats(&machine).journal;
     assert_eq!(before, None, "nobody has looked yet");
+    machine.maintain();
+    let taken = stats(&machine).journal.unwrap().snapshots;
+    assert_eq!(taken.count(), 1, "the segment of the store's making");
     for _ in 0..3 {
         assert!(enqueue(&machine, 1_000));
     }
@@ -53,6 +56,7 @@ fn syncs_frames_and_the_journal_are_measured() {
     assert!(journal.appends.count() >= 3 && journal.batches.sum() >= 3);
     assert_eq!((journal.lag, journal.busy_for), (0, None));
     assert!(journal.since_snapshot >= 3_000 && journal.size > 0);
+    assert_eq!(journal.snapshot_age, Some(Duration::ZERO));
     assert!(journal.segments >= 1);
 }
 
