@@ -134,6 +134,13 @@ impl Builder {
         self
     }
 
+    /// Whether schedules fire in this process. A tool that opens a store only to look at it or to change something says no:
+    /// what is due stays due for the program that does the work. Default: yes.
+    pub fn fire_schedules(mut self, fire: bool) -> Self {
+        self.options.fires_schedules = fire;
+        self
+    }
+
     /// The machine to run on: for simulations and tests.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;

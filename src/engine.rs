@@ -2,7 +2,7 @@
 //!
 //! The rooms behind it, in the order of a message's way: [`prepare`] (caller's thread) → [`shell`] (rings, tokens) →
 //! [`desk`] (decide, append, apply) → [`effects`] (what may leave when) → [`inbox`] (leases for pools). Beside them:
-//! [`backend`] (the contract that dispatch knows), [`maintenance`], [`cache`], [`signal`], [`time_keeper`].
+//! [`backend`] (the contract that dispatch knows), [`scheduler`], [`maintenance`], [`cache`], [`signal`], [`time_keeper`].
 
 mod backend;
 mod cache;
@@ -14,6 +14,7 @@ mod jobs;
 mod maintenance;
 mod prepare;
 mod scan;
+mod scheduler;
 mod shell;
 mod sight;
 mod signal;
@@ -38,8 +39,10 @@ use mq_persistence::storage::StorageLock;
 use parking_lot::Mutex;
 
 pub(crate) use backend::{EngineBackend, EnqueuePending, block_on, block_until_ready};
+pub(crate) use desk::Desk;
 pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
+pub(crate) use prepare::prepare_batch;
 pub(crate) use scan::Scan;
 pub(crate) use shell::Images;
 pub(crate) use start::program_name;
@@ -53,6 +56,7 @@ use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
 use crate::filter::Filter;
 use crate::find::Messages;
 use crate::request::{Batch, Request, refuse_on_runtime_thread};
+use crate::schedules::Schedules;
 
 impl EngineBackend {
     /// What an enqueue waits for in the engine's durability mode.
@@ -61,6 +65,10 @@ impl EngineBackend {
     }
 
     pub(crate) fn shell(&self) -> &shell::Shell {
+        &self.0
+    }
+
+    pub(crate) fn shell_arc(&self) -> &Arc<shell::Shell> {
         &self.0
     }
 }
@@ -236,6 +244,12 @@ impl Engine {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.owner.backend.clone())
+    }
+
+    /// Messages that are sent again and again: cron expressions in time zones, intervals.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules {
+        Schedules::new(self.owner.backend.clone())
     }
 
     /// Looks a message up.

@@ -266,7 +266,7 @@ impl From<backend::EnqueueError> for EnqueueError {
     }
 }
 
-fn refused_to_error(refused: EnqueueRefused, messages: Vec<NewMessage>) -> EnqueueError {
+pub(crate) fn refused_to_error(refused: EnqueueRefused, messages: Vec<NewMessage>) -> EnqueueError {
     match refused {
         EnqueueRefused::Full { .. } if mq_dispatch::inside_handler() => {
             EnqueueError::WouldDeadlock { messages }

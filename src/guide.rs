@@ -8,6 +8,7 @@ macro_rules! links {
 [concepts.md]: crate::guide::concepts
 [message-lifecycle.md]: crate::guide::message_lifecycle
 [keys.md]: crate::guide::keys
+[schedules.md]: crate::guide::schedules
 [durability.md]: crate::guide::durability
 [configuration.md]: crate::guide::configuration
 [testing-your-handlers.md]: crate::guide::testing_your_handlers
@@ -38,6 +39,7 @@ guides! {
     concepts: "concepts.md",
     message_lifecycle: "message-lifecycle.md",
     keys: "keys.md",
+    schedules: "schedules.md",
     durability: "durability.md",
     configuration: "configuration.md",
 

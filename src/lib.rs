@@ -47,6 +47,7 @@ mod options;
 mod pools;
 mod prometheus;
 mod request;
+mod schedules;
 mod stats;
 mod store_care;
 
@@ -70,6 +71,10 @@ pub use filter::{
 pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
 pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
+pub use schedules::{
+    Missed, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, ScheduleError, ScheduleView,
+    Schedules, When, rfc3339,
+};
 
 pub use stats::{DeadStats, DiskStats, JournalStats, Rates, Refusal, Stats};
 
@@ -79,7 +84,8 @@ pub use mq_core::id::{LeaseToken, MessageId, Seq};
 pub use mq_core::key::{DedupPolicy, Key};
 pub use mq_core::manager::Explanation;
 pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
-pub use mq_core::name::{KindName, Label, NameError, QueueName};
+pub use mq_core::name::{KindName, Label, NameError, QueueName, ScheduleName};
+pub use mq_core::schedule::{LastFire, Put};
 pub use mq_core::state::{
     Attempt as PastAttempt, Completion as CompletedAs, DeadReason, Failure, State as MessageState,
     Tail,

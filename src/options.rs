@@ -87,6 +87,7 @@ pub(crate) struct Options {
     pub(crate) payload_cache: u64,
     pub(crate) segment_size_max: u32,
     pub(crate) snapshot_after: u64,
+    pub(crate) fires_schedules: bool,
 }
 
 impl Default for Options {
@@ -103,6 +104,7 @@ impl Default for Options {
             payload_cache: limits::PAYLOAD_CACHE_DEFAULT,
             segment_size_max: 64 << 20,
             snapshot_after: 256 << 20,
+            fires_schedules: true,
         }
     }
 }

@@ -140,6 +140,11 @@ fn kept() -> Vec<Setting> {
             String::new(),
         ),
         ("keys", l::KEYS_DEFAULT.to_string(), String::new()),
+        (
+            "schedules",
+            l::SCHEDULES_LEN_MAX.to_string(),
+            format!("within {}", size(l::SCHEDULES_SIZE_MAX)),
+        ),
     ]
 }
 

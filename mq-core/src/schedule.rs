@@ -90,7 +90,8 @@ pub struct PauseSchedule {
     pub name: ScheduleName,
 }
 
-/// Let a paused schedule fire again. What it was due for meanwhile is not made up for.
+/// Let a schedule fire from another time on: one that was paused, or an interval whose clock was set back. What it was
+/// due for is not made up for.
 #[derive(Clone, Debug)]
 pub struct ResumeSchedule {
     /// The schedule that `next` was computed from.

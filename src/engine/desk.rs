@@ -10,6 +10,7 @@
 //! 3. No I/O and no waiting: the token is held for microseconds.
 
 mod rounds;
+mod schedules;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -95,6 +96,8 @@ pub(crate) struct Desk {
     disk_low: bool,
     /// The largest frame that can be written for certain while the disk is low, in bytes.
     frame_size_max: usize,
+    /// Schedules fire in this process.
+    fires_schedules: bool,
     /// `Closed` stands in the journal: nothing may follow it.
     closed: bool,
     fault: Option<String>,
@@ -115,6 +118,8 @@ pub(crate) struct DeskSetup {
     pub(crate) written_is_durable: bool,
     /// Anything written is synced within this time; `None` leaves it to the operating system.
     pub(crate) sync_within: Option<Duration>,
+    /// Schedules fire in this process.
+    pub(crate) fires_schedules: bool,
 }
 
 /// What readers are told of the desk itself.
@@ -150,6 +155,7 @@ impl Desk {
             sight,
             written_is_durable,
             sync_within,
+            fires_schedules,
         } = setup;
         Self {
             manager,
@@ -159,6 +165,7 @@ impl Desk {
             sight,
             written_is_durable,
             sync_within,
+            fires_schedules,
             events: Vec::new(),
             notices: Vec::new(),
             effects: Effects::default(),

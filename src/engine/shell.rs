@@ -43,6 +43,7 @@ use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
 use super::jobs::{EnqueueJob, SettleJob};
 use super::maintenance::SnapshotPromise;
+use super::scheduler::Scheduler;
 use super::sight::Sight;
 use super::signal::Signal;
 use crate::environment::Park;
@@ -66,6 +67,8 @@ pub(crate) struct LogSide {
     /// Scratch.
     effects: Vec<Released>,
     was_idle: bool,
+    /// The last round saw a schedule that is due.
+    schedule_is_due: bool,
     gather: Gather,
     achieved: Durability,
     segment: u32,
@@ -78,6 +81,7 @@ impl LogSide {
             frame,
             effects: Vec::new(),
             was_idle: false,
+            schedule_is_due: false,
             gather: Gather::new(),
             achieved,
             segment: 0,
@@ -152,6 +156,7 @@ pub(crate) struct Shell {
     /// For how many submissions the commit thread waits; 0 if it does not.
     gathering: AtomicUsize,
     clock: Arc<dyn Clock>,
+    pub(super) scheduler: Mutex<Scheduler>,
     /// Until when (monotonic milliseconds) the commit thread plans to sleep.
     planned: AtomicU64,
     stopped: OnceLock<Stopped>,
@@ -182,6 +187,7 @@ impl Shell {
             wishes: Mutex::new(Vec::new()),
             gathering: AtomicUsize::new(0),
             clock: setup.clock,
+            scheduler: Mutex::new(Scheduler::default()),
             planned: AtomicU64::new(0),
             stopped: OnceLock::new(),
             roster: Roster::default(),
@@ -460,6 +466,7 @@ impl Shell {
         let now = desk.time.now();
         desk.serve(&now);
         desk.release(&mut side.effects); // an enqueue that waited too long for room is refused without any event
+        side.schedule_is_due = desk.schedule_is_due(&now);
         if desk.has_work() || !self.settlements.is_empty() || !self.submissions.is_empty() {
             return Round::More;
         }

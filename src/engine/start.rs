@@ -96,6 +96,7 @@ impl Engine {
             sight: Arc::new(Sight::new(options.capacity, ground.recovery)),
             written_is_durable: needs == Needs::Write,
             sync_within,
+            fires_schedules: options.fires_schedules,
         });
         let log = LogSide::new(ground.log, Frame::new(&ground.identity), achieved);
         let setup = ShellSetup {

@@ -18,6 +18,7 @@ pub(crate) struct TimeKeeper {
     last: Option<(Timestamp, Duration)>,
     jumps: u64,
     jumps_backward: u64,
+    went_back: bool,
 }
 
 impl TimeKeeper {
@@ -30,6 +31,7 @@ impl TimeKeeper {
             last: None,
             jumps: 0,
             jumps_backward: 0,
+            went_back: true, // perhaps while the store was closed
         }
     }
 
@@ -61,6 +63,16 @@ impl TimeKeeper {
         self.jumps_backward
     }
 
+    /// Whether the wall clock may have gone back since this was asked last.
+    pub(crate) fn take_went_back(&mut self) -> bool {
+        std::mem::take(&mut self.went_back)
+    }
+
+    /// Whether [`TimeKeeper::take_went_back`] would say yes.
+    pub(crate) fn went_back(&self) -> bool {
+        self.went_back
+    }
+
     fn notice_jump(&mut self, wall: Timestamp, monotonic: Duration) {
         if let Some((wall_before, monotonic_before)) = self.last {
             let expected = wall_before.after(monotonic.saturating_sub(monotonic_before));
@@ -68,6 +80,7 @@ impl TimeKeeper {
             if moved > JUMP_MIN {
                 self.jumps += 1;
                 self.jumps_backward += u64::from(wall < expected);
+                self.went_back |= wall < expected;
                 tracing::warn!(
                     ?moved,
                     forward = wall > expected,

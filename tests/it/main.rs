@@ -10,4 +10,5 @@ mod handlers;
 mod memory;
 mod operating;
 mod requests;
+mod schedules;
 mod store_care;

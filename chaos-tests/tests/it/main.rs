@@ -11,4 +11,5 @@ mod completions;
 mod conformance;
 mod crash;
 mod promises;
+mod schedules;
 mod sight;

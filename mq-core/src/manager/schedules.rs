@@ -204,7 +204,7 @@ impl Command for ResumeSchedule {
         events: &mut Vec<Event>,
     ) -> Result<(), ScheduleRefused> {
         manager.schedules.check_seen(&self.seen)?;
-        if self.seen.paused {
+        if self.seen.paused || self.seen.next != self.next {
             events.push(Event::Schedule(ScheduleEvent::Paused {
                 name: self.seen.name.clone(),
                 paused: false,

@@ -255,6 +255,25 @@ fn a_paused_schedule_does_not_fire_until_it_is_resumed_with_its_next_time() {
 }
 
 #[test]
+fn a_schedule_that_is_not_paused_can_be_moved() {
+    let mut rig = rig();
+    let sooner = ResumeSchedule {
+        seen: seen(&rig, "s"),
+        next: Some(at(5)),
+    };
+    rig.run(&sooner).unwrap();
+    assert_eq!(rig.manager.next_deadline().schedule, Some(at(5)));
+    rig.check_recovery();
+    let events = rig.journal.len();
+    let same = ResumeSchedule {
+        seen: seen(&rig, "s"),
+        next: Some(at(5)),
+    };
+    rig.run(&same).unwrap();
+    assert_eq!(rig.journal.len(), events);
+}
+
+#[test]
 fn a_fire_by_hand_leaves_the_due_time_alone_and_works_while_paused() {
     let mut rig = rig();
     rig.run(&PauseSchedule { name: name("s") }).unwrap();

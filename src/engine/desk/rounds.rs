@@ -138,6 +138,7 @@ impl Desk {
             deadline.wall.map(|due| due.since(now.wall)),
             deadline.monotonic.map(|end| end.since(now.monotonic)),
             deadline.store.map(|end| end.since(now.store)),
+            self.schedule_wait(now),
             self.sync_by.map(|by| by.since(now.monotonic)),
             self.waiters
                 .first_deadline()

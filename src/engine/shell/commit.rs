@@ -58,6 +58,7 @@ impl Shell {
         loop {
             self.gather(side);
             match self.round(side)? {
+                _ if side.schedule_is_due => self.fire_schedules(),
                 Round::More => {}
                 Round::Idle(rest) => {
                     let until = rest.map_or(u64::MAX, |rest| {
