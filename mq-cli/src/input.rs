@@ -4,13 +4,15 @@
 //! but for the blanks around it. A raw line is every byte up to the line feed. No line is held beyond the largest
 //! payload that a store can take. The last line needs no line feed.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
 use mq_core::key::Key;
 use mq_core::limits::PAYLOAD_SIZE_MAX;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::values::KeySource;
 
@@ -33,7 +35,7 @@ pub(crate) struct Line {
     /// The message's payload.
     pub(crate) payload: Bytes,
     /// The value, with [`Format::JsonWithPointers`].
-    value: Option<Value>,
+    value: Option<Box<RawValue>>,
 }
 
 /// Why a line is no message. Nothing of it was stored.
@@ -174,7 +176,7 @@ impl Line {
     pub(crate) fn key(&self, source: &KeySource) -> Result<Key, LineError> {
         let key = match source {
             KeySource::Literal(key) => Ok(key.clone()),
-            KeySource::Pointer(pointer) => key_at(self.value.as_ref(), pointer),
+            KeySource::Pointer(pointer) => key_at(self.value.as_deref(), pointer),
             KeySource::Line => Key::new(self.payload.clone()).map_err(LineProblem::from),
         };
         key.map_err(|problem| LineError {
@@ -184,22 +186,50 @@ impl Line {
     }
 }
 
-fn key_at(value: Option<&Value>, pointer: &str) -> Result<Key, LineProblem> {
+fn key_at(value: Option<&RawValue>, pointer: &str) -> Result<Key, LineProblem> {
+    let missing = || LineProblem::KeyMissing {
+        pointer: pointer.to_owned(),
+    };
     let no_key = |found| LineProblem::KeyKind {
         pointer: pointer.to_owned(),
         found,
     };
-    match value.and_then(|value| value.pointer(pointer)) {
-        None => Err(LineProblem::KeyMissing {
-            pointer: pointer.to_owned(),
-        }),
-        Some(Value::String(text)) => Ok(Key::new(text.clone())?),
-        Some(Value::Number(number)) => Ok(Key::new(number.to_string())?),
-        Some(Value::Bool(truth)) => Ok(Key::new(truth.to_string())?),
-        Some(Value::Null) => Err(no_key("null")),
-        Some(Value::Array(_)) => Err(no_key("an array")),
-        Some(Value::Object(_)) => Err(no_key("an object")),
+    let text = value
+        .and_then(|value| at(value, pointer))
+        .ok_or_else(missing)?
+        .get();
+    match text.as_bytes().first() {
+        Some(b'"') => {
+            let text: String = serde_json::from_str(text).map_err(LineProblem::NotJson)?;
+            Ok(Key::new(text)?)
+        }
+        Some(b'n') => Err(no_key("null")),
+        Some(b'[') => Err(no_key("an array")),
+        Some(b'{') => Err(no_key("an object")),
+        // A number as it is written: its digits are what tells one key from another.
+        Some(_) => Ok(Key::new(text.to_owned())?),
+        None => Err(missing()),
     }
+}
+
+/// What stands at a JSON pointer, as it is written. Source: RFC 6901.
+fn at<'a>(value: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
+    let tokens = pointer.strip_prefix('/')?.split('/');
+    let mut value = value;
+    for token in tokens {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let text = value.get();
+        value = if text.starts_with('{') {
+            let fields: HashMap<Cow<'a, str>, &'a RawValue> = serde_json::from_str(text).ok()?;
+            fields.get(token.as_str()).copied()?
+        } else {
+            let items: Vec<&'a RawValue> = serde_json::from_str(text).ok()?;
+            let is_index = token == "0" || !token.starts_with('0');
+            let index: usize = token.parse().ok().filter(|_| is_index)?;
+            items.get(index).copied()?
+        };
+    }
+    Some(value)
 }
 
 #[cfg(test)]
@@ -279,11 +309,17 @@ mod tests {
 
     #[test]
     fn a_key_is_the_text_of_what_stands_at_the_pointer() {
-        let line = line(r#"{"order":{"id":"A-7"},"number":42,"paid":true}"#);
+        let line = line(
+            r#"{"order":{"id":"A-7"},"number":42,"paid":true, "long": 12345678901234567890123, "a/b": [1, {"~": "x"}], "s": "\u00e4"}"#,
+        );
         for (pointer, key) in [
             ("/order/id", "A-7"),
             ("/number", "42"),
             ("/paid", "true"),
+            ("/long", "12345678901234567890123"),
+            ("/a~1b/1/~0", "x"),
+            ("/a~1b/0", "1"),
+            ("/s", "ä"),
             ("fixed", "fixed"),
         ] {
             let found = line.key(&key_source(pointer).unwrap()).unwrap();
@@ -294,7 +330,9 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_by_line_and_pointer() {
         let line = line(r#"{"none":null,"list":[1],"object":{},"empty":""}"#);
-        for pointer in ["/none", "/list", "/object", "/empty", "/absent"] {
+        for pointer in [
+            "/none", "/list", "/object", "/empty", "/absent", "/list/1", "/list/00", "/list/-",
+        ] {
             let error = line.key(&key_source(pointer).unwrap()).unwrap_err();
             assert_eq!(error.number, 1, "{pointer}");
         }

@@ -22,7 +22,7 @@ pub(crate) enum Verb {
     /// Show one message with its attempts and payload
     Show(Show),
     /// Say why a message is not running
-    Explain(One),
+    Explain(Explain),
 }
 
 /// Arguments of `mq messages ls`.
@@ -55,6 +55,16 @@ pub(crate) struct Show {
     json: bool,
 }
 
+/// Arguments of `mq messages explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    one: One,
+    /// Print a JSON object for the message and for each that it waits for
+    #[arg(long)]
+    json: bool,
+}
+
 /// One message.
 #[derive(Debug, clap::Args)]
 pub(crate) struct One {
@@ -73,7 +83,7 @@ pub(crate) fn run(verb: &Verb) -> Result {
     match verb {
         Verb::Ls(arguments) => list(arguments),
         Verb::Show(arguments) => show(arguments, |_| Ok(())),
-        Verb::Explain(one) => explain(one),
+        Verb::Explain(arguments) => explain(arguments),
     }
 }
 
@@ -160,43 +170,35 @@ fn describe(message: &MessageJson, output: &mut Output<impl Write>) -> Result {
             .into_iter()
             .filter_map(|(name, text)| Some((name, Escaped(text.as_ref()?).to_string()))),
     );
-    for (name, fact) in facts {
-        output.line(format_args!("{name:<16} {fact}"))?;
-    }
-    for (name, value) in message.headers.iter().flatten() {
-        output.line(format_args!(
-            "{:<16} {}: {}",
-            "header",
-            Escaped(name),
-            Escaped(value)
-        ))?;
-    }
-    for attempt in &message.attempts {
-        output.line(format_args!(
-            "attempt {:<8} {} {} {}",
-            attempt.delivery,
-            attempt.ended,
-            attempt.outcome,
-            Escaped(attempt.error.as_deref().unwrap_or_default())
-        ))?;
-    }
+    let headers = message.headers.iter().flatten();
+    facts.extend(headers.map(|(name, value)| {
+        let header = format!("{}: {}", Escaped(name), Escaped(value));
+        ("header", header)
+    }));
+    facts.extend(message.attempts.iter().map(|attempt| {
+        let error = Escaped(attempt.error.as_deref().unwrap_or_default());
+        let (delivery, ended, outcome) = (attempt.delivery, &attempt.ended, &attempt.outcome);
+        ("attempt", format!("{delivery}: {ended} {outcome} {error}"))
+    }));
     let payload = message.payload_bytes().unwrap_or_default();
-    Ok(output.line(format_args!("{:<16} {}", "payload", EscapedBytes(&payload)))?)
+    facts.push(("payload", EscapedBytes(&payload).to_string()));
+    Ok(output.facts(facts)?)
 }
 
-fn explain(one: &One) -> Result {
-    Target::visit(&one.data, |target, output| {
-        let id = one.id.to_string();
+fn explain(arguments: &Explain) -> Result {
+    Target::visit(&arguments.one.data, |target, output| {
+        let id = arguments.one.id.to_string();
         let chain = target.ask(Call::Explain { id }, |answer| match answer {
             Answer::Explained(chain) => Some(chain),
             _ => None,
         })?;
         for explained in chain {
-            output.line(format_args!(
-                "{}: {}",
-                explained.id,
-                Escaped(&explained.text)
-            ))?;
+            if arguments.json {
+                output.json(&explained)?;
+            } else {
+                let text = Escaped(&explained.text);
+                output.line(format_args!("{}: {text}", explained.id))?;
+            }
         }
         Ok(())
     })

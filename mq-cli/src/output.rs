@@ -3,21 +3,26 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Stdout, Write};
 
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::exit::Result;
+use crate::{table, terminal};
 
 /// Where a verb prints what it was asked for.
 #[derive(Debug)]
 pub(crate) struct Output<W: Write = Stdout> {
     to: BufWriter<W>,
+    /// Cells of a line, if it is a terminal.
+    width: Option<usize>,
 }
 
 impl Output {
     /// The program's standard output.
     pub(crate) fn stdout() -> Output {
-        Output::new(io::stdout())
+        Output {
+            width: terminal::width(),
+            ..Output::new(io::stdout())
+        }
     }
 }
 
@@ -26,6 +31,7 @@ impl<W: Write> Output<W> {
     pub(crate) fn new(to: W) -> Output<W> {
         Output {
             to: BufWriter::new(to),
+            width: None,
         }
     }
 
@@ -60,13 +66,33 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// As [`Output::line`].
     pub(crate) fn table(&mut self, headings: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_header(headings.to_vec())
-            .add_rows(rows);
-        for line in table.lines() {
-            writeln!(self.to, "{}", line.trim())?;
+        for line in table::lines(headings, rows, self.width) {
+            writeln!(self.to, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// Prints names with their values, the values below each other; on a narrow terminal a value stands below its name.
+    /// Values must be safe to print.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub(crate) fn facts<N: Display, V: Display>(
+        &mut self,
+        facts: impl IntoIterator<Item = (N, V)>,
+    ) -> io::Result<()> {
+        let facts: Vec<(String, String)> = facts
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        let pad = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let is_narrow = self.width.is_some_and(|width| width < 2 * pad);
+        for (name, value) in facts {
+            if is_narrow {
+                writeln!(self.to, "{name}\n  {value}")?;
+            } else {
+                writeln!(self.to, "{name:<pad$} {value}")?;
+            }
         }
         Ok(())
     }

@@ -44,9 +44,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             ("keys", stats.keys),
             ("suspects", stats.suspects),
         ];
-        for (name, count) in facts {
-            output.line(format_args!("{name:<42} {count}"))?;
-        }
-        Ok(())
+        Ok(output.facts(facts)?)
     })
 }
