@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example typed_errors`
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mq::prelude::*;
@@ -25,9 +27,11 @@ enum PayError {
     Unreachable,
 }
 
-/// Stands for a payment service.
-#[derive(Clone)]
-struct Payments;
+/// Stands for a payment service, which is busy when it is asked for the first time.
+#[derive(Clone, Default)]
+struct Payments {
+    was_asked: Arc<AtomicBool>,
+}
 
 #[derive(Clone, FromRef)]
 struct App {
@@ -44,7 +48,9 @@ impl Payments {
     async fn charge(&self, _card: &str, cents: u64, attempt: u32) -> Result<(), PayError> {
         match (cents, attempt) {
             (0..=99, 1) => Err(PayError::Unreachable),
-            (500, 1) => Err(PayError::RateLimited(mq::millis(20))),
+            (500, _) if !self.was_asked.swap(true, Ordering::Relaxed) => {
+                Err(PayError::RateLimited(mq::millis(20)))
+            }
             (10_000.., _) => Err(PayError::Declined(402)),
             _ => Ok(()),
         }
@@ -55,7 +61,6 @@ async fn charge(message: Charge, State(pay): State<Payments>, Attempt(n): Attemp
     let card = pay.card(message.order).await.or_discard()?; // gone for good
     match pay.charge(card, message.cents, n).await {
         Ok(()) => Ok(()),
-        Err(PayError::RateLimited(_)) if message.order == 3 => Ok(()),
         Err(PayError::RateLimited(after)) => Err(Fail::snooze(after)), // costs no attempt
         Err(e @ PayError::Declined(_)) => Err(Fail::dead_letter(e).note("ask the customer")),
         Err(e) if n >= 3 => Err(Fail::retry_in(minutes(30), e)),
@@ -66,7 +71,9 @@ async fn charge(message: Charge, State(pay): State<Payments>, Attempt(n): Attemp
 #[tokio::main]
 async fn main() -> mq::Result {
     let engine = Engine::open("./data").await?;
-    let app = App { payments: Payments };
+    let app = App {
+        payments: Payments::default(),
+    };
     let workers = engine
         .workers()
         .state_parts(app)

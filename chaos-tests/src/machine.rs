@@ -94,11 +94,7 @@ impl Machine {
         let backend = engine.backend();
         let pool = backend
             .attach(
-                PoolSpec {
-                    selector: Selector::default(),
-                    lease: LEASE,
-                    retry: RETRY,
-                },
+                PoolSpec::one(Selector::default(), LEASE, RETRY),
                 Arc::new(|| {}),
             )
             .map_err(text)?;

@@ -130,15 +130,49 @@ pub struct Selector {
     pub kind: Option<KindName>,
 }
 
+impl Selector {
+    /// Whether it takes messages of this queue and kind.
+    #[must_use]
+    pub fn takes(&self, queue: &QueueName, kind: &KindName) -> bool {
+        self.queue.as_ref().is_none_or(|name| name == queue)
+            && self.kind.as_ref().is_none_or(|name| name == kind)
+    }
+}
+
+/// Some of the messages that a pool takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolLine {
+    /// Which.
+    pub selector: Selector,
+    /// What happens to them when a lease runs out.
+    pub retry: RetryPolicy,
+}
+
 /// A worker pool as the manager knows it. Settings come from the program at each start; nothing of it is journalled.
 #[derive(Clone, Debug)]
 pub struct PoolSpec {
-    /// What it takes.
-    pub selector: Selector,
+    /// What it takes: whatever any of them takes. Its permits are for all of them together.
+    pub lines: Vec<PoolLine>,
     /// How long a lease lasts unless it is renewed.
     pub lease: Duration,
-    /// What happens to its messages when a lease runs out.
-    pub retry: RetryPolicy,
+}
+
+impl PoolSpec {
+    /// A pool with one line.
+    #[must_use]
+    pub fn one(selector: Selector, lease: Duration, retry: RetryPolicy) -> Self {
+        Self {
+            lines: vec![PoolLine { selector, retry }],
+            lease,
+        }
+    }
+
+    /// The first line that takes messages of this queue and kind.
+    #[must_use]
+    pub fn line_of(&self, queue: &QueueName, kind: &KindName) -> Option<&PoolLine> {
+        let mut lines = self.lines.iter();
+        lines.find(|line| line.selector.takes(queue, kind))
+    }
 }
 
 /// The lease is not valid (any more): the message was settled, its lease ran out, it was handed out again, superseded,

@@ -541,11 +541,7 @@ fn attach(pool: Checked, shared: &Arc<Shared>) -> Result<Arc<Pool>, StartError> 
     let delivered = Arc::new(Notify::new());
     let mut lines: Vec<PoolId> = Vec::with_capacity(selectors.len());
     for selector in selectors {
-        let spec = PoolSpec {
-            selector,
-            lease: settings.lease,
-            retry: settings.retry,
-        };
+        let spec = PoolSpec::one(selector, settings.lease, settings.retry);
         let told = Arc::clone(&delivered);
         let wake: Wake = Arc::new(move || told.notify_one());
         match shared.backend.attach(spec, wake) {

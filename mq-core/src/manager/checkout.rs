@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::id::{LeaseToken, PoolId, Seq};
 use crate::limits::LEASE_RANGE;
 use crate::message::Priority;
+use crate::name::{KindName, QueueName};
 use crate::time::Now;
 
 use super::QueueManager;
@@ -55,10 +56,7 @@ impl QueueManager {
 
     /// Lists a line's heads with a new group, if the group takes it.
     fn join_group(&mut self, index: usize, group: usize) {
-        let names = self.names.of_line(index).and_then(|(queue, kind)| {
-            let queue = self.names.queue(queue)?;
-            Some((&queue.name, self.names.kind(kind)?))
-        });
+        let names = self.names_of(index);
         let takes = names.is_some_and(|(queue, kind)| self.pools.takes(group, queue, kind));
         let Some(line) = self.lines.get_mut(index).filter(|_| takes) else {
             return;
@@ -70,6 +68,11 @@ impl QueueManager {
         }
         let suspect = line.registered_suspect;
         self.pools.list_suspect(&[group], index, None, suspect);
+    }
+
+    fn names_of(&self, line: usize) -> Option<(&QueueName, &KindName)> {
+        let (queue, kind) = self.names.of_line(line)?;
+        Some((&self.names.queue(queue)?.name, self.names.kind(kind)?))
     }
 
     /// Opens or closes the lanes of a line when its queue is resumed or paused.
@@ -88,17 +91,17 @@ impl QueueManager {
     /// appends and applies the event, then asks again.
     pub fn next_grant(&mut self, now: &Now) -> Option<(Event, Granted)> {
         let choice = self.pools.choose(self.leases.solo.is_none())?;
-        let (seq, pool, solo) = match choice {
+        let (seq, pool, line, solo) = match choice {
             Choice::Suspect { line, pool } => {
                 let (_, seq) = self.lines.get(line)?.suspects.first()?;
-                (*seq, pool, true)
+                (*seq, pool, line, true)
             }
             Choice::Head { place, pool } => {
                 let lane = self.lines.get(place.line())?.lane(place.level())?;
-                (lane.head(&self.table)?.seq, pool, false)
+                (lane.head(&self.table)?.seq, pool, place.line(), false)
             }
         };
-        let (lease, retry) = self.pools.retry(pool)?;
+        let (lease, retry) = self.pools.terms(pool, || self.names_of(line))?;
         let entry = self.table.get(seq)?;
         let delivery = entry.deliveries.saturating_add(1);
         let token = LeaseToken {

@@ -1,6 +1,6 @@
 //! Worker pools and their permits, and which lane goes next for whom. All of it is volatile.
 //!
-//! Invariants: pools with the same selector form a group, and a group knows the heads of all lanes it may take from by
+//! Invariants: pools with the same selectors form a group, and a group knows the heads of all lanes it may take from by
 //! rank, so that choosing costs a few tree steps. `hungry` lists the groups that have both a permit and a head; they
 //! take turns, and so do the pools of a group.
 
@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 
-use crate::command::{PoolSpec, Selector};
+use crate::command::PoolSpec;
 use crate::id::PoolId;
 use crate::name::{KindName, QueueName};
 use crate::retry::RetryPolicy;
@@ -25,10 +25,13 @@ pub(super) struct Pool {
     permits: u32,
 }
 
-/// Pools with the same selector.
+/// A queue and a kind, or any of them.
+type Taken = (Option<QueueName>, Option<KindName>);
+
+/// Pools with the same selectors.
 #[derive(Debug, Default)]
 struct Group {
-    selector: Selector,
+    taken: Vec<Taken>,
     pools: usize,
     /// Pools with permits, the next one first.
     takers: VecDeque<PoolId>,
@@ -63,7 +66,9 @@ pub(super) struct Pools {
     pools: HashMap<PoolId, Pool>,
     issued: u32,
     groups: Vec<Group>,
-    group_ids: HashMap<(Option<QueueName>, Option<KindName>), usize>,
+    group_ids: HashMap<Vec<Taken>, usize>,
+    /// The groups that have a selector.
+    groups_by: HashMap<Taken, Vec<usize>>,
     hungry: BTreeSet<usize>,
     hungry_for_suspects: BTreeSet<(u64, usize)>,
     /// The group that was served last.
@@ -76,19 +81,17 @@ impl Pools {
         self.pools.get(&pool)
     }
 
-    /// Adds a pool without permits. Answers its number and, if no pool had its selector, the number of its new group,
+    /// Adds a pool without permits. Answers its number and, if no pool had its selectors, the number of its new group,
     /// whose lanes are to be listed by [`Pools::list_head`] and [`Pools::list_suspect`].
     pub(super) fn attach(&mut self, spec: PoolSpec) -> (PoolId, Option<usize>) {
-        let key = (spec.selector.queue.clone(), spec.selector.kind.clone());
-        let known = self.group_ids.get(&key).copied();
-        let group = known.unwrap_or_else(|| {
-            self.groups.push(Group {
-                selector: spec.selector.clone(),
-                ..Group::default()
-            });
-            self.group_ids.insert(key, self.groups.len() - 1);
-            self.groups.len() - 1
-        });
+        let selectors = spec.lines.iter().map(|line| &line.selector);
+        let mut taken: Vec<Taken> = selectors
+            .map(|selector| (selector.queue.clone(), selector.kind.clone()))
+            .collect();
+        taken.sort_unstable();
+        taken.dedup();
+        let known = self.group_ids.get(&taken).copied();
+        let group = known.unwrap_or_else(|| self.add_group(taken));
         if let Some(group) = self.groups.get_mut(group) {
             group.pools += 1;
         }
@@ -101,6 +104,19 @@ impl Pools {
         };
         self.pools.insert(id, pool);
         (id, known.is_none().then_some(group))
+    }
+
+    fn add_group(&mut self, taken: Vec<Taken>) -> usize {
+        let index = self.groups.len();
+        for one in &taken {
+            self.groups_by.entry(one.clone()).or_default().push(index);
+        }
+        self.group_ids.insert(taken.clone(), index);
+        self.groups.push(Group {
+            taken,
+            ..Group::default()
+        });
+        index
     }
 
     /// Removes a pool and its permits.
@@ -170,7 +186,7 @@ impl Pools {
         }
     }
 
-    /// The groups whose selector takes `queue` and `kind`.
+    /// The groups that take `queue` and `kind`, each once.
     pub(super) fn groups_of(&self, queue: &QueueName, kind: &KindName) -> Vec<usize> {
         let candidates = [
             (Some(queue.clone()), Some(kind.clone())),
@@ -178,18 +194,20 @@ impl Pools {
             (None, Some(kind.clone())),
             (None, None),
         ];
-        candidates
-            .iter()
-            .filter_map(|key| self.group_ids.get(key).copied())
-            .collect()
+        let found = candidates.iter().filter_map(|one| self.groups_by.get(one));
+        let mut groups: Vec<usize> = found.flatten().copied().collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// Whether a group takes `queue` and `kind`.
     pub(super) fn takes(&self, group: usize, queue: &QueueName, kind: &KindName) -> bool {
         self.groups.get(group).is_some_and(|group| {
-            let selector = &group.selector;
-            selector.queue.as_ref().is_none_or(|name| name == queue)
-                && selector.kind.as_ref().is_none_or(|name| name == kind)
+            group.taken.iter().any(|(of_queue, of_kind)| {
+                of_queue.as_ref().is_none_or(|name| name == queue)
+                    && of_kind.as_ref().is_none_or(|name| name == kind)
+            })
         })
     }
 
@@ -302,9 +320,20 @@ impl Pools {
         Some(Choice::Head { place, pool })
     }
 
-    /// Lease and retry policy of a pool.
-    pub(super) fn retry(&self, id: PoolId) -> Option<(std::time::Duration, RetryPolicy)> {
+    /// Lease and retry policy of a pool for a queue and kind, which are looked up only if they matter.
+    pub(super) fn terms<'a>(
+        &self,
+        id: PoolId,
+        names: impl FnOnce() -> Option<(&'a QueueName, &'a KindName)>,
+    ) -> Option<(std::time::Duration, RetryPolicy)> {
         let spec = &self.get(id)?.spec;
-        Some((spec.lease, spec.retry))
+        let line = match spec.lines.as_slice() {
+            [only] => only,
+            _ => {
+                let (queue, kind) = names()?;
+                spec.line_of(queue, kind)?
+            }
+        };
+        Some((spec.lease, line.retry))
     }
 }

@@ -222,7 +222,7 @@ impl Case {
     /// Hands the message out.
     fn lease(&mut self) {
         let mut spec = pool(None, None);
-        spec.retry = self.retry();
+        spec.lines[0].retry = self.retry();
         let pool = self.rig.pool(spec, 1);
         self.token = self.rig.grant_of(self.id);
         self.rig.manager.withdraw_permits(pool, 1);

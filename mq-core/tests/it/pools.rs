@@ -53,6 +53,55 @@ fn a_pool_takes_what_its_selector_says() {
 }
 
 #[test]
+fn a_pool_with_several_lines_spends_its_permits_on_all_of_them() {
+    let both = |one: PoolSpec, other: PoolSpec| PoolSpec {
+        lines: [one.lines, other.lines].concat(),
+        ..one
+    };
+    for attach_first in [true, false] {
+        let spec = both(pool(None, Some("x")), pool(Some("b"), None));
+        let mut rig = Rig::new();
+        if attach_first {
+            rig.pool(spec.clone(), 2);
+        }
+        let mut ids = Vec::new();
+        for (queue_name, kind_name) in [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")] {
+            let mut draft = in_queue(queue_name);
+            draft.kind = kind(kind_name);
+            ids.push(rig.enqueue(draft));
+        }
+        let many = if attach_first {
+            PoolId(0)
+        } else {
+            rig.pool(spec, 2)
+        };
+        assert_eq!(rig.grant_all(), [ids[0], ids[2]], "one permit, one message");
+        rig.manager.add_permits(many, 2);
+        assert_eq!(rig.grant_all(), [ids[3]]);
+        // Turned around it is the same group, and takes turns in it.
+        let same = rig.pool(both(pool(Some("b"), None), pool(None, Some("x"))), 1);
+        rig.enqueue_all(vec![in_queue("b"); 2]);
+        let pools = [rig.grant().unwrap().pool, rig.grant().unwrap().pool];
+        assert_eq!(pools, [many, same]);
+    }
+}
+
+#[test]
+fn a_lease_that_runs_out_counts_as_its_own_line_says() {
+    let mut rig = Rig::new();
+    let mut spec = pool(None, Some("once"));
+    spec.lines[0].retry.failures_max = 1;
+    spec.lines.extend(pool(None, None).lines);
+    rig.pool(spec, 2);
+    let once = rig.enqueue(of_kind("once"));
+    let often = rig.enqueue(of_kind("often"));
+    assert_eq!(rig.grant_all(), [once, often]);
+    rig.pass(secs(31));
+    assert!(matches!(rig.state(once), State::Dead { .. }));
+    assert!(!matches!(rig.state(often), State::Dead { .. }));
+}
+
+#[test]
 fn pools_with_different_selectors_share_the_lanes_they_have_in_common() {
     let mut rig = Rig::new();
     let any = rig.pool(pool(None, None), 30);

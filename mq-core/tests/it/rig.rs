@@ -147,14 +147,11 @@ pub(crate) fn policy() -> RetryPolicy {
 }
 
 pub(crate) fn pool(queue: Option<&str>, kind: Option<&str>) -> PoolSpec {
-    PoolSpec {
-        selector: Selector {
-            queue: queue.map(|name| QueueName::new(name).unwrap()),
-            kind: kind.map(|name| KindName::new(name).unwrap()),
-        },
-        lease: secs(30),
-        retry: policy(),
-    }
+    let selector = Selector {
+        queue: queue.map(|name| QueueName::new(name).unwrap()),
+        kind: kind.map(|name| KindName::new(name).unwrap()),
+    };
+    PoolSpec::one(selector, secs(30), policy())
 }
 
 pub(crate) fn fail() -> Settlement {

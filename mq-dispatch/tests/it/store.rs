@@ -226,7 +226,8 @@ impl Store {
     pub(crate) fn permits(&self, kind: &str) -> u32 {
         let inner = self.inner.lock();
         let serves = |pool: &&Pool| {
-            let known = pool.spec.selector.kind.as_ref();
+            let mut lines = pool.spec.lines.iter();
+            let known = lines.find_map(|line| line.selector.kind.as_ref());
             known.is_some_and(|known| known.as_str() == kind)
         };
         inner
@@ -381,11 +382,8 @@ impl Inner {
 }
 
 fn selects(pool: &Pool, stored: &Stored) -> bool {
-    let selector = &pool.spec.selector;
-    let queue = selector.queue.as_ref();
-    let kind = selector.kind.as_ref();
-    queue.is_none_or(|queue| *queue == stored.message.queue)
-        && kind.is_none_or(|kind| *kind == stored.message.kind)
+    let message = &stored.message;
+    pool.spec.line_of(&message.queue, &message.kind).is_some()
 }
 
 impl Stored {

@@ -54,14 +54,8 @@ impl Store {
 
     /// Notes the opening, as an engine does first.
     pub(crate) fn begin(mut opened: Opened, time: u64) -> Self {
-        let spec = PoolSpec {
-            selector: Selector {
-                queue: None,
-                kind: None,
-            },
-            lease: Duration::from_secs(30),
-            retry: policy(),
-        };
+        let lease = Duration::from_secs(30);
+        let spec = PoolSpec::one(Selector::default(), lease, policy());
         let pool = opened.manager.attach_pool(spec);
         opened.manager.add_permits(pool, 4);
         let frame = Frame::new(&opened.identity);

@@ -18,6 +18,7 @@ checks![
     the_more_urgent_of_two_goes_first,
     priority_overtakes_by_a_minute_for_each_step_and_no_more,
     a_pool_gets_only_what_its_selector_takes,
+    a_pool_spends_its_permits_on_whatever_its_selectors_take,
     no_message_is_with_two_pools_at_a_time,
     withdrawn_permits_are_never_spent,
     a_pool_that_detaches_gives_back_what_it_did_not_take,
@@ -118,6 +119,31 @@ fn a_pool_gets_only_what_its_selector_takes(subject: &dyn Subject) {
     let mut kind_worker = Worker::new(store.backend(), of_kind);
     kind_worker.add_permits(5);
     assert_eq!(store.granted(&mut kind_worker), ids[1..]);
+}
+
+fn a_pool_spends_its_permits_on_whatever_its_selectors_take(subject: &dyn Subject) {
+    let store = subject.open(&Setup::default());
+    let of_kind = |name: &str| Selector {
+        queue: None,
+        kind: Some(kind(name)),
+    };
+    let mut worker = Worker::of(store.backend(), vec![of_kind("one"), of_kind("two")]);
+    worker.add_permits(2);
+    let kinds = ["two", "three", "one", "two"];
+    let ids = kinds.map(|name| {
+        let message = NewMessage {
+            kind: kind(name),
+            ..message(name)
+        };
+        store.enqueue(message)
+    });
+    assert_eq!(
+        store.granted(&mut worker),
+        [ids[0], ids[2]],
+        "in order, and no more"
+    );
+    worker.add_permits(5);
+    assert_eq!(store.granted(&mut worker), [ids[3]]);
 }
 
 fn no_message_is_with_two_pools_at_a_time(subject: &dyn Subject) {

@@ -14,7 +14,7 @@ use mq_core::backend::{
     Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, Receipt, SettleError,
     SettleReceipt, SettleRequest, WhenFull,
 };
-use mq_core::command::{Enqueue, Operated, PoolSpec, Selector, Settlement};
+use mq_core::command::{Enqueue, Operated, PoolLine, PoolSpec, Selector, Settlement};
 use mq_core::id::{LeaseToken, MessageId, PoolId};
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::{Due, NewMessage};
@@ -264,12 +264,20 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(backend: Arc<dyn Backend>, selector: Selector) -> Self {
+        Self::of(backend, vec![selector])
+    }
+
+    /// One that takes what any of the selectors takes.
+    pub(super) fn of(backend: Arc<dyn Backend>, selectors: Vec<Selector>) -> Self {
         let wakes = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&wakes);
-        let spec = PoolSpec {
+        let lines = selectors.into_iter().map(|selector| PoolLine {
             selector,
-            lease: LEASE,
             retry: retry(20),
+        });
+        let spec = PoolSpec {
+            lines: lines.collect(),
+            lease: LEASE,
         };
         let wake = Arc::new(move || {
             counter.fetch_add(1, Ordering::AcqRel);

@@ -13,7 +13,7 @@ use mq_core::backend::{
     Backend, Delivery, EnqueueError, OperateError, OperateRequest, ReadError, Receipt, SettleError,
     SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
 };
-use mq_core::command::{Operated, PoolSpec, Selector, StaleLease};
+use mq_core::command::{Operated, PoolSpec, StaleLease};
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
@@ -30,7 +30,7 @@ use super::world::World;
 #[derive(Debug)]
 struct Line {
     pool: PoolId,
-    selector: Selector,
+    spec: PoolSpec,
     held: u32,
 }
 
@@ -114,25 +114,19 @@ impl Gate {
     pub(super) fn pools_for(&self, message: &MessageView) -> Vec<PoolId> {
         let permits = self.permits.lock();
         let lines = permits.lines.iter();
-        let fitting = lines.filter(|line| line.held > 0 && takes(&line.selector, message));
+        let fitting = lines.filter(|line| line.held > 0 && takes(&line.spec, message));
         fitting.map(|line| line.pool).collect()
     }
 
     /// Whether any pool takes such messages at all.
     pub(super) fn serves(&self, message: &MessageView) -> bool {
         let permits = self.permits.lock();
-        permits
-            .lines
-            .iter()
-            .any(|line| takes(&line.selector, message))
+        permits.lines.iter().any(|line| takes(&line.spec, message))
     }
 }
 
-fn takes(selector: &Selector, message: &MessageView) -> bool {
-    let queue = selector.queue.as_ref();
-    let kind = selector.kind.as_ref();
-    queue.is_none_or(|queue| *queue == message.queue)
-        && kind.is_none_or(|kind| *kind == message.kind)
+fn takes(spec: &PoolSpec, message: &MessageView) -> bool {
+    spec.line_of(&message.queue, &message.kind).is_some()
 }
 
 impl Permits {
@@ -161,11 +155,11 @@ impl Backend for Gate {
     }
 
     fn attach(&self, pool: PoolSpec, wake: Wake) -> Result<PoolId, Stopped> {
-        let selector = pool.selector.clone();
+        let spec = pool.clone();
         let pool = self.inner.attach(pool, wake)?;
         self.permits.lock().lines.push(Line {
             pool,
-            selector,
+            spec,
             held: 0,
         });
         Ok(pool)

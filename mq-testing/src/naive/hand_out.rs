@@ -48,17 +48,7 @@ impl Model {
     #[must_use]
     pub fn choose(&self, pool: PoolId) -> Option<Seq> {
         let spec = &self.pools.get(&pool).filter(|pool| pool.permits > 0)?.spec;
-        let takes = |message: &&Message| {
-            let selector = &spec.selector;
-            selector
-                .queue
-                .as_ref()
-                .is_none_or(|queue| *queue == message.queue)
-                && selector
-                    .kind
-                    .as_ref()
-                    .is_none_or(|kind| *kind == message.kind)
-        };
+        let takes = |message: &&Message| spec.line_of(&message.queue, &message.kind).is_some();
         let eligible: Vec<&Message> = self
             .messages
             .iter()
@@ -84,17 +74,9 @@ impl Model {
         let Some(pool) = self.pools.get(&pool).filter(|pool| pool.permits > 0) else {
             return false;
         };
-        let selector = &pool.spec.selector;
         self.find(seq).is_some_and(|message| {
-            selector
-                .queue
-                .as_ref()
-                .is_none_or(|queue| *queue == message.queue)
-                && selector
-                    .kind
-                    .as_ref()
-                    .is_none_or(|kind| *kind == message.kind)
-                && self.may_go(message)
+            let line = pool.spec.line_of(&message.queue, &message.kind);
+            line.is_some() && self.may_go(message)
         })
     }
 
@@ -119,9 +101,12 @@ impl Model {
     /// Hands a message to a pool.
     pub fn grant(&mut self, now: &Now, pool: PoolId, seq: Seq) -> Option<LeaseToken> {
         let incarnation = self.incarnation;
+        let message = self.find(seq)?;
+        let (queue, kind) = (message.queue.clone(), message.kind.clone());
         let taker = self.pools.get_mut(&pool)?;
+        let retry = taker.spec.line_of(&queue, &kind)?.retry;
         taker.permits = taker.permits.checked_sub(1)?;
-        let (retry, ends) = (taker.spec.retry, now.monotonic.after(taker.spec.lease));
+        let ends = now.monotonic.after(taker.spec.lease);
         let message = self.find_mut(seq)?;
         message.deliveries += 1;
         let token = LeaseToken {

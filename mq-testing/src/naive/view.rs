@@ -112,15 +112,8 @@ impl Model {
         let mut unserved = BTreeMap::new();
         for message in &self.messages {
             let is_served = self.pools.values().any(|pool| {
-                let selector = &pool.spec.selector;
-                selector
-                    .queue
-                    .as_ref()
-                    .is_none_or(|queue| *queue == message.queue)
-                    && selector
-                        .kind
-                        .as_ref()
-                        .is_none_or(|kind| *kind == message.kind)
+                let line = pool.spec.line_of(&message.queue, &message.kind);
+                line.is_some()
             });
             if !is_served && self.state(message) == State::Ready {
                 *unserved

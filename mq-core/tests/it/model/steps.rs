@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_core::command::{Operation, PoolSpec, Selector, Settlement};
+use mq_core::command::{Operation, PoolLine, PoolSpec, Selector, Settlement};
 use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::message::{Draft, Due, Priority, Sealed};
 use mq_core::name::Label;
@@ -195,15 +195,16 @@ fn sealed(size: usize) -> Sealed {
 fn pool() -> impl Strategy<Value = PoolSpec> {
     let queues = select(vec![None, None, Some("a"), Some("b")]);
     let kinds = select(vec![None, None, Some("x")]);
-    (queues, kinds, select(vec![4, 30]), retry()).prop_map(|(queues, kinds, lease, retry)| {
-        PoolSpec {
-            selector: Selector {
-                queue: queues.map(queue),
-                kind: kinds.map(kind),
-            },
-            lease: secs(lease),
-            retry,
-        }
+    let line = (queues, kinds, retry()).prop_map(|(queues, kinds, retry)| PoolLine {
+        selector: Selector {
+            queue: queues.map(queue),
+            kind: kinds.map(kind),
+        },
+        retry,
+    });
+    (vec(line, 1..=2), select(vec![4, 30])).prop_map(|(lines, lease)| PoolSpec {
+        lines,
+        lease: secs(lease),
     })
 }
 
