@@ -303,8 +303,16 @@ impl Engine {
             if let Some(stopped) = self.stopped() {
                 return Err(stopped);
             }
-            if shell.look(|desk, _| desk.manager.active(queue)) == 0 {
-                return self.sync().await;
+            let (active, may_follow) = shell.look(|desk, _| {
+                let manager = &desk.manager;
+                (manager.active(queue), manager.may_follow(queue))
+            });
+            if active == 0 {
+                self.sync().await?;
+                if may_follow {
+                    continue;
+                }
+                return Ok(());
             }
             if rounds.changed().await.is_err() {
                 return Err(self.why_stopped());

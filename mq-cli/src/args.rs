@@ -47,7 +47,7 @@ pub(crate) enum Verb {
     /// Look at dead letters, bring them back, or remove them
     #[command(subcommand)]
     Dlq(dlq::Verb),
-    /// Look at messages, and ask why one is not running
+    /// Look at messages, ask why one is not running, cancel, hold, move, reschedule them
     #[command(subcommand)]
     Messages(messages::Verb),
     /// List queues, pause and resume them

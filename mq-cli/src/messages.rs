@@ -1,8 +1,10 @@
-//! `mq messages`: list them, show one, explain why one is not running.
+//! `mq messages`: list them, show one, explain why one is not running, change them.
+
+mod operate;
 
 use std::io::Write;
 
-use mq::control::{Answer, Call, MessageJson};
+use mq::control::{Answer, Call, MessageJson, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::view::StateKind;
 
@@ -14,15 +16,63 @@ use crate::output::Output;
 use crate::target::Target;
 use crate::view;
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  mq messages ls --data ./data --queue mail --state scheduled
+  mq messages ls --data ./data --json --limit 1000 | jq -r 'select(.failures > 3) | .id'";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  mq messages show --data ./data ID
+  mq messages show --data ./data --payload ID > payload.json";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  mq messages explain --data ./data ID
+
+Says what it waits for: a time, another message of its ordering key (which is then explained too), a paused queue, a free
+worker, a worker that takes its kind at all.";
+
+const HOLD_EXAMPLES: &str = "\
+Examples:
+  mq messages hold --data ./data --label audit ID
+  mq messages release --data ./data ID";
+
+const RESCHEDULE_EXAMPLES: &str = "\
+Examples:
+  mq messages reschedule --data ./data --delay 2h ID
+  mq messages reschedule --data ./data --at 2026-01-31T12:00:00Z ID";
+
 /// Verbs of `mq messages`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List messages, oldest first
+    #[command(after_help = LIST_EXAMPLES)]
     Ls(List),
     /// Show one message with its attempts and payload
+    #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
     /// Say why a message is not running
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Stop messages for good: at once if they wait; a running handler is asked to stop
+    Cancel(operate::Chosen),
+    /// Make scheduled messages due now
+    #[command(name = "run-now")]
+    RunNow(operate::Chosen),
+    /// Set waiting messages aside under a label of your own
+    #[command(after_help = HOLD_EXAMPLES)]
+    Hold(operate::Hold),
+    /// Let held messages go on
+    Release(operate::Chosen),
+    /// Put waiting messages into another queue
+    Move(operate::Move),
+    /// Give waiting messages another priority
+    #[command(name = "set-priority")]
+    SetPriority(operate::SetPriority),
+    /// Give waiting messages another due time
+    #[command(after_help = RESCHEDULE_EXAMPLES)]
+    Reschedule(operate::Reschedule),
 }
 
 /// Arguments of `mq messages ls`.
@@ -84,6 +134,13 @@ pub(crate) fn run(verb: &Verb) -> Result {
         Verb::Ls(arguments) => list(arguments),
         Verb::Show(arguments) => show(arguments, |_| Ok(())),
         Verb::Explain(arguments) => explain(arguments),
+        Verb::Cancel(chosen) => chosen.change(&OperationJson::Cancel {}),
+        Verb::RunNow(chosen) => chosen.change(&OperationJson::RunNow {}),
+        Verb::Hold(arguments) => arguments.run(),
+        Verb::Release(chosen) => chosen.change(&OperationJson::Release {}),
+        Verb::Move(arguments) => arguments.run(),
+        Verb::SetPriority(arguments) => arguments.run(),
+        Verb::Reschedule(arguments) => arguments.run(),
     }
 }
 

@@ -273,11 +273,21 @@ impl QueueManager {
     /// queues that are paused: what is left to do before the store is idle.
     #[must_use]
     pub fn active(&self, queue: Option<&QueueName>) -> u64 {
-        let chosen = self
-            .names
-            .queues()
-            .filter(|(_, known)| queue.is_none_or(|name| *name == known.name));
-        chosen.map(|(_, known)| known.active()).sum()
+        self.chosen(queue).map(names::Queue::active).sum()
+    }
+
+    /// Whether a blocked message of `queue`, or of any, may become active when what was applied is durable: it follows one
+    /// that has just been settled. Then [`QueueManager::active`] is not the last word.
+    #[must_use]
+    pub fn may_follow(&self, queue: Option<&QueueName>) -> bool {
+        let has_blocked =
+            |queue: &names::Queue| queue.count_of(crate::view::StateKind::Blocked) > 0;
+        self.awaits_durable() && self.chosen(queue).any(has_blocked)
+    }
+
+    fn chosen(&self, queue: Option<&QueueName>) -> impl Iterator<Item = &names::Queue> {
+        let queues = self.names.queues().map(|(_, known)| known);
+        queues.filter(move |known| queue.is_none_or(|name| *name == known.name))
     }
 
     /// Whether a message is in the store.

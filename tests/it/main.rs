@@ -7,6 +7,7 @@ mod completion;
 mod control;
 mod finding;
 mod handlers;
+mod idle;
 mod memory;
 mod operating;
 mod requests;

@@ -185,3 +185,96 @@ fn defaults_are_printed_and_help_teaches() {
         );
     }
 }
+
+#[test]
+fn messages_are_held_released_moved_hurried_and_cancelled() {
+    let store = Store::new();
+    let ids = store.enqueue("q", &["1".to_owned(), "2".to_owned()]);
+    let id = ids.first().unwrap().as_str();
+    let state = || {
+        let shown = store.mq("messages show", &["--json", id]).only_json();
+        let text = |name: &str| {
+            let value = shown.get(name).unwrap();
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
+        (text("state"), text("queue"), text("priority"))
+    };
+    let change = |verb: &str, rest: &[&str]| {
+        let ran = store.mq(&format!("messages {verb}"), rest);
+        assert_eq!(ran.lines(), [id], "{verb}");
+        state()
+    };
+    let was = |state: &str, queue: &str, priority: &str| {
+        (state.to_owned(), queue.to_owned(), priority.to_owned())
+    };
+    assert_eq!(
+        change("hold", &["--label", "audit", id]),
+        was("held", "q", "4")
+    );
+    assert_eq!(change("release", &[id]), was("ready", "q", "4"));
+    assert_eq!(
+        change("reschedule", &["--delay", "1h", id]),
+        was("scheduled", "q", "4")
+    );
+    assert_eq!(change("run-now", &[id]), was("ready", "q", "4"));
+    let later = ["--at", "2999-01-01T00:00:00Z", id];
+    assert_eq!(change("reschedule", &later), was("scheduled", "q", "4"));
+    assert_eq!(
+        change("set-priority", &["--priority", "9", id]),
+        was("scheduled", "q", "9")
+    );
+    assert_eq!(
+        change("move", &["--to", "r", id]),
+        was("scheduled", "r", "9")
+    );
+    assert_eq!(
+        store.mq("messages release", &[id]).code,
+        1,
+        "it is not held"
+    );
+    assert_eq!(store.mq("messages cancel", &[id]).lines(), [id]);
+    let other = ids.last().unwrap().as_str();
+    let both = store.mq("messages cancel", &[other, id]);
+    assert_eq!(
+        (both.code, both.stdout.lines().count()),
+        (5, 1),
+        "{}",
+        both.stderr
+    );
+    assert_eq!(store.live(), 0);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_the_store_is_touched() {
+    let store = Store::new();
+    let ids = store.enqueue("q", &["1".to_owned()]);
+    let id = ids.first().unwrap().as_str();
+    for (verb, rest) in [
+        ("messages cancel", &[][..]),
+        ("messages move", &[id][..]),
+        ("messages move", &["--to", "no spaces", id]),
+        ("messages set-priority", &["--priority", "10", id]),
+        ("messages reschedule", &[id]),
+        (
+            "messages reschedule",
+            &["--delay", "1h", "--at", "2999-01-01T00:00:00Z", id],
+        ),
+        ("messages reschedule", &["--at", "tomorrow", id]),
+        ("messages hold", &["--label", "no spaces", id]),
+        ("messages ls", &["--state", "running"]),
+        ("messages ls", &["--limit", "-1"]),
+        ("messages ls", &["--after", "7"]),
+        ("messages explain", &["\u{1b}[2J"]),
+        ("queue pause", &["\u{1b}[2J"]),
+        ("stats", &["--wait", "5"]),
+    ] {
+        let ran = store.mq(verb, rest);
+        assert_eq!(ran.code, 2, "{verb} {rest:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains('\u{1b}'), "{verb} drives the terminal");
+    }
+    let nothing = store.mq("messages ls", &["--queue", "no-such-queue", "--json"]);
+    assert!(nothing.lines().is_empty());
+    assert_eq!(store.live(), 1);
+}

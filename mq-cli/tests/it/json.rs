@@ -13,7 +13,9 @@ use serde_json::Value;
 use crate::setup::Store;
 
 /// Fields whose value differs from run to run, or says how large something came out.
-const MEASURED: [&str; 10] = [
+const MEASURED: [&str; 12] = [
+    "generation",
+    "snapshots",
     "oldest_ready_seconds",
     "segments",
     "frames",

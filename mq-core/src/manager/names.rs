@@ -64,18 +64,18 @@ pub(super) struct Queue {
 impl Queue {
     /// Ready, leased, superseded but running, or waiting for another attempt; what only waits in a paused queue does not count.
     pub(super) fn active(&self) -> u64 {
-        let count = |state: StateKind| {
-            self.by_state
-                .get(state as usize)
-                .copied()
-                .unwrap_or_default()
-        };
         let waiting = if self.paused {
             0
         } else {
-            count(StateKind::Ready) + self.retrying
+            self.count_of(StateKind::Ready) + self.retrying
         };
-        waiting + count(StateKind::Leased) + count(StateKind::Superseded)
+        waiting + self.count_of(StateKind::Leased) + self.count_of(StateKind::Superseded)
+    }
+
+    /// Messages in a state.
+    pub(super) fn count_of(&self, state: StateKind) -> u64 {
+        let count = self.by_state.get(state as usize);
+        count.copied().unwrap_or_default()
     }
 }
 

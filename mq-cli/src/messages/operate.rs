@@ -1,0 +1,133 @@
+//! `mq messages cancel`, `run-now`, `hold`, `release`, `move`, `set-priority`, `reschedule`: one change of messages that
+//! are named by id.
+//!
+//! Each id is printed once its change is durable. The first message that cannot be changed ends the run; those before it
+//! are changed.
+
+use std::time::Duration;
+
+use mq::control::OperationJson;
+use mq_core::id::MessageId;
+use mq_core::name::{Label, QueueName};
+
+use crate::args::Data;
+use crate::exit::Result;
+use crate::target::Target;
+use crate::values;
+
+/// Which messages.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Chosen {
+    #[command(flatten)]
+    data: Data,
+    /// The messages' ids
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<MessageId>,
+}
+
+/// Arguments of `mq messages hold`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// A word of your own that says why, such as audit
+    #[arg(long, value_name = "LABEL", default_value = "operator")]
+    label: Label,
+}
+
+/// Arguments of `mq messages move`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Move {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// The other queue
+    #[arg(long, value_name = "Q")]
+    to: QueueName,
+}
+
+/// Arguments of `mq messages set-priority`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetPriority {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// 0 to 9; 9 is most urgent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: u8,
+}
+
+/// Arguments of `mq messages reschedule`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reschedule {
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    when: When,
+}
+
+/// When a message is due.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct When {
+    /// So long from now, such as 5s or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    delay: Option<Duration>,
+    /// At this moment, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<jiff::Timestamp>,
+}
+
+impl Chosen {
+    /// Changes each message.
+    ///
+    /// # Errors
+    /// At the first that cannot be changed.
+    pub(crate) fn change(&self, operation: &OperationJson) -> Result {
+        Target::visit(&self.data, |target, output| {
+            for id in &self.ids {
+                let id = id.to_string();
+                let done = target.operate(&id, operation.clone());
+                if done.is_err() {
+                    // The ids before it are true and must reach the reader.
+                    output.flush()?;
+                }
+                if done? == "requested" {
+                    eprintln!("mq: {id} is running; its handler was asked to stop");
+                }
+                output.line(&id)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Hold {
+    pub(crate) fn run(&self) -> Result {
+        let label = self.label.to_string();
+        self.chosen.change(&OperationJson::Hold { label })
+    }
+}
+
+impl Move {
+    pub(crate) fn run(&self) -> Result {
+        let queue = self.to.to_string();
+        self.chosen.change(&OperationJson::Move { queue })
+    }
+}
+
+impl SetPriority {
+    pub(crate) fn run(&self) -> Result {
+        let priority = self.priority;
+        self.chosen.change(&OperationJson::SetPriority { priority })
+    }
+}
+
+impl Reschedule {
+    pub(crate) fn run(&self) -> Result {
+        let delay = self.when.delay.map(|delay| delay.as_millis());
+        let operation = OperationJson::Reschedule {
+            delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            due: self.when.at.map(|at| at.to_string()),
+        };
+        self.chosen.change(&operation)
+    }
+}
