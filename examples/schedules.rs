@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use mq::prelude::*;
-use mq::{Headers, Missed, SCHEDULED_FOR_HEADER, Schedule, Timestamp, rfc3339};
+use mq::{Headers, Missed, SCHEDULED_FOR_HEADER, Schedule, Timestamp, control::moment};
 use tokio::sync::Notify;
 
 #[derive(Serialize, Deserialize, Message)]
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
     // 2026-03-28, 12:00 in Berlin: in the night that follows there is no half past two.
     for fire in nightly.next_fires(3, Timestamp::from_ms(1_774_695_600_000))? {
-        println!("would fire at {}", rfc3339(fire));
+        println!("would fire at {}", moment(fire));
     }
     schedules.put("report", nightly).await?;
     schedules

@@ -25,6 +25,7 @@ mod explain;
 mod fault;
 mod line;
 mod place;
+mod schedule;
 mod server;
 mod text;
 
@@ -38,6 +39,10 @@ pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};
 pub use fault::CallError;
 pub use line::Greeting;
+pub use schedule::{
+    NextFires, NextFiresCall, OperateScheduleCall, PutScheduleCall, ScheduleJson,
+    ScheduleOperation, SchedulesCall, SchedulesPage, Sent,
+};
 pub use server::ControlSocket;
 pub(crate) use server::Server;
 pub use text::moment;

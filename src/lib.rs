@@ -73,7 +73,7 @@ pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
 pub use schedules::{
     Missed, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, ScheduleError, ScheduleView,
-    Schedules, When, rfc3339,
+    Schedules, When,
 };
 
 pub use stats::{DeadStats, DiskStats, JournalStats, Rates, Refusal, Stats};

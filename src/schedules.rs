@@ -27,7 +27,7 @@ pub use catch_up::Missed;
 pub(crate) use catch_up::{RUNS_PER_FIRE, Runs};
 pub use error::ScheduleError;
 pub(crate) use schedule::message_of_run;
-pub use schedule::{SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, When, rfc3339};
+pub use schedule::{SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, When};
 pub(crate) use stored::{Plan, interval_of};
 
 /// How often a change is tried again that others came before.

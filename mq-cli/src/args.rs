@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, demo, dlq, dump, enqueue, messages, queue, run, stats, teach, values, verify, work,
+    backup, demo, dlq, dump, enqueue, messages, queue, run, schedule, stats, teach, values, verify,
+    work,
 };
 
 const EXAMPLES: &str = "\
@@ -53,6 +54,9 @@ pub(crate) enum Verb {
     /// List queues, pause and resume them
     #[command(subcommand)]
     Queue(queue::Verb),
+    /// Messages that are sent again and again: store schedules, look at them, pause them
+    #[command(subcommand)]
+    Schedule(schedule::Verb),
     /// Count what is in the store
     Stats(stats::Arguments),
     /// Copy a store, while it works

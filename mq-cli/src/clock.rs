@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mq_core::time::Timestamp;
+use mq_core::time::{Clock, Timestamp};
 
 /// `2026-01-31T12:00:00.123Z`; the number of milliseconds where no calendar reaches.
 pub(crate) fn moment(at: Timestamp) -> String {
@@ -11,6 +11,11 @@ pub(crate) fn moment(at: Timestamp) -> String {
         Some(moment) => format!("{moment:.3}"),
         None => at.to_string(),
     }
+}
+
+/// What the wall clock shows.
+pub(crate) fn now() -> Timestamp {
+    mq::environment::SystemClock::start().wall()
 }
 
 /// Measures how long something takes.

@@ -113,7 +113,8 @@ impl From<Abandoned> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         let exit = match error.code.as_str() {
-            "never_issued" | "not_kept" => Exit::NotFound,
+            "never_issued" | "not_kept" | "unknown_schedule" => Exit::NotFound,
+            "expression" | "zone" | "never" | "interval" => Exit::Usage,
             "unreadable" | "unsound" => Exit::Corrupt,
             "target_in_use" | "leftover" => Exit::Usage,
             _ => Exit::Failed,
@@ -148,6 +149,8 @@ mod tests {
         for (code, exit) in [
             ("never_issued", Exit::NotFound),
             ("not_kept", Exit::NotFound),
+            ("unknown_schedule", Exit::NotFound),
+            ("expression", Exit::Usage),
             ("unreadable", Exit::Corrupt),
             ("wrong_state", Exit::Failed),
         ] {

@@ -19,6 +19,7 @@ mod offline;
 mod output;
 mod queue;
 mod run;
+mod schedule;
 mod signal;
 mod stats;
 mod store;
@@ -58,6 +59,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Dlq(verb) => dlq::run(&verb),
         Verb::Messages(verb) => messages::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),
+        Verb::Schedule(verb) => schedule::run(&verb),
         Verb::Stats(arguments) => stats::run(&arguments),
         Verb::Backup(arguments) => backup::run(&arguments),
         Verb::Snapshot(arguments) => backup::run_snapshot(&arguments),

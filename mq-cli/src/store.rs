@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq::{Engine, OpenError};
+use mq::{Builder, Engine, OpenError};
 use mq_core::backend::{Backend, Stopped};
 use mq_persistence::identity::IDENT_NAME;
 use mq_persistence::open::OpenError as StoreError;
@@ -35,7 +35,22 @@ impl Store {
         if missing == Missing::Refuse {
             must_be_there(path)?;
         }
-        let opened = Engine::builder(path).wait_for_owner(wait).open_wait();
+        Store::build(Engine::builder(path).wait_for_owner(wait))
+    }
+
+    /// Opens the store in the folder `path` for one call: what schedules are due for stays due for whoever does the work.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn open_for_a_call(path: &Path, missing: Missing) -> Result<Store> {
+        if missing == Missing::Refuse {
+            must_be_there(path)?;
+        }
+        Store::build(Engine::builder(path).fire_schedules(false))
+    }
+
+    fn build(builder: Builder) -> Result<Store> {
+        let opened = builder.open_wait();
         let engine = opened.map_err(|error| Failure::new(exit_of(&error), error))?;
         Ok(Store { engine })
     }

@@ -169,7 +169,7 @@ fn attempt(folder: &Path, missing: Missing) -> Result<Target> {
     match Client::connect(folder) {
         Ok(client) => Ok(Target::Owner(Box::new(RefCell::new(client)))),
         Err(ClientError::NotServed { .. }) => {
-            let opened = Store::open(folder, missing, Duration::ZERO);
+            let opened = Store::open_for_a_call(folder, missing);
             opened.map(Target::Own).map_err(silent)
         }
         Err(error @ ClientError::NotNow { .. }) => Err(Failure::new(Exit::Owned, error)),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::care::{BackupJson, SnapshotJson};
+use super::schedule::{NextFires, SchedulesPage, Sent};
 
 /// The answer to a [`super::Call`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,10 +28,17 @@ pub enum Answer {
     Message(Box<MessageJson>),
     /// The message, then each message that it waits for.
     Explained(Vec<Explained>),
-    /// `done`, or `requested`: the running handler was asked to stop.
+    /// `done`, or `requested`: the running handler was asked to stop; of a schedule that was put, `created`, `changed` or
+    /// `unchanged`.
     Operated(String),
     /// The snapshot.
     Snapshot(SnapshotJson),
+    /// A page of schedules.
+    Schedules(SchedulesPage),
+    /// When a schedule fires.
+    NextFires(NextFires),
+    /// What a schedule sent.
+    Sent(Sent),
     /// The copy.
     Backup(BackupJson),
 }

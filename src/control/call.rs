@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::JsonText;
 use super::care::BackupCall;
+use super::schedule::{NextFiresCall, OperateScheduleCall, PutScheduleCall, SchedulesCall};
 use crate::filter::Filter;
 
 /// A call.
@@ -37,6 +38,19 @@ pub enum Call {
     Operate(OperateCall),
     /// Take a snapshot. Answered by [`super::Answer::Snapshot`] when it is durable.
     Snapshot {},
+    /// A page of schedules. Answered by [`super::Answer::Schedules`].
+    Schedules(SchedulesCall),
+    /// Store a schedule, or change it. Answered by [`super::Answer::Operated`].
+    PutSchedule(Box<PutScheduleCall>),
+    /// Pause, resume or remove a schedule. Answered by [`super::Answer::Done`].
+    OperateSchedule(OperateScheduleCall),
+    /// Send a schedule's message now; its next time stays. Answered by [`super::Answer::Sent`].
+    RunSchedule {
+        /// Its name.
+        name: String,
+    },
+    /// When a schedule fires. Answered by [`super::Answer::NextFires`].
+    NextFires(NextFiresCall),
     /// Copy the store. Answered by [`super::Answer::Backup`] when the copy is whole and checked.
     Backup(BackupCall),
 }

@@ -271,13 +271,22 @@ fn escaped_len(bytes: &[u8]) -> usize {
     bytes.iter().map(len).sum()
 }
 
+/// The word of what an enqueue did.
+pub(super) const fn word_of_enqueue(enqueue: Enqueue) -> &'static str {
+    match enqueue {
+        Enqueue::New => "new",
+        Enqueue::Existing => "existing",
+        Enqueue::Replaced { .. } => "replaced",
+        Enqueue::Discarded => "discarded",
+    }
+}
+
 impl From<Receipt> for Enqueued {
     fn from(receipt: Receipt) -> Self {
-        let (enqueue, replaced) = match receipt.accepted.enqueue {
-            Enqueue::New => ("new", None),
-            Enqueue::Existing => ("existing", None),
-            Enqueue::Replaced { old } => ("replaced", Some(old.to_string())),
-            Enqueue::Discarded => ("discarded", None),
+        let enqueue = word_of_enqueue(receipt.accepted.enqueue);
+        let replaced = match receipt.accepted.enqueue {
+            Enqueue::Replaced { old } => Some(old.to_string()),
+            Enqueue::New | Enqueue::Existing | Enqueue::Discarded => None,
         };
         let durability = match receipt.durability {
             Durability::Memory => "memory",

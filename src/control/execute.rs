@@ -14,6 +14,7 @@ use super::care;
 use super::convert::{self, after, bytes_of, id, priority};
 use super::explain::sentence;
 use super::fault::CallError;
+use super::schedule;
 use crate::engine::{Engine, block_on};
 use crate::request::Pending;
 
@@ -49,6 +50,11 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
         Call::Operate(call) => operate(engine, call).await,
         Call::Snapshot {} => care::snapshot(engine).await,
         Call::Backup(call) => care::backup(engine, call).await,
+        Call::Schedules(call) => schedule::list(engine, call).await,
+        Call::PutSchedule(call) => schedule::put(engine, *call).await,
+        Call::OperateSchedule(call) => schedule::operate(engine, call).await,
+        Call::RunSchedule { name } => schedule::run(engine, &name).await,
+        Call::NextFires(call) => schedule::next(engine, call).await,
     }
 }
 

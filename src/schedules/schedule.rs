@@ -9,6 +9,8 @@ use mq_core::name::ScheduleName;
 use mq_core::time::Timestamp;
 use mq_dispatch::{EncodeError, Outgoing};
 
+use crate::control::moment;
+
 use super::calendar::Calendar;
 use super::catch_up::Missed;
 use super::error::ScheduleError;
@@ -271,14 +273,6 @@ pub(crate) fn message_of_run(
     let mut message = template.clone();
     let headers = &mut message.envelope.headers;
     headers.push((SCHEDULE_HEADER.to_owned(), name.to_string()));
-    headers.push((SCHEDULED_FOR_HEADER.to_owned(), rfc3339(at)));
+    headers.push((SCHEDULED_FOR_HEADER.to_owned(), moment(at)));
     message
-}
-
-/// A moment as people and other programs read it: RFC 3339, in UTC. The number of milliseconds where no calendar reaches.
-#[must_use]
-pub fn rfc3339(at: Timestamp) -> String {
-    let ms = i64::try_from(at.as_ms()).ok();
-    let moment = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    moment.map_or_else(|| at.to_string(), |moment| moment.to_string())
 }

@@ -128,7 +128,7 @@ fn a_schedule_fires_at_its_time_and_says_for_which() {
     pass(&machine, secs(9));
     assert!(times(&machine).is_empty());
     pass(&machine, secs(1));
-    assert_eq!(times(&machine), ["2026-01-01T00:00:10Z"]);
+    assert_eq!(times(&machine), ["2026-01-01T00:00:10.000Z"]);
     let grants = machine.take(5);
     assert_eq!(
         grants[0].envelope.headers,
@@ -136,7 +136,7 @@ fn a_schedule_fires_at_its_time_and_says_for_which() {
             ("mq-schedule".to_owned(), "poll".to_owned()),
             (
                 "mq-scheduled-for".to_owned(),
-                "2026-01-01T00:00:10Z".to_owned()
+                "2026-01-01T00:00:10.000Z".to_owned()
             )
         ]
     );
@@ -160,7 +160,7 @@ fn a_night_with_a_gap_and_one_with_an_overlap_have_one_run_each() {
     }
     assert_eq!(
         times(&machine),
-        ["2026-03-29T01:00:00Z"],
+        ["2026-03-29T01:00:00.000Z"],
         "at three o'clock"
     );
     // 2026-10-24T23:50Z: before the repeated hour; what was missed in between is one run.
@@ -173,9 +173,9 @@ fn a_night_with_a_gap_and_one_with_an_overlap_have_one_run_each() {
     assert_eq!(
         times(&machine),
         [
-            "2026-03-29T01:00:00Z",
-            "2026-10-24T00:30:00Z",
-            "2026-10-25T00:30:00Z"
+            "2026-03-29T01:00:00.000Z",
+            "2026-10-24T00:30:00.000Z",
+            "2026-10-25T00:30:00.000Z"
         ],
         "half past two of summer time only"
     );
@@ -185,15 +185,15 @@ fn a_night_with_a_gap_and_one_with_an_overlap_have_one_run_each() {
 fn missed_runs_are_made_up_for_as_the_policy_says() {
     for (missed, expected, skipped) in [
         (Missed::Skip, vec![], 5),
-        (Missed::Once, vec!["2026-01-01T00:50:00Z"], 4),
+        (Missed::Once, vec!["2026-01-01T00:50:00.000Z"], 4),
         (
             Missed::All,
             vec![
-                "2026-01-01T00:10:00Z",
-                "2026-01-01T00:20:00Z",
-                "2026-01-01T00:30:00Z",
-                "2026-01-01T00:40:00Z",
-                "2026-01-01T00:50:00Z",
+                "2026-01-01T00:10:00.000Z",
+                "2026-01-01T00:20:00.000Z",
+                "2026-01-01T00:30:00.000Z",
+                "2026-01-01T00:40:00.000Z",
+                "2026-01-01T00:50:00.000Z",
             ],
             0,
         ),
@@ -245,7 +245,7 @@ fn the_same_schedule_put_at_every_start_still_makes_up_for_what_was_missed() {
     assert!(times(&machine).is_empty(), "this process fires nothing");
     let machine = reopen(machine, &disk, secs(0));
     machine.settle_down();
-    assert_eq!(times(&machine), ["2026-01-01T00:10:00Z"]);
+    assert_eq!(times(&machine), ["2026-01-01T00:10:00.000Z"]);
     assert_eq!(machine.take(1).len(), 1);
 }
 
@@ -283,7 +283,7 @@ fn a_paused_schedule_stays_paused_over_a_restart_and_makes_up_for_nothing() {
     machine.settle_down();
     assert!(times(&machine).is_empty());
     pass(&machine, secs(10));
-    assert_eq!(times(&machine), ["2026-01-01T00:05:10Z"]);
+    assert_eq!(times(&machine), ["2026-01-01T00:05:10.000Z"]);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_fire_into_a_full_store_is_shown_counted_and_made_up_for() {
     pass(&machine, secs(1));
     let sent = view(&machine, "poll");
     assert_eq!((sent.trouble, sent.refusals, sent.runs), (None, 2, 1));
-    assert_eq!(times(&machine), ["2026-01-01T00:00:10Z"]);
+    assert_eq!(times(&machine), ["2026-01-01T00:00:10.000Z"]);
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn a_wall_clock_that_goes_back_does_not_fire_twice() {
     let schedule = Schedule::cron("* * * * *").message(message());
     put(&machine, "minute", schedule);
     pass(&machine, secs(60));
-    assert_eq!(times(&machine), ["2026-01-01T00:01:00Z"]);
+    assert_eq!(times(&machine), ["2026-01-01T00:01:00.000Z"]);
     machine.clock().set_wall(at(30));
     pass(&machine, secs(40));
     assert_eq!(
@@ -336,7 +336,7 @@ fn a_wall_clock_that_goes_back_does_not_fire_twice() {
     pass(&machine, secs(50));
     assert_eq!(
         times(&machine),
-        ["2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"]
+        ["2026-01-01T00:01:00.000Z", "2026-01-01T00:02:00.000Z"]
     );
 }
 
@@ -352,7 +352,7 @@ fn an_interval_goes_on_after_the_wall_clock_was_set_back() {
         Schedule::cron("0 0 * * *").message(message()),
     );
     pass(&machine, secs(60));
-    assert_eq!(times(&machine), ["2026-01-02T00:01:00Z"]);
+    assert_eq!(times(&machine), ["2026-01-02T00:01:00.000Z"]);
     machine.clock().set_wall(at(0));
     machine.settle_down();
     assert_eq!(next_of(&machine, "poll"), Some(at(60)));
@@ -364,7 +364,7 @@ fn an_interval_goes_on_after_the_wall_clock_was_set_back() {
     pass(&machine, secs(60));
     assert_eq!(
         times(&machine),
-        ["2026-01-01T00:01:00Z", "2026-01-02T00:01:00Z"]
+        ["2026-01-01T00:01:00.000Z", "2026-01-02T00:01:00.000Z"]
     );
 }
 
@@ -394,7 +394,7 @@ fn a_fire_by_hand_is_sent_now_and_leaves_the_schedule_alone() {
     let sent = sent(&machine).unwrap();
     assert_eq!(
         sent.into_iter().collect::<Vec<_>>(),
-        [("2026-01-01T00:00:03Z".to_owned(), 2)]
+        [("2026-01-01T00:00:03.000Z".to_owned(), 2)]
     );
     assert!(view(&machine, "poll").paused);
     assert_eq!(view(&machine, "manual").next, None);
@@ -415,13 +415,13 @@ fn runs_with_a_dedup_key_do_not_pile_up() {
         for _ in 0..3 {
             pass(&machine, secs(10));
         }
-        assert_eq!(times(&machine), ["2026-01-01T00:00:10Z"], "{policy:?}");
+        assert_eq!(times(&machine), ["2026-01-01T00:00:10.000Z"], "{policy:?}");
         let stuck = view(&machine, "poll");
         assert_eq!((stuck.next, stuck.trouble), (Some(at(40)), None));
         let grant = machine.take(1).remove(0);
         machine.settle(&grant, SUCCEED, Vec::new()).unwrap();
         pass(&machine, secs(10));
-        assert_eq!(times(&machine), ["2026-01-01T00:00:40Z"], "{policy:?}");
+        assert_eq!(times(&machine), ["2026-01-01T00:00:40.000Z"], "{policy:?}");
     }
 }
 
@@ -433,7 +433,7 @@ fn a_removed_schedule_does_not_fire() {
     let schedules = machine.engine().unwrap().schedules();
     block(&machine, schedules.remove("poll")).unwrap();
     let gone = block(&machine, schedules.remove("poll")).unwrap_err();
-    assert_eq!(gone.code(), "unknown");
+    assert_eq!(gone.code(), "unknown_schedule");
     assert!(block(&machine, schedules.get("poll")).unwrap().is_none());
     drop(schedules);
     pass(&machine, secs(100));
@@ -454,7 +454,7 @@ fn a_fire_that_power_loss_forgot_comes_again_and_one_that_it_kept_does_not() {
         drop(machine);
         let machine = Machine::open_on(&left, clock, 1, |builder| builder).unwrap();
         machine.settle_down();
-        assert_eq!(times(&machine), ["2026-01-01T00:00:10Z"], "{mode:?}");
+        assert_eq!(times(&machine), ["2026-01-01T00:00:10.000Z"], "{mode:?}");
     }
 }
 
@@ -520,7 +520,7 @@ fn each_due_time_has_one_message(machine: &Machine, known: &Known) -> Result<(),
         .map(|number| {
             let due = START_MS + number * 10_000;
             let seconds = due / 1_000 % 3_600;
-            let text = format!("2026-01-01T00:{:02}:{:02}Z", seconds / 60, seconds % 60);
+            let text = format!("2026-01-01T00:{:02}:{:02}.000Z", seconds / 60, seconds % 60);
             (text, 1)
         })
         .collect();

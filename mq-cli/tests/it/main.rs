@@ -14,6 +14,7 @@ mod kills;
 mod owned;
 mod refusals;
 mod run;
+mod schedule;
 mod setup;
 mod terminal;
 mod work;
