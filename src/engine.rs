@@ -19,6 +19,7 @@ mod shell;
 mod sight;
 mod signal;
 mod start;
+mod telling;
 mod time_keeper;
 mod waiters;
 

@@ -39,6 +39,7 @@ pub mod duration;
 mod engine;
 pub mod environment;
 mod error;
+mod events;
 mod filter;
 mod find;
 pub mod guide;
@@ -64,6 +65,7 @@ pub use error::{
     EnqueueError, Error, OpenError, OperateError, ReadError, SettleError, SnapshotError,
     TryEnqueueError, WaitError,
 };
+pub use events::{Event, Events, MessageEvent, What};
 pub use filter::{
     Comparison, Filter, FilterError, FilterProblem, PREDICATE_SIZE_MAX, PREDICATES_LEN_MAX,
     Predicate, PredicateError, older_than,

@@ -33,6 +33,7 @@ use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, PreparedSettle, SettleJob};
 use super::sight::Sight;
+use super::telling::{self, Cause, Interest};
 use super::time_keeper::TimeKeeper;
 use super::waiters::Waiters;
 use crate::stats::Refusal;
@@ -80,6 +81,8 @@ pub(crate) struct Desk {
     events: Vec<Event>,
     notices: Vec<Notice>,
     effects: Effects,
+    /// What lets messages leave the store while it is decided, for those who are told.
+    cause: Cause,
     inboxes: HashMap<PoolId, Arc<Inbox>>,
     waiting_for_room: VecDeque<Waiting>,
     /// Who waits for messages to be over.
@@ -169,6 +172,7 @@ impl Desk {
             events: Vec::new(),
             notices: Vec::new(),
             effects: Effects::default(),
+            cause: Cause::Plain,
             inboxes: HashMap::new(),
             waiting_for_room: VecDeque::new(),
             waiters: Waiters::default(),
@@ -206,7 +210,10 @@ impl Desk {
         if self.sync_by.is_none() {
             self.sync_by = self.sync_within.map(|limit| now.monotonic.after(limit));
         }
+        let interest = self.sight.interest();
+        let mut told = Vec::new();
         for event in self.events.drain(..) {
+            let before = telling::before(interest, &self.manager, &event);
             if let Some(paper) = &mut self.paper {
                 paper.frame.append(&event);
             }
@@ -217,7 +224,30 @@ impl Desk {
                 self.cache.remove(seq);
             }
             self.waiters.note(&event);
+            told.extend(telling::told(
+                interest,
+                &self.manager,
+                before,
+                &event,
+                self.cause,
+            ));
         }
+        self.tell(told);
+    }
+
+    /// Lets what happened be told with the sync that makes it durable; nobody hurries that for it.
+    fn tell(&mut self, events: Vec<crate::events::Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let needs = if self.written_is_durable {
+            Needs::Write
+        } else {
+            Needs::Sync
+        };
+        let rests_on = self.open - u64::from(self.open_events == 0);
+        self.effects
+            .push(needs, rests_on, telling::effect(&self.sight, events));
     }
 
     /// Queues an effect behind everything decided so far.
@@ -259,12 +289,18 @@ impl Desk {
         let decided = if self.disk_low {
             Err(self.disk_full())
         } else {
-            self.decide(now, &job.batch)
+            self.cause = Cause::Enqueue;
+            let decided = self.decide(now, &job.batch);
+            self.cause = Cause::Plain;
+            decided
         };
         match decided {
             Ok(accepted) => {
                 self.remember(&accepted, &job.envelopes);
                 self.waiters.note_replaced(&accepted);
+                if self.sight.interest() == Interest::All {
+                    self.tell(telling::duplicates(&self.manager, &accepted));
+                }
                 let receipts = accepted
                     .into_iter()
                     .map(|accepted| Receipt {
@@ -358,7 +394,10 @@ impl Desk {
         now: &Now,
         prepared: PreparedSettle,
     ) -> Result<SettleReceipt, SettleError> {
-        let settled = self.decide(now, &prepared.settle)?;
+        self.cause = Cause::of(&prepared.settle.settlement);
+        let settled = self.decide(now, &prepared.settle);
+        self.cause = Cause::Plain;
+        let settled = settled?;
         self.remember(&settled.staged, &prepared.envelopes);
         let seq = prepared.settle.token.id.seq();
         self.waiters.note_settled(seq, &prepared.settle.settlement);

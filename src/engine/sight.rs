@@ -12,6 +12,7 @@ use mq_persistence::holdings::Holdings;
 use parking_lot::Mutex;
 
 use super::shell::Shell;
+use crate::events::Taps;
 use crate::options::Limit;
 use crate::stats::{Refusal, Sample, Trends};
 
@@ -34,6 +35,8 @@ pub(crate) struct Sight {
     pub(crate) lag: AtomicU64,
     /// When the write or sync that runs began, in microseconds of the monotonic clock plus one; 0 if none runs.
     busy_since: AtomicU64,
+    /// Who listens.
+    pub(crate) taps: Taps,
     refused: [AtomicU64; Refusal::ALL.len()],
     /// What the disk held at the last look; `None` in memory.
     pub(crate) holdings: Mutex<Option<Holdings>>,

@@ -8,6 +8,7 @@ mod control;
 mod finding;
 mod handlers;
 mod idle;
+mod logging;
 mod memory;
 mod operating;
 mod requests;

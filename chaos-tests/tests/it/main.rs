@@ -13,3 +13,4 @@ mod crash;
 mod promises;
 mod schedules;
 mod sight;
+mod telling;

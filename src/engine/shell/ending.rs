@@ -129,6 +129,7 @@ impl Shell {
             });
         }
         self.refuse_wishes_if_stopped();
+        self.sight.taps.close();
         self.rounds.send_modify(|rounds| *rounds += 1);
         self.signal.call();
         self.maintenance.call();
