@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mq_core::command::{Accepted, Settlement};
 use mq_core::event::{Changed, Event as Fact, LeaseAfter};
 use mq_core::manager::{Glimpse, QueueManager};
-use mq_core::state::{Completion, Outcome, StoredState};
+use mq_core::state::{Completion, Failure, Outcome, StoredState};
 use mq_core::telemetry::message;
 use mq_core::time::Timestamp;
 use tracing::Level;
@@ -311,49 +311,22 @@ fn log(event: &Event) {
         What::Succeeded => acked(event, "succeeded"),
         What::Discarded => acked(event, "discarded"),
         What::Cancelled => acked(event, "cancelled"),
-        What::RetryScheduled { failure, .. } => {
-            let class = failure.as_ref().map(|it| it.error_type.as_str());
-            line!(
-                WARN,
-                message::REQUEUED,
-                event,
-                "a message is tried again",
-                outcome = "failed",
-                error_type = class
-            );
-        }
+        What::RetryScheduled { failure, .. } => tried_again(event, "failed", failure.as_ref()),
         What::Snoozed { .. } => requeued(event, "snoozed"),
         What::Interrupted => requeued(event, "interrupted"),
         What::GivenBack => requeued(event, "given_back"),
-        What::Crashed => {
-            line!(
-                WARN,
-                message::REQUEUED,
-                event,
-                "a message ran when the process died",
-                outcome = "crashed"
-            );
-        }
+        What::Crashed => tried_again(event, "crashed", None),
         What::LeaseExpired { .. } => {
+            let outcome = "lease_expired";
             line!(
                 WARN,
                 message::LEASE_EXPIRED,
                 event,
                 "a lease ran out",
-                outcome = "lease_expired"
+                outcome = outcome
             );
         }
-        What::Dead { reason, failure } => {
-            let class = failure.as_ref().map(|it| it.error_type.as_str());
-            line!(
-                ERROR,
-                message::DEAD,
-                event,
-                "a message is a dead letter",
-                outcome = reason.as_str(),
-                error_type = class
-            );
-        }
+        What::Dead { reason, failure } => dead(event, reason.as_str(), failure.as_ref()),
         What::Replayed => line!(DEBUG, message::REPLAYED, event, "a dead letter came back"),
         What::Held { .. } => changed(event, "held"),
         What::Released => changed(event, "released"),
@@ -381,6 +354,30 @@ fn requeued(event: &MessageEvent, outcome: &str) {
         event,
         "a message waits again",
         outcome = outcome
+    );
+}
+
+fn tried_again(event: &MessageEvent, outcome: &str, failure: Option<&Failure>) {
+    let class = failure.map(|failure| failure.error_type.as_str());
+    line!(
+        WARN,
+        message::REQUEUED,
+        event,
+        "a message is tried again",
+        outcome = outcome,
+        error_type = class
+    );
+}
+
+fn dead(event: &MessageEvent, reason: &str, failure: Option<&Failure>) {
+    let class = failure.map(|failure| failure.error_type.as_str());
+    line!(
+        ERROR,
+        message::DEAD,
+        event,
+        "a message is a dead letter",
+        outcome = reason,
+        error_type = class
     );
 }
 
