@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,10 @@ use mq_core::pending::Pending;
 use mq_persistence::backup::{Backup as Copying, BackupError as CopyError};
 use mq_persistence::backup::{BackupProgress, BackupReport};
 use mq_persistence::pins::SegmentFile;
-use mq_persistence::storage::{DirectoryStorage, Storage};
+use mq_persistence::storage::{FreshDirectory, FreshError};
 
 use crate::admin::Admin;
 use crate::engine::{EngineBackend, Images};
-
-/// Ends the name of a copy that is being made.
-const INCOMPLETE: &str = ".incomplete";
 
 /// Why there is no backup. The store that was to be copied is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -32,32 +29,12 @@ pub enum BackupError {
     /// A store in memory has no files.
     #[error("a store in memory has nothing to copy; open one in a directory")]
     InMemory,
-    /// The target is in use. Choose a name that is not there, or that of an empty directory.
-    #[error("{} cannot take a backup: {reason}; choose a name that is not there, or an empty directory", path.display())]
-    Target {
-        /// The target.
-        path: PathBuf,
-        /// What is in the way.
-        reason: String,
-    },
-    /// An earlier backup to the same target died half-way. Remove what it left and ask again.
-    #[error("{} was left by a backup that died; remove it and run the backup again", path.display())]
-    Leftover {
-        /// What it left.
-        path: PathBuf,
-    },
+    /// The copy cannot come into being there.
+    #[error(transparent)]
+    Target(#[from] FreshError),
     /// The copy could not be made, or is not sound. What was written of it is removed.
     #[error(transparent)]
     Copy(#[from] CopyError),
-    /// The copy is whole, but could not be given its name.
-    #[error("the copy could not be renamed to {}", path.display())]
-    Rename {
-        /// The target.
-        path: PathBuf,
-        /// What the system answered.
-        #[source]
-        source: std::io::Error,
-    },
     /// The operating system gave no thread. Nothing was copied.
     #[error("the operating system refused a thread to copy on")]
     System {
@@ -76,10 +53,14 @@ impl BackupError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InMemory => "in_memory",
-            Self::Target { .. } | Self::Copy(CopyError::NotEmpty { .. }) => "target_in_use",
-            Self::Leftover { .. } => "leftover",
+            Self::Target(FreshError::InUse { .. }) | Self::Copy(CopyError::NotEmpty { .. }) => {
+                "target_in_use"
+            }
+            Self::Target(FreshError::Leftover { .. }) => "leftover",
             Self::Copy(CopyError::Unsound { .. }) => "unsound",
-            Self::Copy(_) | Self::Rename { .. } | Self::System { .. } => "failed",
+            Self::Target(FreshError::Rename { .. }) | Self::Copy(_) | Self::System { .. } => {
+                "failed"
+            }
             Self::Stopped(_) => "stopped",
         }
     }
@@ -143,18 +124,22 @@ impl Backup {
     /// # Errors
     /// [`BackupError`]; the store is as it was.
     pub fn wait(self) -> Result<BackupReport, BackupError> {
-        let target = Target::check(&self.to)?;
-        let copied = self.copy_into(&target);
-        match copied {
-            Ok(report) => target.name().map(|()| report),
+        let target = FreshDirectory::check(&self.to)?;
+        match self.copy_into(&target) {
+            Ok(report) => {
+                target.finish()?;
+                Ok(report)
+            }
             Err(error) => {
-                target.remove();
+                if let Err(left) = target.give_up() {
+                    tracing::warn!(error = %left, "what was written of a backup could not be removed");
+                }
                 Err(error)
             }
         }
     }
 
-    fn copy_into(mut self, target: &Target) -> Result<BackupReport, BackupError> {
+    fn copy_into(mut self, target: &FreshDirectory) -> Result<BackupReport, BackupError> {
         let (images, segments) = self.take_image()?;
         let shell = Arc::clone(&self.backend.0);
         let begun = shell.clock().monotonic();
@@ -241,74 +226,4 @@ impl fmt::Debug for Backup {
 fn time_for(bytes: u64, rate: u64) -> Duration {
     let millis = u128::from(bytes) * 1_000 / u128::from(rate.max(1));
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
-}
-
-/// Where a copy goes.
-struct Target {
-    parent: PathBuf,
-    name: String,
-    incomplete: String,
-}
-
-impl Target {
-    /// Checks that the copy can get its name in the end.
-    fn check(to: &Path) -> Result<Self, BackupError> {
-        let refuse = |reason: &str| BackupError::Target {
-            path: to.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let name = to.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| refuse("it does not end with a name"))?;
-        let parent = match to.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            Some(_) | None => Path::new("."),
-        };
-        let parent = parent
-            .canonicalize()
-            .map_err(|error| refuse(&error.to_string()))?;
-        match std::fs::symlink_metadata(to) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(refuse(&error.to_string())),
-            Ok(facts) if !facts.is_dir() => return Err(refuse("it is not a directory")),
-            Ok(_) => match std::fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
-                Ok(true) => {}
-                Ok(false) => return Err(refuse("something is in it")),
-                Err(error) => return Err(refuse(&error.to_string())),
-            },
-        }
-        let incomplete = format!("{name}{INCOMPLETE}");
-        let path = parent.join(&incomplete);
-        if std::fs::symlink_metadata(&path).is_ok() {
-            return Err(BackupError::Leftover { path });
-        }
-        Ok(Self {
-            parent,
-            name: name.to_owned(),
-            incomplete,
-        })
-    }
-
-    fn storage(&self) -> Arc<dyn Storage> {
-        Arc::new(DirectoryStorage::new(self.parent.join(&self.incomplete)))
-    }
-
-    /// Gives the copy its name, durably.
-    fn name(&self) -> Result<(), BackupError> {
-        let parent = DirectoryStorage::new(self.parent.clone());
-        parent
-            .rename(&self.incomplete, &self.name)
-            .and_then(|()| parent.sync_directory())
-            .map_err(|source| BackupError::Rename {
-                path: self.parent.join(&self.name),
-                source,
-            })
-    }
-
-    /// Removes what was written: all of it is this call's.
-    fn remove(&self) {
-        let path = self.parent.join(&self.incomplete);
-        if let Err(error) = std::fs::remove_dir_all(&path) {
-            tracing::warn!(%error, path = %path.display(), "what was written of a backup could not be removed");
-        }
-    }
 }

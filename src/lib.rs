@@ -110,6 +110,7 @@ pub use mq_persistence::backup::{BackupProgress, BackupReport};
 pub use mq_persistence::lsn::Lsn;
 pub use mq_persistence::open::{Corruption, OpenReport};
 pub use mq_persistence::snapshot::SnapshotFacts;
+pub use mq_persistence::storage::FreshError;
 
 /// What `main` of a program can return.
 pub type Result<T = ()> = std::result::Result<T, Error>;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, demo, dlq, dump, enqueue, messages, queue, run, schedule, stats, teach, values, verify,
-    work,
+    backup, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats, teach,
+    values, verify, work,
 };
 
 const EXAMPLES: &str = "\
@@ -65,6 +65,8 @@ pub(crate) enum Verb {
     Snapshot(backup::SnapshotArguments),
     /// Check every byte of a store; changes nothing and needs no owner
     Verify(verify::Arguments),
+    /// Write what is whole in a damaged store into a new one, and list what is lost
+    Salvage(salvage::Arguments),
     /// Print what stands in the journal; changes nothing and needs no owner
     Dump(dump::Arguments),
     /// Print every default and its range

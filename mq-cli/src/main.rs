@@ -19,6 +19,7 @@ mod offline;
 mod output;
 mod queue;
 mod run;
+mod salvage;
 mod schedule;
 mod signal;
 mod stats;
@@ -64,6 +65,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Backup(arguments) => backup::run(&arguments),
         Verb::Snapshot(arguments) => backup::run_snapshot(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Salvage(arguments) => salvage::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Config => config::run(),
         Verb::Completions(arguments) => teach::completions(&arguments),

@@ -109,8 +109,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if json.sound {
         return Ok(());
     }
-    let error =
-        anyhow!("the store is damaged; nothing was changed. Keep a copy before anything else");
+    let error = anyhow!(
+        "the store is damaged; nothing was changed. Keep a copy, then run mq salvage --to NEW"
+    );
     Err(Failure::new(Exit::Corrupt, error))
 }
 

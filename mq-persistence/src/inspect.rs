@@ -107,7 +107,7 @@ pub struct FileFacts {
 }
 
 /// All files, if there is a store.
-fn files(storage: &dyn Storage) -> Result<Vec<FileFacts>, InspectError> {
+pub(crate) fn files(storage: &dyn Storage) -> Result<Vec<FileFacts>, InspectError> {
     match storage.inspect() {
         Ok(_) | Err(StorageRefusal::ReadOnly { .. }) => {}
         Err(refusal) => return Err(refusal.into()),
@@ -135,7 +135,7 @@ fn size_of(storage: &dyn Storage, name: &str) -> io::Result<u64> {
 }
 
 /// The identity in `IDENT`, or what is wrong with it in words.
-fn read_identity(storage: &dyn Storage) -> Result<Identity, String> {
+pub(crate) fn read_identity(storage: &dyn Storage) -> Result<Identity, String> {
     let read = || -> io::Result<Vec<u8>> {
         let file = storage.open(IDENT_NAME, OpenMode::Read)?;
         let mut bytes = vec![0; IDENT_SIZE];

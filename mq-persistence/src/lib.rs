@@ -24,6 +24,7 @@ pub mod reclaim;
 pub mod record;
 pub mod recovery;
 pub mod room;
+pub mod salvage;
 pub mod scan;
 pub mod segment;
 pub mod snapshot;

@@ -37,7 +37,7 @@ use crate::segment::{self, SEGMENT_SIZE_MIN};
 use crate::snapshot::{self, Loaded, Slots};
 use crate::spares::{Material, Spare, SpareOptions, SparePool, Trouble};
 use crate::storage::{Filesystem, LockRefusal, OpenMode, Storage, StorageLock, read_up_to_at};
-pub(crate) use create::write_identity;
+pub(crate) use create::{create_as, write_identity};
 pub use error::{Corruption, OpenError};
 pub use report::OpenReport;
 

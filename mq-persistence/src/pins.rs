@@ -268,20 +268,40 @@ impl Pinned {
     /// # Errors
     /// [`ReadFailure`] names the file and the offset.
     pub fn read(&self) -> Result<Sealed, ReadFailure> {
-        self.read_checked().map_err(|reason| ReadFailure {
+        self.read_checked().map_err(|reason| self.failure(reason))
+    }
+
+    /// Reads the whole record, checked, as it lies there.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_raw(&self) -> Result<Bytes, ReadFailure> {
+        let read = self.read_bytes().and_then(|bytes| {
+            read_envelope(&bytes, self.seq, self.identity.seed())?;
+            Ok(bytes)
+        });
+        read.map_err(|reason| self.failure(reason))
+    }
+
+    fn failure(&self, reason: ReadFault) -> ReadFailure {
+        ReadFailure {
             seq: self.seq,
             file: self.segment.name().to_owned(),
             offset: self.place.at.offset(),
             reason,
-        })
+        }
     }
 
     fn read_checked(&self) -> Result<Sealed, ReadFault> {
+        read_envelope(&self.read_bytes()?, self.seq, self.identity.seed())
+    }
+
+    fn read_bytes(&self) -> Result<Bytes, ReadFault> {
         let size = usize::try_from(self.place.len).map_err(io::Error::other)?;
         let mut bytes = vec![0; size];
         let file = self.segment.file()?;
         read_exact_at(&*file, &mut bytes, u64::from(self.place.at.offset()))?;
-        read_envelope(&bytes.into(), self.seq, self.identity.seed())
+        Ok(bytes.into())
     }
 }
 

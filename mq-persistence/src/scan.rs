@@ -29,6 +29,8 @@ pub struct SegmentBytes {
     header: Header,
     seed: Seed,
     store: Seed,
+    /// The salt is lost with the header: headers of frames are believed if they lie where they say.
+    is_unsalted: bool,
     content: Content,
 }
 
@@ -83,8 +85,33 @@ impl SegmentBytes {
             seed: header.seed(),
             header,
             store,
+            is_unsalted: false,
             content,
         }
+    }
+
+    /// The same bytes, when the header they came with was made up because the real one is lost.
+    #[must_use]
+    pub(crate) fn with_salt_unknown(mut self) -> Self {
+        self.is_unsalted = true;
+        self
+    }
+
+    /// Where the checksums of the store's records begin.
+    pub(crate) const fn store(&self) -> Seed {
+        self.store
+    }
+
+    fn decode_header(&self, at: Lsn) -> Result<(FrameHeader, u32), DecodeError> {
+        if !self.is_unsalted {
+            return FrameHeader::decode(self.from(at), self.seed);
+        }
+        let (header, crc) = FrameHeader::decode_unchecked(self.from(at))?;
+        if header.lsn == at {
+            return Ok((header, crc));
+        }
+        let what = "a frame's header";
+        Err(DecodeError::Checksum { what })
     }
 
     /// What its header says.
@@ -110,7 +137,7 @@ impl SegmentBytes {
     /// # Errors
     /// [`DecodeError`]: no frame of this segment begins there.
     pub fn frame_header(&self, at: Lsn) -> Result<(FrameHeader, u32), DecodeError> {
-        let (header, crc) = FrameHeader::decode(self.from(at), self.seed)?;
+        let (header, crc) = self.decode_header(at)?;
         if header.lsn == at {
             return Ok((header, crc));
         }
@@ -175,7 +202,7 @@ impl SegmentBytes {
             .step_by(FRAME_ALIGN as usize)
             .map(|offset| Lsn::new(self.header.number, offset))
             .filter_map(|at| {
-                let (header, _) = FrameHeader::decode(self.from(at), self.seed).ok()?;
+                let (header, _) = self.decode_header(at).ok()?;
                 Some((at, header))
             })
     }

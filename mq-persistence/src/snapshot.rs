@@ -177,6 +177,22 @@ pub(crate) fn examine(
     SnapshotContents::checked(file, slot).map_err(|fault| fault.to_string())
 }
 
+/// What can be read of the facts in a snapshot that is not whole: those before the first damage.
+pub(crate) fn loose_records(
+    storage: &dyn Storage,
+    name: &str,
+    identity: &Identity,
+) -> Vec<ImageRecord> {
+    let slot = SLOT_NAMES.into_iter().find(|slot| *slot == name);
+    let file = slot.and_then(|slot| open_slot(storage, slot, identity).ok().flatten());
+    let records = slot.zip(file).map(|(slot, file)| {
+        Entries::new(file.records(), RecordCoder, slot)
+            .map_while(Result::ok)
+            .collect()
+    });
+    records.unwrap_or_default()
+}
+
 impl SnapshotContents {
     fn checked(file: SnapshotFile, name: &'static str) -> Result<Self, Fault> {
         file.verify()?;

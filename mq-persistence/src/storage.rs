@@ -13,6 +13,7 @@
 //! What it does not do: buffering, retries of writes ([`write_all_at`] does that), knowledge of any format.
 
 mod directory;
+mod fresh;
 mod lock;
 mod map;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use directory::DirectoryStorage;
+pub use fresh::{FreshDirectory, FreshError, INCOMPLETE_SUFFIX};
 pub use map::SealedMap;
 
 /// One data directory, flat: names are plain file names inside it.

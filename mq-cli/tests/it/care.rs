@@ -64,3 +64,45 @@ fn shells_and_manual_readers_are_taught_every_verb() {
     assert!(page.stdout.contains("dry\\-run"), "{}", page.stdout);
     assert_eq!(crate::setup::mq(&["man", "nonsense"]).code, 2);
 }
+
+#[test]
+fn what_is_whole_in_a_damaged_store_comes_out_and_the_rest_is_named() {
+    let store = Store::new();
+    let ids = store.enqueue("mail", &["one".to_owned(), "two".to_owned()]);
+    // One bit of the second payload, wherever it lies.
+    let mut damaged = false;
+    for entry in std::fs::read_dir(store.data()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(3).position(|window| window == b"two") {
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            damaged = true;
+        }
+    }
+    assert!(damaged);
+    let to = store.file("rescued");
+    let to = to.to_str().unwrap();
+    let ran = store.mq("salvage", &["--to", to, "--json"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["messages"], 1);
+    assert_eq!(report["lost"][0]["id"], ids[1].as_str());
+    let left = crate::setup::mq(&["messages", "ls", "--data", to, "--json"]);
+    assert_eq!(left.only_json()["id"], ids[0].as_str());
+    assert_eq!(store.mq("salvage", &["--to", to]).code, 2);
+}
+
+#[test]
+fn a_store_that_works_is_not_salvaged() {
+    let store = Store::new();
+    store.enqueue("mail", &["one".to_owned()]);
+    let engine = mq::Engine::builder(store.data()).open_wait().unwrap();
+    let to = store.file("rescued");
+    let refused = store.mq("salvage", &["--to", to.to_str().unwrap()]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(!to.exists());
+    engine.close_wait().unwrap();
+    let ran = store.mq("salvage", &["--to", to.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{} {}", ran.stdout, ran.stderr);
+}

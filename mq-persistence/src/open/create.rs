@@ -34,17 +34,29 @@ pub(super) fn create(
 ) -> Result<(), OpenError> {
     clear(&**storage)?;
     let identity = Identity::draw(random, wall);
+    create_as(storage, options, filesystem, &identity, wall, random)
+}
+
+/// Makes the store that is to be known as `identity` in an empty directory.
+pub(crate) fn create_as(
+    storage: &Arc<dyn Storage>,
+    options: &JournalOptions,
+    filesystem: Filesystem,
+    identity: &Identity,
+    wall: Timestamp,
+    random: &mut dyn FnMut() -> u64,
+) -> Result<(), OpenError> {
     let segments = Arc::new(Segments::new(identity.clone()));
     let options = spare_options(options, filesystem, random(), wall);
     let pool = Arc::new(SparePool::new(Arc::clone(storage), segments, options, 1));
-    let mut frame = Frame::new(&identity);
+    let mut frame = Frame::new(identity);
     frame.append_previous(&Previous::default());
     let now = Now {
         wall,
         ..Now::default()
     };
-    begin_segment(&identity, &pool, &mut frame, &Previous::default(), &now)?;
-    Ok(write_identity(&**storage, &identity)?)
+    begin_segment(identity, &pool, &mut frame, &Previous::default(), &now)?;
+    Ok(write_identity(&**storage, identity)?)
 }
 
 /// Makes a directory a store: everything else in it is durable.

@@ -54,7 +54,7 @@ pub enum OpenError {
     },
     /// A segment of the journal is not there.
     #[error(
-        "{file} is missing; it is needed by {needed_by}. Put it back, or run `mq dump --payloads` on a copy to read what is left"
+        "{file} is missing; it is needed by {needed_by}. Put it back, or run `mq salvage --to NEW` to get out what is left"
     )]
     MissingSegment {
         /// Its name.
@@ -64,7 +64,7 @@ pub enum OpenError {
     },
     /// There are files of a store, but not the one that says which store it is.
     #[error(
-        "IDENT is missing, but {file} is there; put IDENT back, or run `mq dump --payloads` on a copy to read the messages"
+        "IDENT is missing, but {file} is there; put IDENT back, or run `mq salvage --to NEW` to get the messages out"
     )]
     MissingIdentity {
         /// A file of that store.
@@ -92,7 +92,7 @@ pub enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{file} is damaged at offset {offset}: {reason}{}. Nothing was changed. Put a good copy back, run `mq verify` for all that is wrong, or \
-     `mq dump --payloads` on a copy to read what is left",
+     `mq salvage --to NEW` to get out what is whole",
     evidence.map(|at| format!(" (the frame at {at} says that this was synced)")).unwrap_or_default()
 )]
 pub struct Corruption {

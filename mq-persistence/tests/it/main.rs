@@ -24,6 +24,7 @@ mod log;
 mod manager;
 mod places;
 mod recovery;
+mod salvage;
 mod samples;
 mod snapshot;
 mod store;

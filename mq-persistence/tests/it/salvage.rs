@@ -1,0 +1,344 @@
+//! Damaged stores: whatever is whole comes out, whatever is lost is listed, and not a byte of them changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mq_core::image::{ImageRecord, MessageImage};
+use mq_core::state::StoredState;
+use mq_persistence::identity::IDENT_NAME;
+use mq_persistence::open::LOCK_NAME;
+use mq_persistence::places::Place;
+use mq_persistence::salvage::{SalvageError, SalvageReport, salvage};
+use mq_persistence::segment::{self, SEGMENT_HEADER_SIZE};
+use mq_persistence::storage::Storage;
+use mq_testing::random::SplitMix64;
+use mq_testing::sim_disk::SimDisk;
+
+use crate::journal::{SMALL, inputs};
+use crate::manager::Store;
+
+const SEED: u64 = 71_120;
+
+/// A message as the whole store has it.
+struct Message {
+    image: MessageImage,
+    payload: Vec<u8>,
+    place: Place,
+}
+
+/// A store with a history, its process killed; and what is in it.
+struct Whole {
+    disk: SimDisk,
+    messages: BTreeMap<u64, Message>,
+    /// Everything before this is in the newest snapshot.
+    from: mq_persistence::Lsn,
+}
+
+impl Whole {
+    fn new(seed: u64, rounds: u64) -> Self {
+        let mut random = SplitMix64::new(seed);
+        let disk = SimDisk::new();
+        let mut store = Store::begin(Store::open(&disk, 1_000), 1_000);
+        for round in 0..rounds {
+            store.round(&mut random);
+            if round % 5 == 0 && round + 12 < rounds {
+                store.keep();
+            }
+        }
+        let now = store.now();
+        store.opened.log.idle_mark(&now).unwrap();
+        drop(store);
+        let disk = disk.restart_process();
+        let opened = Store::open(&disk.fork(), 400_000);
+        let from = opened.keeper.newest_snapshot().map(|it| it.at);
+        let image = opened.manager.image();
+        let messages = image.records().filter_map(|record| {
+            let ImageRecord::Message(image) = record else {
+                return None;
+            };
+            let seq = image.facts.seq;
+            let payload = opened.places.pin(seq).unwrap().read().unwrap();
+            let message = Message {
+                image,
+                payload: payload.bytes.to_vec(),
+                place: opened.places.find(seq).unwrap(),
+            };
+            Some((seq.get(), message))
+        });
+        Self {
+            messages: messages.collect(),
+            from: from.unwrap_or_default(),
+            disk,
+        }
+    }
+
+    /// The last segment that was used.
+    fn top(&self) -> u32 {
+        let names = self.disk.file_names();
+        let numbers = names.iter().filter_map(|name| segment::number_of(name));
+        let used = |number: &u32| {
+            let bytes = self.disk.file_bytes(&segment::name(*number)).unwrap();
+            bytes[4096..8192].iter().any(|byte| *byte != 0)
+        };
+        numbers.filter(used).max().unwrap()
+    }
+
+    /// Whether the bytes of a message's record are the same on `damaged`.
+    fn is_intact(&self, damaged: &SimDisk, place: Place) -> bool {
+        let name = segment::name(place.at.segment());
+        let range = place.at.offset() as usize..(place.at.offset() + place.len) as usize;
+        let bytes = |disk: &SimDisk| Some(disk.file_bytes(&name)?.get(range.clone())?.to_vec());
+        bytes(&self.disk) == bytes(damaged)
+    }
+}
+
+fn run(source: &SimDisk, target: &SimDisk) -> Result<SalvageReport, SalvageError> {
+    let source: Arc<dyn Storage> = Arc::new(source.clone());
+    let target: Arc<dyn Storage> = Arc::new(target.clone());
+    let mut random = SplitMix64::new(SEED);
+    let mut random = || random.next_u64();
+    salvage(&source, &target, &SMALL, inputs(600_000, &mut random))
+}
+
+fn contents(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
+    let names = disk.file_names().into_iter();
+    names
+        .filter(|name| name != LOCK_NAME)
+        .map(|name| {
+            let bytes = disk.file_bytes(&name);
+            (name, bytes)
+        })
+        .collect()
+}
+
+/// Salvages what is left, and holds it to the promise: what is whole is there, what is not is listed, nothing is invented, and the
+/// source is as it was.
+fn salvaged(whole: &Whole, damaged: &SimDisk) -> SalvageReport {
+    let before = contents(damaged);
+    let target = SimDisk::new();
+    let report = run(damaged, &target).unwrap();
+    assert_eq!(contents(damaged), before, "the source was changed");
+    let opened = Store::open(&target.restart_process(), 700_000);
+    let image = opened.manager.image();
+    let out: BTreeMap<u64, MessageImage> = image
+        .records()
+        .filter_map(|record| match record {
+            ImageRecord::Message(message) => Some((message.facts.seq.get(), message)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(out.len() as u64, report.messages);
+    let is_listed = |seq: &u64| {
+        report.lost.iter().any(|lost| lost.seq == *seq)
+            || report
+                .unknown
+                .iter()
+                .any(|(first, last)| (first..=last).contains(&seq))
+    };
+    for (seq, message) in &whole.messages {
+        let Some(found) = out.get(seq) else {
+            assert!(is_listed(seq), "{seq} is lost and not listed: {report:?}");
+            assert!(
+                !whole.is_intact(damaged, message.place),
+                "{seq} is whole and did not come out: {report:?}"
+            );
+            continue;
+        };
+        assert_eq!(found.facts.at, message.image.facts.at);
+        let pinned = opened.places.pin(found.facts.seq).unwrap();
+        assert_eq!(pinned.read().unwrap().bytes, message.payload);
+    }
+    for (seq, message) in &out {
+        // What was completed or dead and is gone since does not run again.
+        let runs = matches!(message.state, StoredState::Pending { .. });
+        if whole.messages.contains_key(seq) || !runs {
+            continue;
+        }
+        let mut again = report.may_run_again.iter();
+        assert!(
+            again.any(|id| id.seq().get() == *seq),
+            "{seq} was over and came back unsaid: {report:?}"
+        );
+    }
+    report
+}
+
+/// A segment other than the last in which something lives.
+fn lived_in(whole: &Whole, choose: impl Fn(&Message) -> bool) -> u32 {
+    let mut messages = whole.messages.values();
+    let found =
+        messages.find(|message| message.place.at.segment() < whole.top() && choose(message));
+    found.unwrap().place.at.segment()
+}
+
+#[test]
+fn a_store_without_damage_comes_out_as_it_is() {
+    let whole = Whole::new(SEED, 120);
+    let report = salvaged(&whole, &whole.disk.fork());
+    assert!(report.is_complete(), "{report:?}");
+    assert!(report.snapshot.is_some() && report.records > 0);
+    assert_eq!(report.messages, whole.messages.len() as u64);
+    assert_eq!(report.may_run_again_count, 0);
+}
+
+#[test]
+fn a_damaged_header_loses_nothing() {
+    let whole = Whole::new(SEED, 120);
+    let mut numbers = vec![whole.top(), lived_in(&whole, |_| true)];
+    numbers.dedup();
+    for number in numbers {
+        let damaged = whole.disk.fork();
+        let zeros = [0; SEGMENT_HEADER_SIZE];
+        damaged
+            .overwrite(&segment::name(number), 0, &zeros)
+            .unwrap();
+        let report = salvaged(&whole, &damaged);
+        assert_eq!(report.messages, whole.messages.len() as u64, "{report:?}");
+        assert_eq!(report.losses.len(), 1);
+        assert_eq!(report.losses[0].file, segment::name(number));
+        assert_eq!(report.losses[0].offset, Some(0));
+    }
+}
+
+#[test]
+fn a_damaged_payload_costs_its_message_and_no_other() {
+    let whole = Whole::new(SEED, 120);
+    for (seq, message) in &whole.messages {
+        let damaged = whole.disk.fork();
+        let last = message.place.at.offset() + message.place.len - 1;
+        let file = segment::name(message.place.at.segment());
+        damaged.flip_bit(&file, last.into(), 3).unwrap();
+        let report = salvaged(&whole, &damaged);
+        assert_eq!(
+            report.messages,
+            whole.messages.len() as u64 - 1,
+            "{report:?}"
+        );
+        assert!(!report.is_complete());
+        if message.place.at < whole.from {
+            assert_eq!(report.lost.len(), 1);
+            assert_eq!(report.lost[0].seq, *seq);
+            assert!(report.lost[0].id.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_torn_page_in_the_middle_of_the_journal_is_walked_over() {
+    let whole = Whole::new(SEED, 120);
+    let number = whole.top();
+    let file = segment::name(number);
+    let size = whole.disk.file_bytes(&file).unwrap().len() as u64;
+    let mut with_losses = 0;
+    for sector in 8..size / 512 {
+        let damaged = whole.disk.fork();
+        damaged.zero_sector(&file, sector).unwrap();
+        let report = salvaged(&whole, &damaged);
+        with_losses += u32::from(!report.is_complete());
+    }
+    assert!(with_losses > 5, "{with_losses}");
+}
+
+#[test]
+fn a_cut_tail_comes_out_up_to_the_cut() {
+    let whole = Whole::new(SEED, 120);
+    let file = segment::name(whole.top());
+    for size in (4096..16 << 10).step_by(512) {
+        let damaged = whole.disk.fork();
+        damaged.cut(&file, size).unwrap();
+        let report = salvaged(&whole, &damaged);
+        assert!(report.losses.iter().any(|loss| loss.reason.contains("cut")));
+    }
+}
+
+#[test]
+fn without_any_snapshot_the_journal_says_what_it_can() {
+    let whole = Whole::new(SEED, 120);
+    let damaged = whole.disk.fork();
+    for slot in ["snap-A", "snap-B"] {
+        let size = whole.disk.file_bytes(slot).unwrap().len() as u64;
+        damaged.flip_bit(slot, size / 2, 1).unwrap();
+    }
+    let report = salvaged(&whole, &damaged);
+    assert!(report.snapshot.is_none());
+    assert!(report.losses.len() >= 2, "{report:?}");
+    // One of them is enough for everything.
+    let damaged = whole.disk.fork();
+    damaged.flip_bit("snap-A", 200, 1).unwrap();
+    let report = salvaged(&whole, &damaged);
+    assert_eq!(report.messages, whole.messages.len() as u64);
+}
+
+#[test]
+fn a_missing_segment_costs_what_was_in_it() {
+    let whole = Whole::new(SEED, 120);
+    let names = whole.disk.file_names();
+    for number in names.iter().filter_map(|name| segment::number_of(name)) {
+        let damaged = whole.disk.fork();
+        damaged.delete(&segment::name(number)).unwrap();
+        let report = salvaged(&whole, &damaged);
+        let living = whole.messages.values();
+        let in_it = living.filter(|it| it.place.at.segment() == number).count() as u64;
+        assert!(report.messages + in_it >= whole.messages.len() as u64);
+    }
+}
+
+#[test]
+fn without_ident_the_messages_come_out_under_new_ids() {
+    let whole = Whole::new(SEED, 60);
+    let damaged = whole.disk.fork();
+    damaged.delete(IDENT_NAME).unwrap();
+    let target = SimDisk::new();
+    let report = run(&damaged, &target).unwrap();
+    assert!(report.identity_lost && !report.is_complete());
+    assert_eq!(report.messages, whole.messages.len() as u64);
+    Store::open(&target.restart_process(), 700_000);
+}
+
+#[test]
+fn whatever_bit_or_sector_is_damaged_the_promise_holds() {
+    println!("seed {SEED}");
+    let whole = Whole::new(SEED ^ 5, 100);
+    let mut random = SplitMix64::new(SEED);
+    let names: Vec<String> = whole
+        .disk
+        .file_names()
+        .into_iter()
+        .filter(|name| name != LOCK_NAME && name != IDENT_NAME)
+        .collect();
+    for _ in 0..300 {
+        let damaged = whole.disk.fork();
+        for _ in 0..=random.below(3) {
+            let name = random.pick(&names).unwrap();
+            let size = whole.disk.file_bytes(name).unwrap().len() as u64;
+            if size == 0 {
+                continue;
+            }
+            if random.chance(1, 2) {
+                damaged.flip_bit(name, random.below(size), 2).unwrap();
+            } else if size >= 512 {
+                damaged.zero_sector(name, random.below(size / 512)).unwrap();
+            }
+        }
+        salvaged(&whole, &damaged);
+    }
+}
+
+#[test]
+fn a_store_that_somebody_owns_is_left_alone() {
+    let whole = Whole::new(SEED, 10);
+    let _held = whole.disk.lock(LOCK_NAME, "pid 7 (test)").unwrap();
+    let refused = run(&whole.disk, &SimDisk::new()).unwrap_err();
+    assert!(matches!(refused, SalvageError::InUse { owner } if owner.contains("pid 7")));
+}
+
+#[test]
+fn nothing_is_written_where_something_is() {
+    let whole = Whole::new(SEED, 10);
+    let target = SimDisk::new();
+    target.create_directory().unwrap();
+    target.install("notes.txt", b"mine").unwrap();
+    let refused = run(&whole.disk, &target).unwrap_err();
+    assert!(matches!(refused, SalvageError::Target(_)), "{refused}");
+    assert_eq!(target.file_names(), ["notes.txt"]);
+}
