@@ -5,6 +5,7 @@
 //! [`backend`] (the contract that dispatch knows), [`scheduler`], [`maintenance`], [`cache`], [`signal`], [`time_keeper`].
 
 mod backend;
+mod bulk;
 mod cache;
 mod desk;
 mod effects;
@@ -280,6 +281,11 @@ impl Engine {
     /// The messages that match a filter, to be asked for page by page: live, held, dead and kept ones.
     pub fn messages(&self, filter: Filter) -> Messages {
         Messages::new(self.owner.backend.clone(), filter)
+    }
+
+    /// The engine, for the other rooms of the facade.
+    pub(crate) fn inner(&self) -> &EngineBackend {
+        &self.owner.backend
     }
 
     /// Waits until nothing is ready, leased or waiting for another attempt in any queue that is not paused, and all of it is

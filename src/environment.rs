@@ -21,7 +21,7 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Randomness: salts, store identity, jitter. `None` takes the operating system's.
     pub seed: Option<u64>,
-    /// How the engine starts its two threads.
+    /// How the engine starts its threads.
     pub spawn: Arc<dyn Spawn>,
     /// How those threads sleep.
     pub park: Arc<dyn Park>,

@@ -32,9 +32,11 @@
 mod admin;
 mod backup;
 mod builder;
+mod bulk;
 mod call;
 mod completion;
 pub mod control;
+mod dead;
 pub mod duration;
 mod engine;
 pub mod environment;
@@ -50,14 +52,17 @@ mod prometheus;
 mod request;
 mod schedules;
 mod stats;
+mod steer;
 mod store_care;
 
-pub use admin::{Admin, DeadLetters};
+pub use admin::Admin;
 pub use backup::{Backup, BackupError};
 pub use builder::Builder;
+pub use bulk::{BulkError, BulkJob, BulkOrder, BulkReport, DryRun, SAMPLE_LEN};
 pub use call::Call;
 pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
 pub use control::ControlSocket;
+pub use dead::{DeadGroup, DeadLetters, GROUPS_LEN_MAX};
 pub use duration::{days, hours, millis, minutes, secs};
 pub use engine::Engine;
 pub use environment::Environment;
@@ -77,10 +82,12 @@ pub use schedules::{
     Missed, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, ScheduleError, ScheduleView,
     Schedules, When,
 };
+pub use steer::{Order, Replay, Which};
 
 pub use stats::{DeadStats, DiskStats, JournalStats, Rates, Refusal, Stats};
 
-pub use mq_core::backend::{Backend, Durability as Achieved, Receipt, Stopped};
+pub use mq_core::backend::{Backend, Durability as Achieved, OperateRequest, Receipt, Stopped};
+pub use mq_core::bulk::{BulkCounts, BulkEnd, BulkId, BulkRefused};
 pub use mq_core::command::{Accepted, Enqueue, Operated};
 pub use mq_core::id::{LeaseToken, MessageId, Seq};
 pub use mq_core::key::{DedupPolicy, Key};
@@ -89,8 +96,8 @@ pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 pub use mq_core::name::{KindName, Label, NameError, QueueName, ScheduleName};
 pub use mq_core::schedule::{LastFire, Put};
 pub use mq_core::state::{
-    Attempt as PastAttempt, Completion as CompletedAs, DeadReason, Failure, State as MessageState,
-    Tail,
+    Attempt as PastAttempt, Completion as CompletedAs, DeadReason, Edit, EditKind, Failure,
+    Happened, State as MessageState, Tail,
 };
 pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{Lookup, MessageView, QueueStats, StateKind, Stats as StoreStats};

@@ -9,6 +9,7 @@
 //! 2. A command's events stand in one frame: a frame is handed over only between commands.
 //! 3. No I/O and no waiting: the token is held for microseconds.
 
+mod bulk;
 mod rounds;
 mod schedules;
 
@@ -27,6 +28,8 @@ use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::{Frame, Relocation};
 use mq_persistence::places::Places;
 use mq_persistence::spares::SparePool;
+
+pub(crate) use bulk::{BulkStep, Stepped};
 
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};

@@ -126,6 +126,7 @@ pub(crate) struct ShellSetup {
     pub(crate) needs: Needs,
     pub(crate) signal: Signal,
     pub(crate) maintenance: Signal,
+    pub(crate) bulk: Signal,
     /// The housekeeper; `None` in memory-only mode.
     pub(crate) keeper: Option<Keeper>,
     pub(crate) park: Arc<dyn Park>,
@@ -147,6 +148,8 @@ pub(crate) struct Shell {
     desk: Mutex<Desk>,
     signal: Signal,
     pub(crate) maintenance: Signal,
+    /// Calls the thread that carries out bulk jobs.
+    pub(crate) bulk: Signal,
     /// Who holds it keeps house: the maintenance thread until the close, then the commit thread. Taken before the log token, or tried.
     pub(crate) keeper: Mutex<Option<Keeper>>,
     /// Where others than the engine's threads sleep.
@@ -182,6 +185,7 @@ impl Shell {
             desk: Mutex::new(setup.desk),
             signal: setup.signal,
             maintenance: setup.maintenance,
+            bulk: setup.bulk,
             keeper: Mutex::new(setup.keeper),
             park: setup.park,
             wishes: Mutex::new(Vec::new()),

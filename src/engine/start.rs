@@ -16,6 +16,7 @@ use mq_persistence::storage::{DirectoryStorage, Storage, StorageLock};
 use parking_lot::Mutex;
 
 use super::backend::EngineBackend;
+use super::bulk::BulkRunner;
 use super::cache::EnvelopeCache;
 use super::desk::{Desk, DeskSetup, Paper, SYNC_WITHIN};
 use super::effects::Needs;
@@ -107,6 +108,7 @@ impl Engine {
             needs,
             signal: Signal::new(environment.park.parker()),
             maintenance: Signal::new(environment.park.parker()),
+            bulk: Signal::new(environment.park.parker()),
             keeper: ground.keeper,
             park: Arc::clone(&environment.park),
             clock: Arc::clone(&environment.clock),
@@ -179,6 +181,8 @@ fn bump_incarnation(shell: &Shell) -> Result<(), OpenError> {
     Ok(())
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 fn start_threads(
     shell: &Arc<Shell>,
     environment: &Environment,
@@ -188,27 +192,25 @@ fn start_threads(
         source,
     };
     let committer = Arc::clone(shell);
-    let mut threads = vec![
-        environment
-            .spawn
-            .spawn("mq-commit", Box::new(move || committer.run()))
-            .map_err(refused)?,
-    ];
     let maintenance = Maintenance::new(Arc::clone(shell));
-    let spawned = environment
-        .spawn
-        .spawn("mq-maintain", Box::new(move || maintenance.run()));
-    match spawned {
-        Ok(thread) => threads.push(thread),
-        Err(source) => {
-            // The store's lock may go only when nobody writes any more.
-            shell.stop(Stopped::Closed);
-            let panicked = threads
-                .drain(..)
-                .filter_map(|thread| thread.join().err())
-                .count();
-            tracing::debug!(panicked, "the commit thread has ended");
-            return Err(refused(source));
+    let bulk = BulkRunner::new(Arc::clone(shell));
+    let work: [(&str, Work); 3] = [
+        ("mq-commit", Box::new(move || committer.run())),
+        ("mq-maintain", Box::new(move || maintenance.run())),
+        ("mq-bulk", Box::new(move || bulk.run())),
+    ];
+    let mut threads: Vec<std::thread::JoinHandle<()>> = Vec::new();
+    for (name, work) in work {
+        match environment.spawn.spawn(name, work) {
+            Ok(thread) => threads.push(thread),
+            Err(source) => {
+                // The store's lock may go only when nobody writes any more.
+                shell.stop(Stopped::Closed);
+                let ended = threads.drain(..).map(std::thread::JoinHandle::join);
+                let panicked = ended.filter(Result::is_err).count();
+                tracing::debug!(panicked, "the threads started so far have ended");
+                return Err(refused(source));
+            }
         }
     }
     Ok(threads)

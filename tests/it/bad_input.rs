@@ -199,7 +199,6 @@ async fn an_id_of_another_store_is_not_found_here() {
     assert_eq!(other.message(id).await.unwrap(), mq::Lookup::NeverIssued);
     assert!(
         other
-            .admin()
             .cancel(id)
             .await
             .unwrap_err()

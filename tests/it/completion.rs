@@ -102,7 +102,7 @@ async fn what_an_operator_or_producer_does_to_a_message_reaches_those_who_wait()
     };
     let cancelled = engine.enqueue(Resize { width: 8 }).await.unwrap().id();
     let waiting = wait(cancelled);
-    engine.admin().cancel(cancelled).await.unwrap();
+    engine.cancel(cancelled).await.unwrap();
     assert_eq!(waiting.await.code(), "cancelled");
 
     let held = engine.enqueue(Resize { width: 8 }).hold("aside").await;
@@ -196,6 +196,6 @@ async fn waiters_are_bounded_and_those_who_leave_make_room() {
     assert_eq!(wait().await.unwrap_err().code(), "too_many_waiters");
     waiting.pop();
     let last = wait();
-    engine.admin().cancel(id).await.unwrap();
+    engine.cancel(id).await.unwrap();
     assert_eq!(last.await.unwrap_err().code(), "cancelled");
 }

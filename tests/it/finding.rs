@@ -74,7 +74,7 @@ async fn store() -> (Engine, Vec<MessageId>) {
         ..message("cards", &payload(400))
     };
     let retained = enqueue(&engine, retained).await;
-    engine.admin().cancel(retained).await.unwrap();
+    engine.cancel(retained).await.unwrap();
     all.push(retained);
     all.push(enqueue(&engine, message("cards", "no JSON")).await);
     (engine, all)
@@ -167,7 +167,7 @@ async fn a_message_is_found_by_each_of_its_keys_in_its_queue_only() {
         ids(&engine, cards().dedup_key("sku-1").live()).await,
         [third]
     );
-    engine.admin().cancel(third).await.unwrap();
+    engine.cancel(third).await.unwrap();
     assert_eq!(ids(&engine, cards().dedup_key("sku-1")).await, []);
     let other = Filter::new().queue("other").ordering_key("customer-3");
     assert_eq!(ids(&engine, other).await, []);

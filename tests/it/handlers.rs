@@ -140,7 +140,7 @@ async fn a_handler_that_enqueues_into_a_full_store_is_told_that_it_would_deadloc
         .handle(greedy)
         .start()
         .unwrap();
-    engine.admin().run_now(held).await.unwrap();
+    engine.run_now(held).await.unwrap();
     engine.run_until_empty().await.unwrap();
     assert_eq!(seen.0.load(Relaxed), 1);
     workers.stop(secs(5)).await;

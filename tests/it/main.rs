@@ -13,4 +13,5 @@ mod memory;
 mod operating;
 mod requests;
 mod schedules;
+mod steering;
 mod store_care;

@@ -237,7 +237,8 @@ pub(crate) async fn replay_dead_letters(folder: &Path, effects: &EffectsLog) -> 
                 order: payment.order.clone(),
             })?;
             let corrected = serde_json::to_vec(&payment).context("cannot write a payment")?;
-            dead.replay_edited(view.id, corrected)
+            dead.replay(view.id)
+                .edit(corrected)
                 .await
                 .context("cannot replay a dead letter")?;
             replayed += 1;

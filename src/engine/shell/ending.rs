@@ -133,6 +133,7 @@ impl Shell {
         self.rounds.send_modify(|rounds| *rounds += 1);
         self.signal.call();
         self.maintenance.call();
+        self.bulk.call();
     }
 
     /// After a stop: nobody waits for a snapshot.

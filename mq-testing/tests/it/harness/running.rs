@@ -268,7 +268,7 @@ async fn a_test_can_act_while_a_handler_runs() {
     let id = t.enqueue(charge_of(1)).await;
     assert_eq!(t.start_one().await, id);
     t.message(id).assert_state(StateKind::Leased);
-    t.engine().admin().cancel(id).await.unwrap();
+    t.engine().cancel(id).await.unwrap();
     t.run_until_empty().await;
     t.message(id).assert_gone();
 }

@@ -1,0 +1,111 @@
+//! One step of a bulk job, under the manager token.
+//!
+//! Invariant: the changes of a step and the job's new position stand in the open frame together: it is not handed over in
+//! between, because the token is held for all of it. A step stops early when the frame is full.
+
+use mq_core::bulk::{BulkEnd, BulkId, BulkRefused, EndBulk, StepBulk};
+use mq_core::command::{Operate, Operated, Operation};
+use mq_core::id::{MessageId, Seq};
+use mq_core::time::Now;
+use mq_core::view::Filter;
+
+use super::Desk;
+
+/// A step that was prepared outside.
+#[derive(Debug)]
+pub(crate) struct BulkStep {
+    pub(crate) id: BulkId,
+    /// Where the job was when the step was prepared.
+    pub(crate) from: Seq,
+    /// What the messages must still match.
+    pub(crate) facts: Filter,
+    pub(crate) operation: Operation,
+    /// Who asks, for the messages' histories.
+    pub(crate) by: String,
+    /// Ascending.
+    pub(crate) messages: Vec<MessageId>,
+    /// Messages whose payloads could not be read, ascending.
+    pub(crate) unreadable: Vec<MessageId>,
+    /// Where the job is after all of them; `None` if nothing is left.
+    pub(crate) next: Option<Seq>,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stepped {
+    /// Messages it met.
+    pub(crate) met: usize,
+    /// The job has ended with it.
+    pub(crate) ended: bool,
+}
+
+impl Desk {
+    /// Changes the messages of a step, each as if a user had asked for it alone.
+    pub(crate) fn bulk_step(&mut self, now: &Now, step: &BulkStep) -> Result<Stepped, BulkRefused> {
+        let id = step.id;
+        let job = self.manager.bulk_job(id);
+        let job = job.ok_or(BulkRefused::Unknown { id })?;
+        let (mut counts, cutoff) = (job.counts, job.cutoff);
+        if let Some((how, _)) = &job.ended {
+            let how = how.as_str();
+            return Err(BulkRefused::Ended { id, how });
+        }
+        if job.cursor != step.from {
+            return Ok(Stepped {
+                met: 0,
+                ended: false,
+            });
+        }
+        let (mut met, mut last) = (0, step.from);
+        for message in &step.messages {
+            if met > 0 && self.is_full() {
+                break;
+            }
+            (met, last) = (met + 1, message.seq());
+            counts.matched += 1;
+            let is_gone = !self.manager.contains(last);
+            if !is_gone && !self.manager.is_match(now, &step.facts, last) {
+                counts.passed += 1;
+                continue;
+            }
+            match self.change_in_bulk(now, *message, step) {
+                Ok(Operated::Done) => counts.done += 1,
+                Ok(Operated::Requested) => counts.requested += 1,
+                Err(refused) => counts.refuse(&refused),
+            }
+        }
+        let is_cut = met < step.messages.len();
+        let cursor = if is_cut {
+            last
+        } else {
+            step.next.unwrap_or(cutoff)
+        };
+        let unreadable = step.unreadable.iter().filter(|id| id.seq() <= cursor);
+        counts.unreadable += u64::try_from(unreadable.count()).unwrap_or(u64::MAX);
+        self.decide(now, &StepBulk { id, cursor, counts })?;
+        let ended = !is_cut && step.next.is_none();
+        if ended {
+            let how = BulkEnd::Completed;
+            self.decide(now, &EndBulk { id, how })?;
+        }
+        Ok(Stepped { met, ended })
+    }
+
+    fn change_in_bulk(
+        &mut self,
+        now: &Now,
+        id: MessageId,
+        step: &BulkStep,
+    ) -> Result<Operated, mq_core::command::OperateRefused> {
+        let command = Operate {
+            id,
+            operation: step.operation.clone(),
+            by: step.by.clone(),
+        };
+        let operated = self.decide(now, &command)?;
+        if matches!(command.operation, Operation::Cancel) {
+            self.waiters.note_cancelled(id.seq());
+        }
+        Ok(operated)
+    }
+}
