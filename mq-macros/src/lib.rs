@@ -68,6 +68,9 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[mq_testing::test(seeds = 20)]` runs it with twenty seeds. In the environment, `MQ_TEST_SEED=n` runs exactly that seed,
 /// and `MQ_TEST_SEEDS=n` so many of each test.
 ///
+/// `#[mq_testing::test(explore)]` runs it once without trouble, and then once for every point at which the process can crash,
+/// an answer can be late or the clock can jump; see `mq_testing::explore`.
+///
 /// `crate = path` names the crate that has the harness, `::mq_testing` otherwise.
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -3,19 +3,24 @@
 //! Everything that can be wrong with it is a compiler error at the place where it is written.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::parse::{ParseStream, Parser};
 use syn::{Error, ItemFn, LitInt, Path, Token, parse_quote};
 
 /// What stands in the attribute's brackets.
 struct Arguments {
     seeds: u64,
+    explores: bool,
     root: Path,
 }
 
 /// The test.
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
-    let Arguments { seeds, root } = arguments_of.parse2(arguments)?;
+    let Arguments {
+        seeds,
+        explores,
+        root,
+    } = arguments_of.parse2(arguments)?;
     let ItemFn {
         attrs,
         vis,
@@ -32,12 +37,13 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     }
     let (name, output) = (&sig.ident, &sig.output);
     let text = name.to_string();
+    let run = format_ident!("{}", if explores { "explore_test" } else { "run_test" });
     Ok(quote! {
         #(#attrs)*
         #[::core::prelude::v1::test]
         #vis fn #name() {
             async fn body() #output #block
-            #root::run_test(
+            #root::#run(
                 #root::TestName {
                     package: ::core::env!("CARGO_PKG_NAME"),
                     module: ::core::module_path!(),
@@ -53,6 +59,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
 fn arguments_of(input: ParseStream<'_>) -> Result<Arguments, Error> {
     let mut arguments = Arguments {
         seeds: 1,
+        explores: false,
         root: parse_quote!(::mq_testing),
     };
     while !input.is_empty() {
@@ -62,15 +69,14 @@ fn arguments_of(input: ParseStream<'_>) -> Result<Arguments, Error> {
             arguments.root = input.call(Path::parse_mod_style)?;
         } else {
             let key: syn::Ident = input.parse()?;
-            if key != "seeds" {
-                let text = format!("there is no `{key}` here; there are `seeds` and `crate`");
+            if key == "explore" {
+                arguments.explores = true;
+            } else if key == "seeds" {
+                arguments.seeds = seeds_of(input)?;
+            } else {
+                let text =
+                    format!("there is no `{key}` here; there are `seeds`, `explore` and `crate`");
                 return Err(Error::new_spanned(key, text));
-            }
-            input.parse::<Token![=]>()?;
-            let seeds: LitInt = input.parse()?;
-            arguments.seeds = seeds.base10_parse()?;
-            if arguments.seeds == 0 {
-                return Err(Error::new_spanned(seeds, "a test needs at least one seed"));
             }
         }
         if !input.is_empty() {
@@ -78,6 +84,16 @@ fn arguments_of(input: ParseStream<'_>) -> Result<Arguments, Error> {
         }
     }
     Ok(arguments)
+}
+
+/// `= number`
+fn seeds_of(input: ParseStream<'_>) -> Result<u64, Error> {
+    input.parse::<Token![=]>()?;
+    let seeds: LitInt = input.parse()?;
+    match seeds.base10_parse()? {
+        0 => Err(Error::new_spanned(seeds, "a test needs at least one seed")),
+        count => Ok(count),
+    }
 }
 
 #[cfg(test)]

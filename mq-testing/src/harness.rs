@@ -13,20 +13,23 @@
 //! iteration over maps with random hashers.
 
 mod checks;
+mod effects;
+mod explore;
 mod gate;
 mod handlers;
 mod life;
+mod lives;
 mod process;
 mod puppets;
 mod ran;
 mod record;
 mod running;
 mod seeds;
+mod trouble;
 mod world;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use mq::{
     AsyncHandler, BlockingHandler, Builder, Engine, Handler, HandlerOptions, Message, MessageId,
@@ -35,16 +38,15 @@ use mq::{
 use parking_lot::Mutex;
 
 pub use checks::{Enqueued, Observed};
+pub use effects::Effects;
+pub use explore::{Explored, explore, explore_test};
 pub use ran::Ran;
 pub use seeds::{Finished, TestName, run, run_test};
 
-use crate::sim_disk::{CrashMode, SimDisk};
+use crate::sim_disk::SimDisk;
 use process::{Process, Setup};
 use record::Record;
 use world::World;
-
-/// How long running handlers get in [`Harness::restart`].
-const GRACE: Duration = Duration::from_secs(25);
 
 /// An engine with handlers on a simulated machine: what a test holds in its hand.
 ///
@@ -87,9 +89,9 @@ const GRACE: Duration = Duration::from_secs(25);
 pub struct Harness {
     world: Arc<World>,
     setup: Setup,
-    disk: SimDisk,
+    disk: Mutex<SimDisk>,
     record: Arc<Mutex<Record>>,
-    process: OnceLock<Process>,
+    process: Mutex<Option<Arc<Process>>>,
     attempts_max: usize,
 }
 
@@ -112,9 +114,9 @@ impl Harness {
         Self {
             world,
             setup: Setup::default(),
-            disk: SimDisk::new(),
+            disk: Mutex::default(),
             record: Arc::default(),
-            process: OnceLock::new(),
+            process: Mutex::default(),
             attempts_max: running::ATTEMPTS_MAX,
         }
     }
@@ -204,7 +206,7 @@ impl Harness {
     }
 
     fn setting_up(&mut self) -> &mut handlers::Handlers {
-        if self.process.get().is_some() {
+        if self.process.lock().is_some() {
             fail(
                 "the engine runs already: register state, handlers and options before the first message",
             );
@@ -212,11 +214,20 @@ impl Harness {
         &mut self.setup.handlers
     }
 
-    fn process(&self) -> &Process {
-        self.process.get_or_init(|| {
-            let started = Process::start(&self.world, &self.setup, self.disk.clone(), &self.record);
-            started.unwrap_or_else(|text| fail(&text))
-        })
+    /// The present life of the process; it begins with the first call.
+    fn process(&self) -> Arc<Process> {
+        let mut process = self.process.lock();
+        if let Some(process) = &*process {
+            return Arc::clone(process);
+        }
+        let disk = self.disk.lock().clone();
+        match Process::start(&self.world, &self.setup, disk, &self.record) {
+            Ok(started) => Arc::clone(process.insert(Arc::new(started))),
+            Err(text) => {
+                drop(process);
+                fail(&text)
+            }
+        }
     }
 
     /// Enqueues a message; returns when it is durable.
@@ -251,9 +262,10 @@ impl Harness {
         }
     }
 
-    /// The engine, for everything else: producers with batches, admin, events.
-    pub fn engine(&self) -> &Engine {
-        &self.process().engine
+    /// The engine of the present life, for everything else: producers with batches, admin, events.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.process().engine.clone()
     }
 
     /// Counts of the whole store.
@@ -265,10 +277,7 @@ impl Harness {
     /// The simulated disk, to make calls fail ([`SimDisk::fail_nth`]), to fill it up, or to look at its trace.
     #[must_use]
     pub fn disk(&self) -> SimDisk {
-        self.process
-            .get()
-            .map_or(&self.disk, |process| &process.disk)
-            .clone()
+        self.disk.lock().clone()
     }
 
     /// The seed of this run.
@@ -282,63 +291,13 @@ impl Harness {
     pub fn story(&self) -> String {
         self.world.story()
     }
-
-    /// The power is cut at this point, and the process starts again with the same handlers. Of what was not synced, each
-    /// sector is old, new or torn, as the seed decides; handlers that were running stop where they are.
-    pub async fn crash(self) -> Self {
-        let seed = self.world.random();
-        let mode = match seed % 6 {
-            0 => CrashMode::LoseAll,
-            1 => CrashMode::KeepAll,
-            2 => CrashMode::Prefix(seed),
-            3 => CrashMode::Subset(seed),
-            4 => CrashMode::Page4k(seed),
-            _ => CrashMode::MissingOne(seed),
-        };
-        self.crash_with(mode).await
-    }
-
-    /// As [`Harness::crash`], with a choice of what becomes of what was not synced.
-    pub async fn crash_with(mut self, mode: CrashMode) -> Self {
-        self.world.tell(format_args!("the power is cut: {mode:?}"));
-        self.die(|disk| disk.power_cycle(mode)).await;
-        self
-    }
-
-    /// The process is killed, as by `kill -9`, and starts again with the same handlers. What was written is still there,
-    /// synced or not; handlers that were running stop where they are.
-    pub async fn kill(mut self) -> Self {
-        self.world.tell("the process is killed");
-        self.die(SimDisk::restart_process).await;
-        self
-    }
-
-    /// The process stops in order, as in a deployment, and starts again with the same handlers.
-    pub async fn restart(mut self) -> Self {
-        self.world.tell("the process is restarted");
-        if let Err(text) = self.process().stop(GRACE).await {
-            fail(&text);
-        }
-        self.die(SimDisk::restart_process).await;
-        self
-    }
-
-    async fn die(&mut self, next_disk: impl FnOnce(&SimDisk) -> SimDisk) {
-        let process = self.process();
-        process.lifeline.cut();
-        self.disk = next_disk(&process.disk);
-        self.world.idle.quiesce().await; // handlers are dropped where they stand
-        drop(self.process.take());
-        self.record.lock().forget_running();
-        self.process();
-    }
 }
 
 impl fmt::Debug for Harness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Harness")
             .field("seed", &self.world.seed)
-            .field("is_running", &self.process.get().is_some())
+            .field("is_running", &self.process.lock().is_some())
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,10 @@ pub mod random;
 pub mod sim_disk;
 
 #[cfg(feature = "harness")]
-pub use harness::{Enqueued, Finished, Harness, Observed, Ran, TestName, run, run_test};
+pub use harness::{
+    Effects, Enqueued, Explored, Finished, Harness, Observed, Ran, TestName, explore, explore_test,
+    run, run_test,
+};
 /// Makes an async function a test that runs in a simulated world: see the macro's own page, and [`Harness`].
 #[cfg(feature = "harness")]
 pub use mq_macros::test;

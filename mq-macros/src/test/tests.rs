@@ -27,8 +27,8 @@ fn an_async_function_becomes_a_test_with_one_seed() {
 }
 
 #[test]
-fn seeds_and_crate_arrive() {
-    let arguments = quote!(seeds = 20, crate = crate::kit);
+fn seeds_exploring_and_crate_arrive() {
+    let arguments = quote!(seeds = 20, explore, crate = crate::kit);
     let code = expand(
         arguments,
         quote!(
@@ -36,7 +36,7 @@ fn seeds_and_crate_arrive() {
         ),
     );
     let code = code.expect("a good test").to_string();
-    assert!(code.contains("crate :: kit :: run_test"), "{code}");
+    assert!(code.contains("crate :: kit :: explore_test"), "{code}");
     assert!(code.contains("20u64 , body"), "{code}");
 }
 

@@ -12,7 +12,7 @@ use mq_core::view::StateKind;
 use serde::de::DeserializeOwned;
 
 use super::ran::mentions;
-use super::record::Known;
+use super::record::{Ended, Known};
 use super::{Harness, fail};
 
 /// Messages that a failure shows.
@@ -61,7 +61,7 @@ impl Harness {
                     .map(|(id, _)| *id),
             );
         }
-        let stored = self.all(process, None);
+        let stored = self.all(&process, None);
         let stored = stored
             .iter()
             .filter(|message| is_kind(message.kind.as_str()));
@@ -270,7 +270,7 @@ impl Observed {
         let text = format!("the result {expected:?}");
         self.check(&text, |message| {
             let kept = message.view().and_then(|view| view.tail.result.clone());
-            let seen = || message.known.as_ref()?.last.as_ref()?.result.clone();
+            let seen = || message.last_word()?.result.clone();
             let result = kept.or_else(seen);
             let decoded = result.and_then(|bytes| serde_json::from_slice::<T>(&bytes).ok());
             decoded.as_ref() == Some(expected)
@@ -282,14 +282,20 @@ impl Observed {
         self.view().map_or(seen, |view| view.deliveries)
     }
 
+    /// How its last attempt ended, as far as the harness has seen.
+    fn last_word(&self) -> Option<&Ended> {
+        let known = self.known.as_ref()?;
+        known.said.as_ref().or(known.last.as_ref())
+    }
+
     fn left_with(&self) -> Option<Outcome> {
-        self.known.as_ref()?.last.as_ref()?.outcome
+        self.last_word()?.outcome
     }
 
     fn last_failure(&self) -> Option<&Failure> {
         match self.view() {
             Some(view) => view.tail.history.last()?.failure.as_ref(),
-            None => self.known.as_ref()?.last.as_ref()?.failure.as_ref(),
+            None => self.last_word()?.failure.as_ref(),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! 1. The engine gets a pool's permits only from [`Gate::release`] or while the gate is open; so nothing starts by itself.
-//! 2. Permits are neither made up nor lost: what the workers gave is held here, with the engine, or spent.
+//! 2. After the process has died, nothing of its workers reaches the store any more.
+//! 3. Permits are neither made up nor lost: what the workers gave is held here, with the engine, or spent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
 use mq_core::pending::Pending;
+use mq_core::time::{Clock, Timestamp};
 use mq_core::view::{Filter, Lookup, MessageView, Page, Stats};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -25,6 +27,9 @@ use tokio::runtime::Handle;
 use super::life::Lifeline;
 use super::record::{Ended, Record};
 use super::world::World;
+
+/// How far the wall clock jumps in an explored scenario, in milliseconds.
+const JUMP_MS: u64 = 3_600_000;
 
 /// The permits of one pool that the engine does not have.
 #[derive(Debug)]
@@ -118,6 +123,28 @@ impl Gate {
         fitting.map(|line| line.pool).collect()
     }
 
+    /// Longer than any lease lasts that nobody renews.
+    fn longest_lease(&self) -> Duration {
+        let permits = self.permits.lock();
+        let leases = permits.lines.iter().map(|line| line.spec.lease);
+        leases.max().unwrap_or_default()
+    }
+
+    /// The wall clock jumps an hour forward or, every other time, back.
+    fn jump_if_planned(&self) {
+        if self.world.plan.clock_jumps() {
+            let clock = &self.world.clock;
+            let wall = clock.wall().as_ms();
+            let jumped = if self.world.random().is_multiple_of(2) {
+                wall + JUMP_MS
+            } else {
+                wall - JUMP_MS
+            };
+            self.world.tell("the wall clock jumps by an hour");
+            clock.set_wall(Timestamp::from_ms(jumped));
+        }
+    }
+
     /// Whether any pool takes such messages at all.
     pub(super) fn serves(&self, message: &MessageView) -> bool {
         let permits = self.permits.lock();
@@ -166,6 +193,9 @@ impl Backend for Gate {
     }
 
     fn checkout(&self, pool: PoolId, count: u32) {
+        if self.lifeline.is_cut() {
+            return;
+        }
         let mut permits = self.permits.lock();
         if permits.open {
             drop(permits);
@@ -182,6 +212,7 @@ impl Backend for Gate {
         for delivery in into.iter().skip(before) {
             match delivery {
                 Delivery::Grant(grant) => {
+                    self.jump_if_planned();
                     record.hand_out(grant);
                     let seq = grant.token.id.seq();
                     self.world.tell(format_args!(
@@ -224,6 +255,9 @@ impl Backend for Gate {
     }
 
     fn give_back(&self, tokens: Vec<LeaseToken>) {
+        if self.lifeline.is_cut() {
+            return;
+        }
         {
             let mut record = self.record.lock();
             for token in &tokens {
@@ -237,15 +271,31 @@ impl Backend for Gate {
         &self,
         batch: Vec<SettleRequest>,
     ) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
+        let (promise, pending) = Pending::new();
+        if self.lifeline.is_cut() {
+            return pending; // nobody says anything for a process that is gone; the promise breaks
+        }
         let said: Vec<(LeaseToken, Ended)> = batch
             .iter()
             .map(|request| (request.token, Ended::of(&request.settlement)))
             .collect();
-        let asked = self.inner.settle(batch);
-        let (promise, pending) = Pending::new();
+        {
+            let mut record = self.record.lock();
+            said.iter()
+                .for_each(|(token, said)| record.say(*token, said));
+        }
+        let is_late = said.iter().any(|_| self.world.plan.is_late());
+        let wait = is_late.then(|| self.longest_lease() * 3 / 2);
+        let inner = Arc::clone(&self.inner);
+        let asked = wait.is_none().then(|| inner.settle(batch.clone()));
         let (record, world) = (Arc::clone(&self.record), Arc::clone(&self.world));
         let lifeline = Arc::clone(&self.lifeline);
         drop(self.runtime.spawn(async move {
+            if let Some(wait) = wait {
+                world.tell(format_args!("an answer is {wait:?} late"));
+                tokio::time::sleep(wait).await;
+            }
+            let asked = asked.unwrap_or_else(|| inner.settle(batch));
             let Ok(answers) = asked.await else { return };
             let said = said.into_iter().filter(|_| !lifeline.is_cut());
             for ((token, ended), answer) in said.zip(&answers) {

@@ -17,7 +17,7 @@ use super::handlers::Handlers;
 use super::life::Lifeline;
 use super::puppets::Puppets;
 use super::record::Record;
-use super::world::World;
+use super::world::{Directed, World};
 use crate::sim_disk::SimDisk;
 
 /// Segments and snapshots of a simulated store: small, so that tests reach rotation and snapshots and stay quick.
@@ -72,8 +72,12 @@ impl Process {
         let engine = builder
             .open_wait()
             .map_err(|error| format!("the store could not be opened: {}", chain(&error)))?;
-        world.idle.direct(Some(puppets.clone()));
-        let lifeline = Arc::new(Lifeline::default());
+        let lifeline = Lifeline::new(world);
+        world.idle.direct(Directed {
+            puppets: puppets.clone(),
+            disk: disk.clone(),
+            lifeline: Arc::clone(&lifeline),
+        });
         let mut gate = None;
         let workers = engine.workers().timers(Timers::Runtime).through(|store| {
             let made = Gate::new(
@@ -113,12 +117,19 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    /// It is over: handlers stop where they are, and the engine's threads are on their own for their end.
+    pub(super) fn die(&self) {
         self.lifeline.cut();
         self.metronome.abort();
-        self.world.idle.direct(None);
+        self.world.idle.leave_alone(&self.lifeline);
         self.puppets.release();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.die();
         drop(self.workers.take());
     }
 }

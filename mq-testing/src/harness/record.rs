@@ -90,6 +90,8 @@ pub(super) struct Known {
     pub(super) envelope: Arc<Envelope>,
     pub(super) handed_out: u32,
     pub(super) last: Option<Ended>,
+    /// What a handler said last: it may be in force though the process died before the store's answer came.
+    pub(super) said: Option<Ended>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,7 @@ impl Record {
             envelope: Arc::clone(&grant.envelope),
             handed_out: 0,
             last: None,
+            said: None,
         });
         known.handed_out += 1;
         known.envelope = Arc::clone(&grant.envelope); // a replay may have edited it
@@ -117,6 +120,13 @@ impl Record {
             attempt: grant.attempt,
             ended: None,
         });
+    }
+
+    /// A handler has answered, and the store has not.
+    pub(super) fn say(&mut self, token: LeaseToken, said: &Ended) {
+        if let Some(known) = self.messages.get_mut(&token.id) {
+            known.said = Some(said.clone());
+        }
     }
 
     /// An attempt ended; the first word counts.

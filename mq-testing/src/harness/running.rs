@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mq_core::backend::Backend;
 use mq_core::id::{MessageId, Seq};
-use mq_core::state::State;
+use mq_core::state::{Outcome, State};
 use mq_core::time::{Clock, Timestamp};
 use mq_core::view::{Filter, MessageView, StateKind};
 
@@ -44,12 +44,17 @@ impl Harness {
 
     /// As [`Harness::run_one`]; `None` if no message is ready that a handler takes.
     pub async fn try_run_one(&self) -> Option<Ran> {
-        let index = self.hand_out_one().await?;
-        let ended = self.drive("run_one", |_| {
-            let record = self.record.lock();
-            record.handed.get(index).and_then(Ran::of)
-        });
-        Some(ended.await)
+        loop {
+            let index = self.hand_out_one().await?;
+            let ended = self.drive("run_one", false, |_| {
+                let record = self.record.lock();
+                record.handed.get(index).and_then(Ran::of)
+            });
+            let ran = ended.await;
+            if ran.outcome != Some(Outcome::Crashed) {
+                return Some(ran);
+            }
+        }
     }
 
     /// Starts one attempt and returns when its handler waits for something, or has ended. For crashes in the middle of a
@@ -78,8 +83,7 @@ impl Harness {
     /// messages.
     pub async fn run_until_empty(&self) -> Vec<Ran> {
         let before = self.record.lock().handed.len();
-        self.process().gate.open();
-        self.drive("run_until_empty", |process| {
+        self.drive("run_until_empty", true, |process| {
             self.is_empty(process).then_some(())
         })
         .await;
@@ -138,7 +142,7 @@ impl Harness {
         self.world.idle.quiesce().await;
         let before = self.record.lock().handed.len();
         let mut tried = Vec::new();
-        for message in self.all(process, Some(StateKind::Ready)) {
+        for message in self.all(&process, Some(StateKind::Ready)) {
             for pool in process.gate.pools_for(&message) {
                 if tried.contains(&pool) {
                     continue;
@@ -155,9 +159,37 @@ impl Harness {
         None
     }
 
-    /// Lets things happen and time pass until `done` answers.
-    async fn drive<T>(&self, what: &str, mut done: impl FnMut(&Process) -> Option<T>) -> T {
+    /// Lets things happen and time pass until `done` answers, through the troubles that are planned. With `freely`,
+    /// messages are handed out as in production.
+    async fn drive<T>(
+        &self,
+        what: &str,
+        freely: bool,
+        mut done: impl FnMut(&Process) -> Option<T>,
+    ) -> T {
+        loop {
+            if freely {
+                self.process().gate.open();
+            }
+            let before = self.arm();
+            let ended = self.live_until(what, &mut done).await;
+            self.disarm(before);
+            if !self.rise_again().await
+                && let Some(value) = ended
+            {
+                return value;
+            }
+        }
+    }
+
+    /// Lets things happen and time pass until `done` answers, or until the process dies.
+    async fn live_until<T>(
+        &self,
+        what: &str,
+        done: &mut impl FnMut(&Process) -> Option<T>,
+    ) -> Option<T> {
         let process = self.process();
+        let has_died = || process.lifeline.is_cut() || process.disk.has_crashed();
         let (mut progress, mut turns) = (self.progress(), 0);
         let attempts_before = progress.0;
         let too_many = || self.progress().0 - attempts_before > self.attempts_max;
@@ -166,8 +198,14 @@ impl Harness {
             if too_many() {
                 fail(&self.livelock(what, attempts_before));
             }
-            if let Some(value) = done(process) {
-                return value;
+            if has_died() {
+                return None;
+            }
+            if let Some(value) = done(&process) {
+                return Some(value);
+            }
+            if has_died() {
+                return None;
             }
             if let Some(stopped) = process.engine.stopped() {
                 fail(&format!("{what}: {stopped}"));
@@ -256,7 +294,7 @@ impl Harness {
     /// What is in the store, for people.
     pub(super) fn inventory(&self) -> String {
         let process = self.process();
-        let all = self.all(process, None);
+        let all = self.all(&process, None);
         if all.is_empty() {
             return "the store is empty".to_owned();
         }

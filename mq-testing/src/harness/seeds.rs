@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 
 use super::fail;
+use super::trouble::Plan;
 use super::world::{World, live};
 
 /// Runs exactly this seed.
@@ -33,6 +34,26 @@ impl TestName {
             Some((_, module)) => format!("{module}::{}", self.function),
             None => self.function.to_owned(),
         }
+    }
+
+    /// The command that runs this test with this seed.
+    pub(super) fn command(&self, seed: u64) -> String {
+        format!(
+            "{SEED_VARIABLE}={seed} cargo test -p {} -- --exact {}",
+            self.package,
+            self.path()
+        )
+    }
+
+    /// The seeds to run: what the environment says, else `count` from the name on.
+    pub(super) fn seeds(&self, count: u64) -> impl Iterator<Item = u64> + use<> {
+        let given = variable(SEED_VARIABLE);
+        let count = match given {
+            Some(_) => 1,
+            None => variable(SEEDS_VARIABLE).unwrap_or(count).max(1),
+        };
+        let first = given.unwrap_or_else(|| self.seed());
+        (0..count).map(move |round| first.wrapping_add(round))
     }
 
     /// FNV-1a of the path: the same on every machine and forever.
@@ -69,7 +90,7 @@ impl<E: fmt::Debug> Finished for Result<(), E> {
 /// # Panics
 /// If the scenario does, after what happened was printed; and inside another runtime.
 pub fn run<T, F: Future<Output = T>>(seed: u64, scenario: impl FnOnce() -> F) -> T {
-    in_world(seed, scenario, |world| {
+    in_world(Whole::of(seed, &OnceLock::new()), scenario, |world| {
         eprintln!("what happened with seed {seed}:\n{}", world.recent());
     })
 }
@@ -83,43 +104,55 @@ pub fn run_test<T: Finished, F: Future<Output = T>>(
     seeds: u64,
     body: impl Fn() -> F,
 ) {
-    let given = variable(SEED_VARIABLE);
-    let count = if given.is_some() {
-        1
-    } else {
-        variable(SEEDS_VARIABLE).unwrap_or(seeds).max(1)
-    };
-    let first = given.unwrap_or_else(|| name.seed());
-    for round in 0..count {
-        let seed = first.wrapping_add(round);
-        let checked = || async {
-            if let Some(problem) = body().await.problem() {
-                fail(&problem);
-            }
-        };
-        in_world(seed, checked, |world| {
-            let TestName {
-                package, function, ..
-            } = name;
-            eprintln!(
-                "{function} failed with seed {seed} (run {} of {count}); repeat it with\n  \
-                 {SEED_VARIABLE}={seed} cargo test -p {package} -- --exact {}\nwhat happened:\n{}",
-                round + 1,
-                name.path(),
-                world.recent()
-            );
-        });
+    for seed in name.seeds(seeds) {
+        let whole = OnceLock::new();
+        in_world(
+            Whole::of(seed, &whole),
+            || checked(&body),
+            |world| {
+                eprintln!(
+                    "{} failed with seed {seed}; repeat it with\n  {}\nwhat happened:\n{}",
+                    name.function,
+                    name.command(seed),
+                    world.recent()
+                );
+            },
+        );
+    }
+}
+
+/// A body whose error is a panic.
+pub(super) async fn checked<T: Finished, F: Future<Output = T>>(body: &impl Fn() -> F) {
+    if let Some(problem) = body().await.problem() {
+        fail(&problem);
+    }
+}
+
+/// What a world is made from, and where it can be looked at afterwards.
+pub(super) struct Whole<'a> {
+    pub(super) seed: u64,
+    pub(super) plan: Plan,
+    pub(super) seen: &'a OnceLock<Arc<World>>,
+}
+
+impl<'a> Whole<'a> {
+    fn of(seed: u64, seen: &'a OnceLock<Arc<World>>) -> Self {
+        Self {
+            seed,
+            plan: Plan::default(),
+            seen,
+        }
     }
 }
 
 /// Runs a body; calls `on_panic` before a panic of it goes on.
-fn in_world<T, F: Future<Output = T>>(
-    seed: u64,
+pub(super) fn in_world<T, F: Future<Output = T>>(
+    whole: Whole<'_>,
     body: impl FnOnce() -> F,
     on_panic: impl FnOnce(&World),
 ) -> T {
-    let seen: OnceLock<Arc<World>> = OnceLock::new();
-    let lived = catch_unwind(AssertUnwindSafe(|| live(seed, &seen, body)));
+    let Whole { seed, plan, seen } = whole;
+    let lived = catch_unwind(AssertUnwindSafe(|| live(seed, plan, seen, body)));
     match lived {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => fail(&format!("no runtime for a simulated world: {error}")),

@@ -21,9 +21,12 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::life::Lifeline;
 use super::puppets::Puppets;
+use super::trouble::Plan;
 use crate::clock::START_MS;
 use crate::random::SplitMix64;
+use crate::sim_disk::SimDisk;
 
 /// Turns of engine threads in a row before it is taken for a bug of the engine.
 const TURNS_MAX: usize = 100_000;
@@ -70,10 +73,29 @@ impl Clock for SimClock {
     }
 }
 
+/// A process whose threads get turns.
+#[derive(Clone, Debug)]
+pub(super) struct Directed {
+    pub(super) puppets: Puppets,
+    pub(super) disk: SimDisk,
+    pub(super) lifeline: Arc<Lifeline>,
+}
+
+impl Directed {
+    /// One turn of one thread. A process whose disk lost its power is dead at once, and a dead one does nothing.
+    fn turn(&self) -> bool {
+        let ran = !self.lifeline.is_cut() && self.puppets.run_due();
+        if ran && self.disk.has_crashed() {
+            self.lifeline.cut();
+        }
+        ran
+    }
+}
+
 /// What happens while the runtime has nothing to do.
 #[derive(Debug, Default)]
 struct Idleness {
-    puppets: Option<Puppets>,
+    directed: Vec<Directed>,
     /// How often there was nothing to do.
     idles: u64,
     /// How often engine threads did something.
@@ -89,10 +111,9 @@ pub(super) struct Idle(Mutex<Idleness>);
 impl Idle {
     /// Called by the runtime when no task can run: the engine's threads have their turn.
     pub(super) fn on_park(&self) {
-        let puppets = self.0.lock().puppets.clone();
-        let turns = puppets.map_or(0, |puppets| {
-            (0..TURNS_MAX).take_while(|_| puppets.run_due()).count()
-        });
+        let directed = self.0.lock().directed.clone();
+        let turn = |_: &usize| directed.iter().any(Directed::turn);
+        let turns = (0..TURNS_MAX).take_while(turn).count();
         let mut state = self.0.lock();
         state.idles += 1;
         let mut woken = std::mem::take(&mut state.waiting_for_idle);
@@ -104,9 +125,17 @@ impl Idle {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// The threads that have turns from now on.
-    pub(super) fn direct(&self, puppets: Option<Puppets>) {
-        self.0.lock().puppets = puppets;
+    /// The threads of this process have turns from now on.
+    pub(super) fn direct(&self, process: Directed) {
+        self.0.lock().directed.push(process);
+    }
+
+    /// The threads of the process of this lifeline have no more turns.
+    pub(super) fn leave_alone(&self, lifeline: &Arc<Lifeline>) {
+        let mut state = self.0.lock();
+        state
+            .directed
+            .retain(|process| !Arc::ptr_eq(&process.lifeline, lifeline));
     }
 
     fn turns(&self) -> u64 {
@@ -161,6 +190,7 @@ pub(super) struct World {
     pub(super) seed: u64,
     pub(super) idle: Arc<Idle>,
     pub(super) clock: Arc<SimClock>,
+    pub(super) plan: Plan,
     random: Mutex<SplitMix64>,
     story: Mutex<Vec<String>>,
 }
@@ -223,9 +253,10 @@ impl Drop for Leave {
     }
 }
 
-/// Runs `body` in a world of its own, made from `seed`. `seen` gets the world, so that it can be asked after a panic.
+/// Runs `body` in a world of its own, made from `seed`, with `plan`. `seen` gets the world, so that it can be asked after a panic.
 pub(super) fn live<T, F: Future<Output = T>>(
     seed: u64,
+    plan: Plan,
     seen: &OnceLock<Arc<World>>,
     body: impl FnOnce() -> F,
 ) -> std::io::Result<T> {
@@ -249,6 +280,7 @@ pub(super) fn live<T, F: Future<Output = T>>(
         seed,
         idle,
         clock,
+        plan,
         random: Mutex::new(SplitMix64::new(seed)),
         story: Mutex::new(Vec::new()),
     });

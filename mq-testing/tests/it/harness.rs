@@ -1,6 +1,7 @@
 //! The harness that users test their handlers with: what it runs, what it sees, when it fails, and that it repeats itself.
 
 mod crashes;
+mod exploring;
 mod failing;
 mod repeating;
 mod running;
