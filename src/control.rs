@@ -28,6 +28,7 @@ mod place;
 mod schedule;
 mod server;
 mod text;
+mod workers;
 
 pub use answer::{
     Answer, AttemptJson, Enqueued, Explained, JsonText, MessageJson, MessagesPage, QueueJson,
@@ -46,6 +47,7 @@ pub use schedule::{
 pub use server::ControlSocket;
 pub(crate) use server::Server;
 pub use text::moment;
+pub use workers::{OneKind, PoolJson, RunningJson, ScaleCall};
 
 /// Name of the socket in the store's folder.
 pub const SOCKET_NAME: &str = "control.sock";

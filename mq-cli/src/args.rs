@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     backup, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats, teach,
-    values, verify, work,
+    values, verify, work, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -45,6 +45,9 @@ pub(crate) enum Verb {
     Work(work::Arguments),
     /// Run a command for each line of a file or of standard input, and end: a durable xargs
     Run(run::Arguments),
+    /// Look at the workers of the process that owns the store, scale, pause and resume them
+    #[command(subcommand)]
+    Worker(worker::Verb),
     /// Look at dead letters, bring them back, or remove them
     #[command(subcommand)]
     Dlq(dlq::Verb),

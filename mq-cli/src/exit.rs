@@ -113,7 +113,7 @@ impl From<Abandoned> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         let exit = match error.code.as_str() {
-            "never_issued" | "not_kept" | "unknown_schedule" => Exit::NotFound,
+            "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule" => Exit::NotFound,
             "expression" | "zone" | "never" | "interval" => Exit::Usage,
             "unreadable" | "unsound" => Exit::Corrupt,
             "target_in_use" | "leftover" => Exit::Usage,

@@ -32,6 +32,7 @@ mod values;
 mod verify;
 mod view;
 mod work;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Enqueue(arguments) => enqueue::run(arguments),
         Verb::Work(arguments) => work::run(&arguments),
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Worker(verb) => worker::run(&verb),
         Verb::Dlq(verb) => dlq::run(&verb),
         Verb::Messages(verb) => messages::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),

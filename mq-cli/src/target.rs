@@ -27,13 +27,24 @@ const OWNER_GRACE: Duration = Duration::from_secs(1);
 /// How often to look again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How often a call is made again because the owner closed the store before it took it.
+const OWNERS_MAX: u32 = 3;
+
 /// A store that answers calls.
 #[derive(Debug)]
-pub(crate) enum Target {
-    /// This process owns it.
+pub(crate) struct Target {
+    data: Data,
+    missing: Missing,
+    place: RefCell<Place>,
+}
+
+/// Who owns the store.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// This process.
     Own(Store),
-    /// Another process owns it and answers on its socket.
-    Owner(Box<RefCell<Client>>),
+    /// Another process, which answers on its socket.
+    Owner(Box<Client>),
 }
 
 impl Target {
@@ -42,22 +53,21 @@ impl Target {
     /// # Errors
     /// With the exit code that tells why; the store is as it was.
     pub(crate) fn reach(data: &Data, missing: Missing) -> Result<Target> {
-        if missing == Missing::Refuse {
-            must_be_there(&data.data)?;
-        }
-        let limit = data.wait.unwrap_or(OWNER_GRACE);
-        let watch = Stopwatch::start();
-        loop {
-            let failure = match attempt(&data.data, missing) {
-                Ok(target) => return Ok(target),
-                Err(failure) => failure,
-            };
-            let left = limit.saturating_sub(watch.elapsed());
-            if failure.exit != Exit::Owned || left.is_zero() {
-                return Err(failure);
-            }
-            thread::park_timeout(left.min(LOOK_EVERY));
-        }
+        Ok(Target {
+            place: RefCell::new(reach(data, missing)?),
+            data: data.clone(),
+            missing,
+        })
+    }
+
+    /// Whether this process owns the store.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(&*self.place.borrow(), Place::Own(_))
+    }
+
+    /// Who owns the store.
+    pub(crate) fn into_place(self) -> Place {
+        self.place.into_inner()
     }
 
     /// Reaches a store that is there, lets `visit` print from it, and lets it go.
@@ -77,9 +87,21 @@ impl Target {
     /// # Errors
     /// When it is refused, or whoever owns the store ends.
     pub(crate) fn call(&self, call: Call) -> Result<Answer> {
-        match self {
-            Target::Own(store) => Ok(mq::control::execute_wait(store.engine(), call)?),
-            Target::Owner(client) => Ok(client.borrow_mut().call(&call)?),
+        let mut owners = 0;
+        loop {
+            let answer = match &mut *self.place.borrow_mut() {
+                Place::Own(store) => return Ok(mq::control::execute_wait(store.engine(), call)?),
+                Place::Owner(client) => client.call(&call),
+            };
+            owners += 1;
+            match answer {
+                // It was not taken: whoever owns the store next answers it.
+                Err(ClientError::Closing) if owners < OWNERS_MAX => {
+                    let next = reach(&self.data, self.missing)?;
+                    self.place.replace(next);
+                }
+                answer => return Ok(answer?),
+            }
         }
     }
 
@@ -157,20 +179,39 @@ impl Target {
     /// # Errors
     /// When the last sync failed, or the store had stopped before.
     pub(crate) fn close(self) -> Result {
-        match self {
-            Target::Own(store) => store.close(),
-            Target::Owner(_) => Ok(()),
+        match self.into_place() {
+            Place::Own(store) => store.close(),
+            Place::Owner(_) => Ok(()),
         }
     }
 }
 
+fn reach(data: &Data, missing: Missing) -> Result<Place> {
+    if missing == Missing::Refuse {
+        must_be_there(&data.data)?;
+    }
+    let limit = data.wait.unwrap_or(OWNER_GRACE);
+    let watch = Stopwatch::start();
+    loop {
+        let failure = match attempt(&data.data, missing) {
+            Ok(place) => return Ok(place),
+            Err(failure) => failure,
+        };
+        let left = limit.saturating_sub(watch.elapsed());
+        if failure.exit != Exit::Owned || left.is_zero() {
+            return Err(failure);
+        }
+        thread::park_timeout(left.min(LOOK_EVERY));
+    }
+}
+
 /// [`Exit::Owned`] if it may work later.
-fn attempt(folder: &Path, missing: Missing) -> Result<Target> {
+fn attempt(folder: &Path, missing: Missing) -> Result<Place> {
     match Client::connect(folder) {
-        Ok(client) => Ok(Target::Owner(Box::new(RefCell::new(client)))),
+        Ok(client) => Ok(Place::Owner(Box::new(client))),
         Err(ClientError::NotServed { .. }) => {
             let opened = Store::open_for_a_call(folder, missing);
-            opened.map(Target::Own).map_err(silent)
+            opened.map(Place::Own).map_err(silent)
         }
         Err(error @ ClientError::NotNow { .. }) => Err(Failure::new(Exit::Owned, error)),
         Err(error) => Err(error.into()),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::care::{BackupJson, SnapshotJson};
 use super::schedule::{NextFires, SchedulesPage, Sent};
+use super::workers::{PoolJson, RunningJson};
 
 /// The answer to a [`super::Call`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +40,10 @@ pub enum Answer {
     NextFires(NextFires),
     /// What a schedule sent.
     Sent(Sent),
+    /// Worker pools of the process that owns the store.
+    Pools(Vec<PoolJson>),
+    /// Handlers that run now.
+    Running(Vec<RunningJson>),
     /// The copy.
     Backup(BackupJson),
 }

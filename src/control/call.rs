@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::JsonText;
 use super::care::BackupCall;
 use super::schedule::{NextFiresCall, OperateScheduleCall, PutScheduleCall, SchedulesCall};
+use super::workers::{OneKind, ScaleCall};
 use crate::filter::Filter;
 
 /// A call.
@@ -51,6 +52,18 @@ pub enum Call {
     },
     /// When a schedule fires. Answered by [`super::Answer::NextFires`].
     NextFires(NextFiresCall),
+    /// The worker pools of the process that owns the store. Answered by [`super::Answer::Pools`].
+    Pools {},
+    /// What runs in them now. Answered by [`super::Answer::Running`].
+    Running {},
+    /// Handle more or fewer messages of a kind at once. Answered by [`super::Answer::Done`]; fewer may be in force later,
+    /// when enough handlers have ended.
+    Scale(ScaleCall),
+    /// Start no more messages of a kind until it is resumed or the program starts again. Answered by
+    /// [`super::Answer::Done`].
+    PauseKind(OneKind),
+    /// Start messages of a kind again. Answered by [`super::Answer::Done`].
+    ResumeKind(OneKind),
     /// Copy the store. Answered by [`super::Answer::Backup`] when the copy is whole and checked.
     Backup(BackupCall),
 }

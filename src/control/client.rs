@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::fault::CallError;
+use super::fault::{CLOSING, CallError};
 use super::line::{AnswerLine, CallLine, Greeting};
 use super::{PROTOCOL, place};
 
@@ -42,6 +42,11 @@ pub enum ClientError {
         .0.pid, .0.program, .0.mq, .0.protocol
     )]
     Protocol(Greeting),
+    /// The owner closes the store. This call, and every later one, was not taken: the next owner can be asked.
+    #[error(
+        "the owner closes the store; nothing that it has not answered was taken, and can be sent again"
+    )]
+    Closing,
     /// The owner ended before it answered.
     #[error(
         "the owner of the store ended before it answered; whether the call took effect shows when the store is looked at again"
@@ -173,6 +178,9 @@ impl Answers {
         let line: AnswerLine = serde_json::from_slice(&line)?;
         self.next_id += 1;
         match (line.answer, line.error) {
+            (_, Some(error)) if line.id.is_none() && error.code == CLOSING => {
+                Err(ClientError::Closing)
+            }
             (_, Some(error)) => Err(error.into()),
             (Some(answer), None) if line.id == Some(self.next_id) => Ok(answer),
             (Some(_) | None, None) => {

@@ -20,7 +20,7 @@ use tokio::time;
 use super::answer::{Answer, Enqueued};
 use super::call::Call;
 use super::execute::{execute, submit};
-use super::fault::CallError;
+use super::fault::{CLOSING, CallError};
 use super::line::{self, AnswerLine, Read};
 use super::server::{Phase, greeting, reached};
 use crate::engine::Engine;
@@ -90,7 +90,12 @@ async fn take(
     loop {
         let read = tokio::select! {
             biased;
-            () = reached(&mut phase, Phase::Closing) => return,
+            () = reached(&mut phase, Phase::Closing) => {
+                // Nothing behind what was read is taken: whoever asked can ask the next owner.
+                let closing = CallError::new(CLOSING, "the owner closes the store; calls without an answer were not taken");
+                sender.send(UnderWay::refused(closing)).await.ok();
+                return;
+            }
             () = sender.closed() => return,
             read = next_line(&mut input, &mut line, size_max) => read,
         };

@@ -13,7 +13,8 @@ use crate::find::FindError;
 /// Why a call failed. Unless the sentence says otherwise nothing was changed.
 ///
 /// Words of `code`: those of [`EnqueueError::code`]; `malformed` (the line is no call), `protocol` (another version),
-/// `too_long` (the line), `busy` (too many connections), `bad_value` (a field has no such value), `filter` (not
+/// `too_long` (the line), `busy` (too many connections), `closing` (the last line:
+/// calls without an answer were not taken), `bad_value` (a field has no such value), `filter` (not
 /// understood), `never_issued`,
 /// `not_kept`, `wrong_state`, `unreadable`, `closed`, `poisoned`. New words may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -25,6 +26,9 @@ pub struct CallError {
     /// What happened, what is true now, what to do.
     pub message: String,
 }
+
+/// Code of an owner's last line: it has answered everything that it took.
+pub(super) const CLOSING: &str = "closing";
 
 impl CallError {
     pub(crate) fn new(code: &str, message: impl ToString) -> Self {

@@ -13,8 +13,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use mq::control::{
-    Answer, Call, Client, ClientError, EnqueueCall, JsonText, ListCall, OneQueue, OperateCall,
-    OperationJson, ShowCall,
+    Answer, Call, Client, ClientError, EnqueueCall, JsonText, ListCall, OneKind, OneQueue,
+    OperateCall, OperationJson, ScaleCall, ShowCall,
 };
 use mq::{ControlSocket, Engine, Filter};
 use serde_json::Value;
@@ -420,7 +420,10 @@ fn an_engine_that_is_dropped_ends_its_callers() {
     let mut client = owned.client();
     enqueued(client.call(&message("1")).unwrap());
     drop(owned.engine);
-    assert!(client.call(&Call::Stats {}).is_err());
+    assert!(
+        matches!(client.call(&Call::Stats {}), Err(ClientError::Closing)),
+        "not taken, and told so"
+    );
     let again = Engine::builder(&owned.data).open_wait().unwrap();
     assert_eq!(again.stats().live_messages, 1);
 }
@@ -437,4 +440,57 @@ fn a_new_owner_waits_for_the_old_one() {
     });
     owned.engine.close_wait().unwrap();
     waiting.join().unwrap().unwrap();
+}
+
+#[derive(serde::Serialize, serde::Deserialize, mq::Message)]
+#[message(kind = "control.work")]
+struct Work;
+
+async fn work(_: Work) -> mq::Outcome {
+    Ok(())
+}
+
+#[test]
+fn workers_are_looked_at_scaled_paused_and_resumed() {
+    let owned = Owned::new();
+    let workers = owned
+        .engine
+        .workers()
+        .handle_with(work, |options| options.parallelism(1..=4));
+    let workers = workers.start().unwrap();
+    let mut client = owned.client();
+    let pool = |client: &mut Client| match client.call(&Call::Pools {}).unwrap() {
+        Answer::Pools(mut pools) => pools.remove(0),
+        other => panic!("{other:?}"),
+    };
+    let kind = || OneKind {
+        kind: "control.work".to_owned(),
+    };
+    let scale = |workers| {
+        let kind = kind().kind;
+        Call::Scale(ScaleCall { kind, workers })
+    };
+    client.call(&scale(3)).unwrap();
+    assert_eq!(pool(&mut client).limit, 3);
+    client.call(&Call::PauseKind(kind())).unwrap();
+    assert!(pool(&mut client).paused);
+    client.call(&Call::ResumeKind(kind())).unwrap();
+    assert!(!pool(&mut client).paused);
+    assert!(matches!(
+        client.call(&Call::Running {}).unwrap(),
+        Answer::Running(running) if running.is_empty()
+    ));
+    let refused = |client: &mut Client, call| match client.call(&call) {
+        Err(ClientError::Refused(refused)) => refused.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&mut client, scale(5)), "out_of_range");
+    let unknown = OneKind {
+        kind: "nobody".to_owned(),
+    };
+    assert_eq!(
+        refused(&mut client, Call::PauseKind(unknown)),
+        "unknown_kind"
+    );
+    drop(workers);
 }

@@ -14,7 +14,7 @@ use mq_core::pending::Pending;
 use super::pipeline::Answer;
 use crate::exit::Result;
 use crate::store::Store;
-use crate::target::Target;
+use crate::target::{Place, Target};
 
 /// Takes messages.
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl Sender {
 
     /// Into the store, if it is this process's (which is then to be closed), else to its owner.
     pub(crate) fn new(target: Target, full_wait: Duration) -> (Sender, Option<Store>) {
-        match target {
-            Target::Own(store) => (Sender::own(&store, full_wait), Some(store)),
-            Target::Owner(client) => {
-                let (calls, answers) = client.into_inner().split();
+        match target.into_place() {
+            Place::Own(store) => (Sender::own(&store, full_wait), Some(store)),
+            Place::Owner(client) => {
+                let (calls, answers) = client.split();
                 let answers = Arc::new(Mutex::new(answers));
                 (Sender::Owner(Mutex::new(calls), answers), None)
             }

@@ -182,3 +182,31 @@ fn ids_are_printed_while_the_input_of_an_owned_store_is_still_open() {
     assert_eq!((refused.code, refused.stdout.lines().count()), (1, 1));
     assert!(refused.stderr.contains("line 2: not JSON"));
 }
+
+#[test]
+fn workers_are_shown_scaled_and_paused_from_outside() {
+    let store = Store::new();
+    assert_eq!(store.mq("worker ls", &[]).code, 5, "no store");
+    let _worker = owner(&store);
+    let pool = store.mq("worker ls", &["--json"]).only_json();
+    let kind = pool.get("kind").unwrap().as_str().unwrap().to_owned();
+    assert_eq!(pool.get("succeeded").unwrap(), &1);
+    store.mq("worker scale", &[&kind, "1"]).lines();
+    let pool = store.mq("worker ls", &["--json"]).only_json();
+    assert_eq!(pool.get("limit").unwrap(), &1);
+    store.mq("worker pause", &[&kind]).lines();
+    store.mq("worker resume", &[&kind]).lines();
+    assert!(store.mq("worker ls", &["--running"]).lines()[0].starts_with("ID"));
+    let refused = store.mq("worker scale", &[&kind, "9999"]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(store.mq("worker scale", &["nobody", "1"]).code, 5);
+}
+
+#[test]
+fn without_a_worker_there_is_nothing_to_scale() {
+    let store = Store::new();
+    store.enqueue("q", &["1".to_owned()]);
+    let refused = store.mq("worker scale", &["message", "1"]);
+    assert_eq!(refused.code, 5);
+    assert!(refused.stderr.contains("mq work"), "{}", refused.stderr);
+}
