@@ -185,7 +185,7 @@ fn a_handler_with_its_arguments_in_the_wrong_order_is_told_the_order() {
     says(
         "#[mq::handler]
         async fn welcome(ctx: Ctx, message: Welcome) -> Outcome { Ok(()) }",
-        &["`Ctx` is not a message", "async fn welcome(ctx: Ctx,"],
+        &["Ctx` is not a message", "async fn welcome(ctx: Ctx,"],
     );
 }
 
