@@ -6,6 +6,7 @@ use mq::{
     DedupPolicy, Missed, NewMessage, Outgoing, Put, Schedule, ScheduleError, Timestamp, When, days,
     hours, millis,
 };
+use mq_testing::Harness;
 
 #[derive(Clone, Serialize, Deserialize, Message)]
 #[message(kind = "report")]
@@ -197,4 +198,29 @@ async fn a_run_by_hand_reaches_its_handler() {
     engine.close().await.unwrap();
     let error = engine.schedules().list().await.unwrap_err();
     assert!(matches!(error, mq::Stopped::Closed), "{error}");
+}
+
+async fn report(_: Report) -> Outcome {
+    Ok(())
+}
+
+#[mq_testing::test]
+async fn a_test_of_a_user_sees_each_run_over_days_and_crashes() {
+    let t = Harness::new().handle(report);
+    let nightly = Schedule::cron("0 3 * * *").zone("Europe/Berlin");
+    let schedules = t.engine().schedules();
+    schedules
+        .put("nightly", nightly.message(REPORT))
+        .await
+        .unwrap();
+    t.advance(hours(24)).await;
+    t.assert_enqueued::<Report>(|report| report.number == 1)
+        .once();
+    assert_eq!(t.run_until_empty().await.len(), 1);
+    let t = t.crash().await;
+    t.advance(hours(24)).await;
+    assert_eq!(t.run_until_empty().await.len(), 1);
+    let view = t.engine().schedules().get("nightly").await.unwrap();
+    let view = view.unwrap();
+    assert_eq!((view.runs, view.skipped, view.trouble), (2, 0, None));
 }

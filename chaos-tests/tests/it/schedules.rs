@@ -426,6 +426,42 @@ fn runs_with_a_dedup_key_do_not_pile_up() {
 }
 
 #[test]
+fn a_schedule_comes_back_from_a_snapshot_as_it_was() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    put(&machine, "poll", every(10));
+    put(&machine, "paused", every(10));
+    let schedules = machine.engine().unwrap().schedules();
+    block(&machine, schedules.pause("paused")).unwrap();
+    drop(schedules);
+    pass(&machine, secs(10));
+    let before = view(&machine, "poll");
+    // More than the journal that a snapshot of this machine waits for, in segments that are freed with it.
+    for _ in 0..20 {
+        let mut large = message();
+        large.envelope.payload = Bytes::from(vec![7; 20_000]);
+        let refuse = mq_core::backend::WhenFull::Refuse;
+        let stored = machine.backend().enqueue(vec![large], refuse).wait();
+        stored.unwrap().unwrap();
+        let grant = machine.take(1).remove(0);
+        machine.settle(&grant, SUCCEED, Vec::new()).unwrap();
+        machine.settle_down();
+        machine.maintain();
+    }
+    let files = disk.file_names();
+    assert!(files.iter().any(|name| name.starts_with("snap-")));
+    assert!(
+        files.iter().all(|name| name != "j-0000000001.seg"),
+        "{files:?}"
+    );
+    let machine = reopen(machine, &disk, secs(0));
+    let after = view(&machine, "poll");
+    assert_eq!((after.next, after.last), (before.next, before.last));
+    assert_eq!((after.runs, after.paused), (1, false));
+    assert!(view(&machine, "paused").paused);
+}
+
+#[test]
 fn a_removed_schedule_does_not_fire() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();
