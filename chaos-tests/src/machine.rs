@@ -149,6 +149,12 @@ impl Machine {
         self.commit();
     }
 
+    /// Lets the thread of bulk jobs work until it sleeps, then the commit thread.
+    pub fn run_bulk(&self) {
+        self.puppets.run("mq-bulk");
+        self.commit();
+    }
+
     /// Time passes, and the commit thread notices.
     pub fn pass(&self, time: Duration) {
         self.clock.advance(time);
