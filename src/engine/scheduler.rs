@@ -235,3 +235,6 @@ fn refusal(reason: impl ToString) -> Refusal {
         again_after: RETRY_AFTER,
     }
 }
+
+#[cfg(test)]
+mod tests;
