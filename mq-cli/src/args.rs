@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   echo '{\"user\":7}' | mq enqueue --data ./data --queue mail
   mq work --data ./data --queue mail -- ./send-mail
+  ls | mq run --data ./data --queue files --raw -- sh -c 'read f; gzip \"$f\"'
   mq dlq ls --data ./data
   mq messages explain --data ./data ID
 
@@ -23,7 +24,7 @@ Exit codes:
   0  done
   1  failed
   2  the command line is wrong
-  3  another process owns the store
+  3  another process owns the store, and cannot be asked
   4  the store is corrupt
   5  the store or the message is not there";
 
@@ -61,10 +62,14 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Schedule(schedule::Verb),
     /// Count what is in the store
+    #[command(
+        after_help = "Examples:\n  mq stats --data ./data\n  mq stats --data ./data --json | jq .live_messages"
+    )]
     Stats(stats::Arguments),
     /// Copy a store, while it works
     Backup(backup::Arguments),
     /// Take a snapshot now, so that the next opening is quick
+    #[command(after_help = "Examples:\n  mq snapshot --data ./data")]
     Snapshot(backup::SnapshotArguments),
     /// Check every byte of a store; changes nothing and needs no owner
     Verify(verify::Arguments),
@@ -73,6 +78,7 @@ pub(crate) enum Verb {
     /// Print what stands in the journal; changes nothing and needs no owner
     Dump(dump::Arguments),
     /// Print every default and its range
+    #[command(after_help = "Examples:\n  mq config")]
     Config,
     /// Print a script that completes the command line in a shell
     Completions(teach::CompletionsArguments),
@@ -113,14 +119,17 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_has_help_and_those_that_act_have_examples() {
-        let command = Command::command();
-        for verb in command.get_subcommands() {
-            assert!(verb.get_about().is_some(), "{}", verb.get_name());
-        }
-        for name in ["enqueue", "work", "run"] {
-            let verb = command.find_subcommand(name).unwrap();
-            assert!(verb.get_after_help().is_some(), "{name}");
+    fn every_verb_has_help_that_teaches_with_examples() {
+        for (path, verb) in verbs(&Command::command(), "mq") {
+            assert!(verb.get_about().is_some(), "{path}");
+            let after = verb.get_after_help().map(ToString::to_string);
+            let example = format!("{path} ").replace("mq man ", "mq man");
+            assert!(
+                after.is_some_and(
+                    |text| text.contains("Examples:") && text.contains(example.trim_end())
+                ),
+                "{path}"
+            );
         }
     }
 

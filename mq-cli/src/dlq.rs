@@ -37,8 +37,12 @@ Examples:
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List dead letters, oldest first
+    #[command(
+        after_help = "Examples:\n  mq dlq ls --data ./data --queue mail --reason budget_spent\n  mq dlq ls --data ./data --json | jq -r '.attempts[-1].error'"
+    )]
     Ls(List),
     /// Show one dead letter with its attempts and payload
+    #[command(after_help = "Examples:\n  mq dlq show --data ./data ID")]
     Show(Show),
     /// Bring dead letters back with fresh budgets, at the end of the line
     #[command(after_help = REPLAY_EXAMPLES)]

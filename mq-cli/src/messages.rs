@@ -56,19 +56,24 @@ pub(crate) enum Verb {
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
     /// Stop messages for good: at once if they wait; a running handler is asked to stop
+    #[command(after_help = "Examples:\n  mq messages cancel --data ./data ID ID")]
     Cancel(operate::Chosen),
     /// Make scheduled messages due now
     #[command(name = "run-now")]
+    #[command(after_help = "Examples:\n  mq messages run-now --data ./data ID")]
     RunNow(operate::Chosen),
     /// Set waiting messages aside under a label of your own
     #[command(after_help = HOLD_EXAMPLES)]
     Hold(operate::Hold),
     /// Let held messages go on
+    #[command(after_help = "Examples:\n  mq messages release --data ./data ID")]
     Release(operate::Chosen),
     /// Put waiting messages into another queue
+    #[command(after_help = "Examples:\n  mq messages move --data ./data --to slow ID")]
     Move(operate::Move),
     /// Give waiting messages another priority
     #[command(name = "set-priority")]
+    #[command(after_help = "Examples:\n  mq messages set-priority --data ./data --priority 9 ID")]
     SetPriority(operate::SetPriority),
     /// Give waiting messages another due time
     #[command(after_help = RESCHEDULE_EXAMPLES)]

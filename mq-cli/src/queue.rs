@@ -14,10 +14,15 @@ use crate::target::Target;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List queues
+    #[command(
+        after_help = "Examples:\n  mq queue ls --data ./data\n  mq queue ls --data ./data --json | jq 'select(.oldest_ready_seconds > 60)'"
+    )]
     Ls(List),
     /// Hand nothing out of a queue until it is resumed; enqueueing goes on
+    #[command(after_help = "Examples:\n  mq queue pause --data ./data mail")]
     Pause(One),
     /// Hand out of a queue again
+    #[command(after_help = "Examples:\n  mq queue resume --data ./data mail")]
     Resume(One),
 }
 

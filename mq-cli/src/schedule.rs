@@ -40,20 +40,26 @@ Examples:
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List schedules
+    #[command(after_help = "Examples:\n  mq schedule ls --data ./data")]
     Ls(List),
     /// Store a schedule, or change the one of that name
     Put(Box<PutArguments>),
     /// Show when a schedule fires
+    #[command(after_help = "Examples:\n  mq schedule next --data ./data daily-report")]
     Next(Next),
     /// Show when an expression would fire; needs no store
     Preview(Preview),
     /// Send a schedule's message now; its next time stays
+    #[command(after_help = "Examples:\n  mq schedule run --data ./data daily-report")]
     Run(One),
     /// Let a schedule fire no more until it is resumed
+    #[command(after_help = "Examples:\n  mq schedule pause --data ./data daily-report")]
     Pause(One),
     /// Let a paused schedule fire again; nothing is made up for
+    #[command(after_help = "Examples:\n  mq schedule resume --data ./data daily-report")]
     Resume(One),
     /// Remove a schedule; messages that it has sent stay
+    #[command(after_help = "Examples:\n  mq schedule rm --data ./data daily-report")]
     Rm(One),
 }
 

@@ -37,8 +37,10 @@ pub(crate) enum Verb {
     #[command(after_help = SCALE_EXAMPLES)]
     Scale(Scale),
     /// Start no more messages of a kind until it is resumed, or the process starts again
+    #[command(after_help = "Examples:\n  mq worker pause --data ./data email.welcome")]
     Pause(One),
     /// Start messages of a kind again
+    #[command(after_help = "Examples:\n  mq worker resume --data ./data email.welcome")]
     Resume(One),
 }
 
