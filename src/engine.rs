@@ -23,6 +23,7 @@ mod start;
 mod telling;
 mod time_keeper;
 mod waiters;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;

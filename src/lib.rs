@@ -45,6 +45,7 @@ mod events;
 mod filter;
 mod find;
 pub mod guide;
+mod health;
 mod metrics;
 mod options;
 mod pools;
@@ -76,6 +77,7 @@ pub use filter::{
     Predicate, PredicateError, older_than,
 };
 pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
+pub use health::{Alarm, Check, Checked, Failing, Health};
 pub use options::{BadOption, Durability, Limit};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
 pub use schedules::{

@@ -157,6 +157,8 @@ metrics! {
         "How often the wall clock jumped backwards by more than a minute.";
     JUMPS: Counter "mq.clock.jumps" "{jump}" []
         "How often the wall clock jumped by more than a minute.";
+    ALARMS: Gauge "mq.watchdog.alarms" "{alarm}" ["check"]
+        "What the watchdog has found and is not over, by check.";
     BUILD: Gauge "mq.build.info" "{build}" ["version"]
         "Always 1: the version as a label.";
 }

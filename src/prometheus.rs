@@ -13,6 +13,7 @@ use mq_core::state::Outcome;
 use mq_core::view::{QueueStats, StateKind};
 use mq_dispatch::PoolStats;
 
+use crate::health::Check;
 use crate::metrics::{self, Kind, Metric};
 use crate::stats::Stats;
 
@@ -178,6 +179,18 @@ impl Stats {
         put(metrics::SUSPECTS, one(self.store.suspects));
         put(metrics::BACKWARD_JUMPS, one(self.clock_jumps_backward));
         put(metrics::JUMPS, one(self.clock_jumps));
+        let watched = [
+            Check::Unserved,
+            Check::NotTaken,
+            Check::WorkersStuck,
+            Check::Undecodable,
+        ];
+        let alarms = watched.map(|check| {
+            let raised = self.alarms.iter().filter(|alarm| alarm.check == check);
+            let raised = u64::try_from(raised.count()).unwrap_or(u64::MAX);
+            labelled([check.as_str()], raised)
+        });
+        put(metrics::ALARMS, alarms.to_vec());
         let version = env!("CARGO_PKG_VERSION");
         put(metrics::BUILD, vec![labelled([version], 1)]);
     }

@@ -16,6 +16,7 @@ use mq_core::view::{StateKind, Stats as StoreStats};
 use mq_dispatch::PoolStats;
 
 use crate::engine::Engine;
+use crate::health::Alarm;
 use crate::options::Limit;
 pub use trend::Rates;
 pub(crate) use trend::{Sample, Trends, total};
@@ -127,6 +128,8 @@ pub struct Stats {
     pub clock_jumps: u64,
     /// Of these, backwards.
     pub clock_jumps_backward: u64,
+    /// What the watchdog has found and is not over.
+    pub alarms: Vec<Alarm>,
 }
 
 /// The dead letters.
@@ -137,6 +140,8 @@ pub struct DeadStats {
     pub total: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Their budget in bytes: when it is used up, queues that have some take no more messages.
+    pub limit: u64,
     /// How long the oldest has been one.
     pub oldest: Option<Duration>,
     /// By how many they grew in the last quarter of an hour; negative if there are fewer now.
@@ -235,6 +240,7 @@ impl Engine {
         let dead = DeadStats {
             total: total(&store, StateKind::Dead),
             bytes: store.dead_bytes,
+            limit: sight.dead_bytes,
             oldest: store.oldest_dead,
             growth: trends.dead_growth(&sample),
         };
@@ -275,6 +281,7 @@ impl Engine {
             waiting_for_room: facts.waiting_for_room,
             clock_jumps: facts.jumps,
             clock_jumps_backward: facts.jumps_backward,
+            alarms: sight.watch.lock().alarms(monotonic),
         }
     }
 }

@@ -161,6 +161,19 @@ impl Machine {
         self.commit();
     }
 
+    /// Takes the machine's pool away: nobody takes anything.
+    pub fn detach_pool(&self) {
+        self.backend.detach(self.pool);
+        self.commit();
+    }
+
+    /// Another pool that takes everything; none if the engine has stopped.
+    #[must_use]
+    pub fn attach_pool(&self) -> Option<PoolId> {
+        let everything = PoolSpec::one(Selector::default(), LEASE, RETRY);
+        self.backend.attach(everything, Arc::new(|| {})).ok()
+    }
+
     /// Asks for up to `permits` messages, and takes unspent permits back.
     pub fn take(&self, permits: u32) -> Vec<Grant> {
         self.backend.checkout(self.pool, permits);

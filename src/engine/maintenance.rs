@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mq_core::backend::Stopped;
 use mq_core::pending::{Pending, Promise};
+use mq_core::telemetry::store;
 use mq_persistence::keeper::{Keeper, Snapshotted};
 use mq_persistence::lsn::Lsn;
 use mq_persistence::reclaim::Survey;
@@ -90,7 +91,8 @@ impl Maintenance {
             self.snapshot(keeper, wishes)?;
         }
         if survey.reclaim {
-            keeper.reclaim();
+            let segments = keeper.reclaim();
+            tracing::debug!(name: store::SEGMENTS_FREED, target: store::TARGET, segments, "segments were freed");
         }
         self.prepare_spares(keeper)?;
         self.shell.note_holdings(keeper.holdings(written));
@@ -127,12 +129,16 @@ impl Maintenance {
             });
         }
         match taken? {
-            Some(Snapshotted::Taken(facts)) => tracing::debug!(
+            Some(Snapshotted::Taken(facts)) => tracing::info!(
+                name: store::SNAPSHOT,
+                target: store::TARGET,
                 generation = facts.generation,
                 size = facts.size,
                 "a snapshot was taken"
             ),
             Some(Snapshotted::NoRoom) => tracing::warn!(
+                name: store::SNAPSHOT_NO_ROOM,
+                target: store::TARGET,
                 "there is no room on the disk for a snapshot; the journal goes on growing"
             ),
             None => {}
@@ -174,9 +180,12 @@ impl Maintenance {
         while !self.is_ending() {
             match keeper.read_live(COMPACTION_STEP_SIZE) {
                 Ok(relocations) if relocations.is_empty() => return Ok(()),
-                Ok(relocations) => self
-                    .shell
-                    .look(|desk, now| desk.relocate(now, &relocations)),
+                Ok(relocations) => {
+                    self.shell
+                        .look(|desk, now| desk.relocate(now, &relocations));
+                    let records = relocations.len();
+                    tracing::debug!(name: store::COMPACTED, target: store::TARGET, records, "records were copied together");
+                }
                 Err(failure) => {
                     tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
                 }

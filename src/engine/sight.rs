@@ -8,12 +8,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mq_core::histogram::Histogram;
+use mq_core::time::Now;
 use mq_persistence::holdings::Holdings;
 use parking_lot::Mutex;
 
+use super::desk::Desk;
 use super::shell::Shell;
+use super::watch::{View, Watch};
 use crate::events::Taps;
-use crate::options::Limit;
+use crate::options::{Limit, Options};
 use crate::stats::{Refusal, Sample, Trends};
 
 /// See the head of this file.
@@ -21,6 +24,8 @@ use crate::stats::{Refusal, Sample, Trends};
 pub(crate) struct Sight {
     /// What the store takes.
     pub(crate) capacity: Limit,
+    /// The budget of dead letters in bytes.
+    pub(crate) dead_bytes: u64,
     /// How long opening took.
     pub(crate) recovery: Duration,
     /// Syncs of the journal.
@@ -42,12 +47,15 @@ pub(crate) struct Sight {
     pub(crate) holdings: Mutex<Option<Holdings>>,
     /// How the counters moved.
     pub(crate) trends: Mutex<Trends>,
+    /// What the watchdog has noticed.
+    pub(crate) watch: Mutex<Watch>,
 }
 
 impl Sight {
-    pub(crate) fn new(capacity: Limit, recovery: Duration) -> Self {
+    pub(crate) fn new(options: &Options, recovery: Duration) -> Self {
         Self {
-            capacity,
+            capacity: options.capacity,
+            dead_bytes: options.dead_bytes,
             recovery,
             ..Self::default()
         }
@@ -113,7 +121,7 @@ impl Shell {
         *self.sight.holdings.lock() = Some(holdings);
     }
 
-    /// Takes a sample of the counters when it is time for one.
+    /// Takes a sample of the counters when it is time for one, and lets the watchdog look.
     pub(super) fn sample(&self) {
         let now = self.clock().monotonic();
         if !self.sight.trends.lock().is_due(now) {
@@ -121,8 +129,17 @@ impl Shell {
         }
         let holdings = *self.sight.holdings.lock();
         let free = holdings.and_then(|holdings| holdings.free);
-        let stats = self.look(|desk, now| desk.manager.stats(now));
+        let look =
+            |desk: &mut Desk, now: &Now| (desk.manager.stats(now), desk.manager.could_grant());
+        let (stats, could_grant) = self.look(look);
         let sample = Sample::of(now, &stats, free);
         self.sight.trends.lock().add(sample);
+        let illnesses = self.roster.health().err().map(|it| it.illnesses);
+        self.sight.watch.lock().look(View {
+            now,
+            stats: &stats,
+            could_grant,
+            illnesses: illnesses.unwrap_or_default(),
+        });
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mq_core::backend::{Durability as Achieved, Stopped};
 use mq_core::id::StoreTag;
 use mq_core::manager::{Open, QueueManager};
+use mq_core::telemetry::store;
 use mq_core::time::{StoreTime, Timestamp};
 use mq_persistence::frame::Frame;
 use mq_persistence::identity::Identity;
@@ -69,6 +70,7 @@ impl Engine {
             Place::Memory => (ground_in_memory(&options, &environment, &mut random), None),
         };
         ground.recovery = environment.clock.monotonic().saturating_sub(began);
+        log_opened(&ground);
         Self::on(ground, &options, &environment, folder.as_deref())
     }
 
@@ -94,7 +96,7 @@ impl Engine {
                 options.payload_cache
             }),
             time: TimeKeeper::new(Arc::clone(&environment.clock), ground.store_time),
-            sight: Arc::new(Sight::new(options.capacity, ground.recovery)),
+            sight: Arc::new(Sight::new(options, ground.recovery)),
             written_is_durable: needs == Needs::Write,
             sync_within,
             fires_schedules: options.fires_schedules,
@@ -161,6 +163,23 @@ fn serve_control(
             (ControlSocket::Failed { path, source }, None)
         }
     }
+}
+
+fn log_opened(ground: &Ground) {
+    let Some(report) = &ground.report else { return };
+    let journal = report.journal.as_ref();
+    tracing::info!(
+        name: store::OPENED,
+        target: store::TARGET,
+        created = report.created,
+        frames = journal.map(|journal| journal.frames),
+        records = journal.map(|journal| journal.records),
+        bytes = journal.map(|journal| journal.bytes),
+        end = ?journal.map(|journal| &journal.end),
+        damaged_snapshots = report.damaged_snapshots.len(),
+        duration_s = ground.recovery.as_secs_f64(),
+        "the store is open"
+    );
 }
 
 /// Each opening has its own number, durable before anything is served: leases of former openings are stale.

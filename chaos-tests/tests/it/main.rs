@@ -11,6 +11,7 @@ mod closing;
 mod completions;
 mod conformance;
 mod crash;
+mod health;
 mod promises;
 mod schedules;
 mod sight;

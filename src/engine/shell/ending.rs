@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use mq_core::backend::Stopped;
 use mq_core::pending::Pending;
+use mq_core::telemetry::store;
 use mq_persistence::error::JournalError;
 use mq_persistence::keeper::Keeper;
 use mq_persistence::lsn::Lsn;
@@ -19,7 +20,13 @@ impl Shell {
     /// Stops for good: sticky, and everybody who waits is told.
     pub(crate) fn stop(&self, reason: Stopped) {
         if self.stopped.set(reason).is_ok() {
-            tracing::error!(reason = ?self.stopped.get(), "the engine stopped");
+            let reason = self.stopped.get().map(ToString::to_string);
+            tracing::error!(
+                name: store::JOURNAL_ERROR,
+                target: store::TARGET,
+                reason,
+                "the engine stopped"
+            );
         }
         self.tell_everybody();
     }
