@@ -108,8 +108,8 @@ pub use mq_dispatch::{
     AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,
     DecodeError, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
     HandlerResult, Headers, Illness, Message, Needs, OnRuntimeThread, OptionExt, Outcome, Outgoing,
-    PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolStats, Problem, Progress, Reply,
-    ResultExt, Retry, Roster, Running, SharedLayer, SharedService, Stage, StartError, State,
+    PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolOptions, PoolStats, Problem, Progress,
+    Reply, ResultExt, Retry, Roster, Running, SharedLayer, SharedService, Stage, StartError, State,
     States, StopReport, Timers, Totals, TraceLayer, TraceService, Unhealthy, Workers,
     WorkersBuilder, decode, encode,
 };

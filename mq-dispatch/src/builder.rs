@@ -1,13 +1,13 @@
 //! From handlers to running workers: everything is checked before anything starts.
 
 use std::any::type_name;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use mq_core::backend::{Backend, Grant, Wake};
-use mq_core::command::{PoolSpec, Selector};
-use mq_core::id::PoolId;
+use mq_core::backend::{Backend, Grant};
+use mq_core::command::Selector;
 use mq_core::name::{KindName, QueueName};
 use mq_core::time::Clock;
 use tokio::runtime::{Handle, Runtime};
@@ -20,14 +20,15 @@ use crate::handler::{AsyncHandler, BlockingHandler, ByFunction, ByTrait, Handler
 use crate::layer::{AnyLayer, AttemptRequest, AttemptResponse, AttemptService};
 use crate::message::Message;
 use crate::observer::Observer;
-use crate::options::{HandlerOptions, Settings};
-use crate::pool::{NewPool, Pool, Shared};
+use crate::options::{HandlerOptions, PoolOptions, Settings};
+use crate::pool::Shared;
 use crate::problem::{Fault, Problem, StartError};
 use crate::roster::Roster;
 use crate::runner::{
     Async, Blocking, Layered, OnRuntime, OnThreads, RawAsync, RawBlocking, Runner,
 };
 use crate::settle::Settler;
+use crate::sharing::{attach_all, check_pools, group};
 use crate::states::{Needs, PartList, Parts, States};
 use crate::timers::{self, Timers};
 use crate::workers::{Crew, Workers};
@@ -44,12 +45,14 @@ struct Entry {
 }
 
 /// A handler that passed every check.
-struct Checked {
-    names: Vec<String>,
-    selectors: Vec<Selector>,
-    settings: Settings,
+pub(crate) struct Checked {
+    pub(crate) names: Vec<String>,
+    pub(crate) selectors: Vec<Selector>,
+    pub(crate) settings: Settings,
     layers: Vec<AnyLayer>,
-    runner: Arc<dyn Runner>,
+    pub(crate) runner: Arc<dyn Runner>,
+    /// The pool it shares with others.
+    pub(crate) pool: Option<String>,
 }
 
 /// Collects handlers; [`WorkersBuilder::start`] starts them.
@@ -64,6 +67,7 @@ pub struct WorkersBuilder {
     layers: Vec<AnyLayer>,
     problems: Vec<Problem>,
     entries: Vec<Entry>,
+    pools: Vec<(String, PoolOptions)>,
 }
 
 impl WorkersBuilder {
@@ -79,6 +83,7 @@ impl WorkersBuilder {
             layers: Vec::new(),
             problems: Vec::new(),
             entries: Vec::new(),
+            pools: Vec::new(),
         }
     }
 
@@ -135,6 +140,21 @@ impl WorkersBuilder {
     /// Where the workers are listed while they run.
     pub fn roster(mut self, roster: Roster) -> Self {
         self.roster = roster;
+        self
+    }
+
+    /// A pool of workers that several handlers share: `.handle_with(handler, |h| h.pool(name))` for each of them. It
+    /// answers to its name and to the kinds of its handlers; scaled or paused by any of them, it is as a whole.
+    ///
+    /// ```
+    /// # fn add(workers: mq_dispatch::WorkersBuilder, a: fn(), b: fn()) -> mq_dispatch::WorkersBuilder {
+    /// // At most four at once over all its handlers.
+    /// workers.pool("images", |p| p.parallelism(1..=4))
+    /// # }
+    /// ```
+    pub fn pool(mut self, name: &str, options: impl FnOnce(PoolOptions) -> PoolOptions) -> Self {
+        let options = options(PoolOptions::default());
+        self.pools.push((name.to_owned(), options));
         self
     }
 
@@ -340,10 +360,12 @@ impl WorkersBuilder {
             layers,
             problems,
             entries,
+            pools,
         } = self;
-        let mut pools = check(entries, &states, problems)?;
+        let (mut handlers, shared_pools) = check(entries, pools, &states, problems)?;
         let (runtime, own) = runtime()?;
-        put_around(&mut pools, &layers, &runtime);
+        put_around(&mut handlers, &layers, &runtime);
+        let pools = group(handlers, shared_pools);
         let shared = Arc::new(Shared {
             settler: Settler::new(Arc::clone(&backend)),
             backend,
@@ -368,9 +390,9 @@ impl WorkersBuilder {
         for pool in &crew.pools {
             let runtime = &crew.shared.runtime;
             drop(runtime.spawn(Arc::clone(pool).receive()));
-            if let Some(gate) = pool.gate() {
+            for gate in pool.gates() {
                 let same = Arc::clone(pool);
-                drop(runtime.spawn(Arc::clone(gate).keep(move || same.free(0))));
+                drop(runtime.spawn(Arc::clone(gate).keep(move || same.balance())));
             }
             pool.balance();
         }
@@ -400,9 +422,10 @@ fn raw_name(selector: &Selector) -> String {
 /// All handlers, or all problems.
 fn check(
     entries: Vec<Entry>,
+    pools: Vec<(String, PoolOptions)>,
     states: &States,
     mut problems: Vec<Problem>,
-) -> Result<Vec<Checked>, StartError> {
+) -> Result<(Vec<Checked>, BTreeMap<String, Settings>), StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut checked: Vec<Checked> = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -414,8 +437,9 @@ fn check(
         }));
         checked.push(pool);
     }
+    let pools = check_pools(pools, &checked, cores, &mut problems);
     if problems.is_empty() {
-        Ok(checked)
+        Ok((checked, pools))
     } else {
         Err(StartError::Handlers { problems })
     }
@@ -449,6 +473,12 @@ fn check_one(
     let missing = needs.into_missing().into_iter();
     faults.extend(missing.map(|type_name| Fault::MissingState { type_name }));
     let settings = entry.options.settings(cores, &mut faults);
+    let shares = entry
+        .options
+        .pool
+        .as_ref()
+        .filter(|_| entry.options.has_size());
+    faults.extend(shares.map(|name| Fault::SizeInPool { name: name.clone() }));
     let names = if entry.is_raw {
         selectors.first().map(raw_name).into_iter().collect()
     } else {
@@ -460,6 +490,7 @@ fn check_one(
         settings,
         layers: entry.options.layers,
         runner: entry.runner,
+        pool: entry.options.pool,
     };
     (checked, faults)
 }
@@ -514,52 +545,6 @@ fn no_threads(error: &std::io::Error) -> StartError {
     StartError::Threads {
         reason: error.to_string(),
     }
-}
-
-fn attach_all(pools: Vec<Checked>, shared: &Arc<Shared>) -> Result<Vec<Arc<Pool>>, StartError> {
-    let mut attached: Vec<Arc<Pool>> = Vec::with_capacity(pools.len());
-    for pool in pools {
-        match attach(pool, shared) {
-            Ok(pool) => attached.push(pool),
-            Err(error) => {
-                attached.iter().for_each(|pool| pool.detach());
-                return Err(error);
-            }
-        }
-    }
-    Ok(attached)
-}
-
-fn attach(pool: Checked, shared: &Arc<Shared>) -> Result<Arc<Pool>, StartError> {
-    let Checked {
-        names,
-        selectors,
-        settings,
-        runner,
-        ..
-    } = pool;
-    let delivered = Arc::new(Notify::new());
-    let mut lines: Vec<PoolId> = Vec::with_capacity(selectors.len());
-    for selector in selectors {
-        let spec = PoolSpec::one(selector, settings.lease, settings.retry);
-        let told = Arc::clone(&delivered);
-        let wake: Wake = Arc::new(move || told.notify_one());
-        match shared.backend.attach(spec, wake) {
-            Ok(line) => lines.push(line),
-            Err(stopped) => {
-                lines.iter().for_each(|line| shared.backend.detach(*line));
-                return Err(stopped.into());
-            }
-        }
-    }
-    let new = NewPool {
-        names,
-        settings,
-        lines,
-        runner,
-        delivered,
-    };
-    Ok(Pool::new(new, Arc::clone(shared)))
 }
 
 fn start_timers(crew: &Arc<Crew>, timers: Timers) -> Result<(), StartError> {

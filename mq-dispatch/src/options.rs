@@ -27,6 +27,7 @@ pub struct HandlerOptions {
     lease: Duration,
     pub(crate) queue: Option<String>,
     pub(crate) layers: Vec<AnyLayer>,
+    pub(crate) pool: Option<String>,
 }
 
 impl Default for HandlerOptions {
@@ -38,6 +39,7 @@ impl Default for HandlerOptions {
             lease: LEASE_DEFAULT,
             queue: None,
             layers: Vec::new(),
+            pool: None,
         }
     }
 }
@@ -73,6 +75,19 @@ impl HandlerOptions {
     pub fn queue(mut self, name: &str) -> Self {
         self.queue = Some(name.to_owned());
         self
+    }
+
+    /// Shares the workers of a pool with its other handlers: no more messages of all of them together run at once than
+    /// [`crate::WorkersBuilder::pool`] says, the most urgent ones first. The pool's parallelism and lease are those of
+    /// its handlers; each has time limit, retry and layers of its own.
+    pub fn pool(mut self, name: &str) -> Self {
+        self.pool = Some(name.to_owned());
+        self
+    }
+
+    /// Whether it says what only a pool of its own can have.
+    pub(crate) fn has_size(&self) -> bool {
+        self.parallelism != PARALLELISM_BY_CORES || self.lease != LEASE_DEFAULT
     }
 
     /// Puts a tower layer around this handler, inside those of [`crate::WorkersBuilder::layer`].
@@ -116,6 +131,28 @@ impl HandlerOptions {
             lease: self.lease,
             renewal: self.lease / RENEWALS_PER_LEASE,
         }
+    }
+}
+
+/// Settings of a pool that several handlers share.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct PoolOptions(HandlerOptions);
+
+impl PoolOptions {
+    /// How many messages of all its handlers run at once: the end of the range to begin with, and no more or less than
+    /// the range by scaling. Within 1 to [`PARALLELISM_MAX`].
+    pub fn parallelism(self, range: RangeInclusive<usize>) -> Self {
+        Self(self.0.parallelism(range))
+    }
+
+    /// See [`HandlerOptions::lease`].
+    pub fn lease(self, duration: Duration) -> Self {
+        Self(self.0.lease(duration))
+    }
+
+    pub(crate) fn settings(&self, cores: usize, faults: &mut Vec<Fault>) -> Settings {
+        self.0.settings(cores, faults)
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod view;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use mq_core::backend::{Backend, Delivery, Grant};
 use mq_core::id::{LeaseToken, PoolId};
 use mq_core::pending::{Pending, Promise};
+use mq_core::retry::RetryPolicy;
 use mq_core::state::Outcome;
 use mq_core::time::Clock;
 use parking_lot::Mutex;
@@ -30,8 +30,8 @@ use crate::log;
 use crate::message::DecodeError;
 use crate::observer::Observer;
 use crate::options::Settings;
-use crate::permits::{Change, Correction, Permits, Placement};
-use crate::runner::Runner;
+use crate::permits::{Change, Permits, Placement};
+use crate::route::{Route, Routes};
 use crate::settle::{Entry, Settler};
 use crate::slots::Slots;
 use crate::states::States;
@@ -65,7 +65,6 @@ pub(crate) enum Pause {
 struct State {
     permits: Permits,
     slots: Slots,
-    waiting: VecDeque<Grant>,
     scaled: Vec<Promise<()>>,
     pause: Option<Pause>,
     closed: bool,
@@ -79,9 +78,9 @@ pub(crate) struct Pool {
     pub(crate) names: Vec<String>,
     pub(crate) settings: Settings,
     pub(crate) counters: Counters,
-    /// Pools of the store, the kind's first, then the aliases'.
-    lines: Vec<PoolId>,
-    runner: Arc<dyn Runner>,
+    /// The pool as the store knows it.
+    line: PoolId,
+    routes: Routes,
     shared: Arc<Shared>,
     /// Something arrived in an inbox.
     pub(crate) delivered: Arc<Notify>,
@@ -92,27 +91,28 @@ pub(crate) struct Pool {
 
 /// The parts of a new pool.
 pub(crate) struct NewPool {
-    pub(crate) names: Vec<String>,
+    /// Its own, if it has one; otherwise it is called as its handler.
+    pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
-    pub(crate) lines: Vec<PoolId>,
-    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) line: PoolId,
+    pub(crate) routes: Routes,
     pub(crate) delivered: Arc<Notify>,
 }
 
 impl Pool {
     pub(crate) fn new(new: NewPool, shared: Arc<Shared>) -> Arc<Self> {
         let NewPool {
-            names,
+            name,
             settings,
-            lines,
-            runner,
+            line,
+            routes,
             delivered,
         } = new;
-        runner.scale(settings.limit);
+        routes.scale(settings.limit);
+        let names: Vec<String> = name.iter().chain(routes.names()).cloned().collect();
         let state = State {
-            permits: Permits::new(settings.limit, lines.len()),
+            permits: Permits::new(settings.limit),
             slots: Slots::default(),
-            waiting: VecDeque::new(),
             scaled: Vec::new(),
             pause: None,
             closed: false,
@@ -123,8 +123,8 @@ impl Pool {
             names,
             settings,
             counters: Counters::default(),
-            lines,
-            runner,
+            line,
+            routes,
             shared,
             delivered,
             left: Notify::new(),
@@ -150,26 +150,30 @@ impl Pool {
 
     /// Takes in what has arrived.
     pub(crate) fn take_in(self: &Arc<Self>, inbox: &mut Vec<Delivery>) {
-        for (index, line) in self.lines.iter().enumerate() {
-            self.shared.backend.take(*line, inbox);
-            if !inbox.is_empty() {
-                self.sort(index, inbox);
-            }
+        self.shared.backend.take(self.line, inbox);
+        if !inbox.is_empty() {
+            self.sort(inbox);
         }
     }
 
-    fn sort(self: &Arc<Self>, line: usize, inbox: &mut Vec<Delivery>) {
+    fn sort(self: &Arc<Self>, inbox: &mut Vec<Delivery>) {
         let mut jobs = Vec::with_capacity(inbox.len());
         let mut back = Vec::new();
         let mut notices = Vec::new();
         let mut state = self.state.lock();
-        let was_idle = state.slots.len() + state.waiting.len() == 0;
+        let was_idle = state.slots.len() == 0;
         for delivery in inbox.drain(..) {
             match delivery {
-                Delivery::Grant(grant) => match state.permits.granted(line) {
-                    Placement::Start => jobs.push(self.prepare(&mut state, grant)),
-                    Placement::Wait => state.waiting.push_back(grant),
-                    Placement::GiveBack => back.push(grant.token),
+                Delivery::Grant(grant) => match (self.routes.of(&grant), state.permits.granted()) {
+                    (Some(route), Placement::Start) => {
+                        jobs.push(self.prepare(&mut state, grant, route));
+                    }
+                    (_, Placement::GiveBack) => back.push(grant.token),
+                    (None, Placement::Start) => {
+                        // The store has granted what was not asked for.
+                        state.permits.freed(1);
+                        back.push(grant.token);
+                    }
                 },
                 Delivery::CancelRequested(token) => notices.push((token, CancelReason::Requested)),
                 Delivery::LeaseLost(token) => notices.push((token, CancelReason::LeaseLost)),
@@ -187,21 +191,21 @@ impl Pool {
         }
         let gave_back = !back.is_empty();
         self.give_back(back);
-        if gave_back || self.lines.len() > 1 {
+        if gave_back {
             self.balance();
         }
     }
 
-    fn prepare(self: &Arc<Self>, state: &mut State, grant: Grant) -> Job {
+    fn prepare(self: &Arc<Self>, state: &mut State, grant: Grant, route: &Route) -> Job {
         let lease = Arc::new(Lease::new(
             grant,
             Arc::clone(&self.shared.states),
             Arc::clone(&self.shared.backend),
-            self.settings.timeout,
+            route.settings.timeout,
         ));
         let slot = state.slots.insert(Arc::clone(&lease));
         let mut job = Job::new(lease, Arc::clone(self), slot);
-        job.service = self.gate().and_then(|gate| gate.take());
+        job.service = route.runner.gate().and_then(|gate| gate.take());
         job
     }
 
@@ -217,7 +221,9 @@ impl Pool {
         if let Some(observer) = &self.shared.observer {
             job.lease.observe(observer.started(grant, waited));
         }
-        self.runner.start(job);
+        if let Some(route) = self.routes.of(grant) {
+            route.runner.start(job);
+        }
     }
 
     fn give_back(&self, tokens: Vec<LeaseToken>) {
@@ -232,31 +238,17 @@ impl Pool {
 
     /// The store says something about a lease that this pool holds.
     pub(crate) fn notice(self: &Arc<Self>, token: LeaseToken, reason: CancelReason) {
-        let mut state = self.state.lock();
-        if let Some(lease) = state.slots.find(token).cloned() {
-            drop(state);
-            match reason {
-                CancelReason::LeaseLost => {
-                    lease.stop_soon(reason, Instant::now());
-                    self.shared.timers.notify_one();
-                }
-                CancelReason::Requested | CancelReason::Shutdown | CancelReason::Timeout => {
-                    lease.cancel.request(reason);
-                }
-            }
+        let Some(lease) = self.state.lock().slots.find(token).cloned() else {
             return;
-        }
-        let waiting = state.waiting.iter().position(|grant| grant.token == token);
-        if waiting.and_then(|at| state.waiting.remove(at)).is_some() {
-            state.permits.left_waiting();
-            drop(state);
-            if reason == CancelReason::Requested {
-                let conclusion = Conclusion::cancelled();
-                self.shared
-                    .settler
-                    .push(Entry::new(Arc::clone(self), token, conclusion, false));
+        };
+        match reason {
+            CancelReason::LeaseLost => {
+                lease.stop_soon(reason, Instant::now());
+                self.shared.timers.notify_one();
             }
-            self.balance();
+            CancelReason::Requested | CancelReason::Shutdown | CancelReason::Timeout => {
+                lease.cancel.request(reason);
+            }
         }
     }
 
@@ -269,12 +261,11 @@ impl Pool {
             self.free(1);
             return;
         }
-        let conclusion = Conclusion::of(lease, end, self.settings.retry);
+        let conclusion = Conclusion::of(lease, end, self.retry_of(lease));
         self.conclude(lease, &conclusion);
-        let token = lease.grant.token;
         self.shared
             .settler
-            .push(Entry::new(Arc::clone(self), token, conclusion, true));
+            .push(Entry::new(Arc::clone(self), lease, conclusion, true));
     }
 
     /// It is known how an attempt ended: whoever watches is told.
@@ -291,10 +282,9 @@ impl Pool {
         let claimed = lease.claim();
         self.leave(slot, None);
         if claimed {
-            let token = lease.grant.token;
             let conclusion = Conclusion::interrupted();
             self.conclude(lease, &conclusion);
-            let entry = Entry::new(Arc::clone(self), token, conclusion, true);
+            let entry = Entry::new(Arc::clone(self), lease, conclusion, true);
             self.shared.settler.settle_blindly(entry);
         }
         self.free(1);
@@ -334,9 +324,9 @@ impl Pool {
             None
         } else {
             let ran = lease.started.elapsed();
-            let conclusion = Conclusion::forced(reason, ran, self.settings.retry);
+            let conclusion = Conclusion::forced(reason, ran, self.retry_of(lease));
             self.conclude(lease, &conclusion);
-            let entry = Entry::new(Arc::clone(self), token, conclusion, false);
+            let entry = Entry::new(Arc::clone(self), lease, conclusion, false);
             Some(self.shared.settler.ask(entry))
         };
         let shared = Arc::clone(&self.shared);
@@ -347,73 +337,73 @@ impl Pool {
         }
     }
 
-    /// Workers became free: for a message that waits here, else for the store.
+    /// How failures of this message are tried again.
+    pub(crate) fn retry_of(&self, lease: &Lease) -> RetryPolicy {
+        let route = self.routes.of(&lease.grant);
+        route.map_or(self.settings.retry, |route| route.settings.retry)
+    }
+
+    /// Workers became free.
     pub(crate) fn free(self: &Arc<Self>, workers: u32) {
-        let mut jobs = Vec::new();
-        let mut state = self.state.lock();
-        state.permits.freed(workers);
-        let surplus = self.see_ready(&mut state);
-        while !state.waiting.is_empty() && state.permits.start_waiting() {
-            if let Some(grant) = state.waiting.pop_front() {
-                jobs.push(self.prepare(&mut state, grant));
-            }
-        }
-        drop(state);
-        drop(surplus);
-        for job in jobs {
-            self.start(job);
-        }
+        self.state.lock().permits.freed(workers);
         self.balance();
     }
 
-    /// Says how many ready services are wanted, and sees how many there are. Drop what is returned without the lock.
+    /// Says how many ready services are wanted, and sees how many there are: of those handlers that have layers, of
+    /// each. Drop what is returned without the lock.
     fn see_ready(&self, state: &mut State) -> Vec<AttemptService> {
-        let Some(gate) = self.gate() else {
-            return Vec::new();
-        };
-        let (ready, surplus) = gate.want(state.permits.idle());
-        state.permits.set_ready(ready);
-        surplus
+        let mut all_surplus = Vec::new();
+        let mut least = None;
+        for gate in self.routes.gates() {
+            let (ready, surplus) = gate.want(state.permits.idle());
+            least = Some(least.map_or(ready, |least: u32| least.min(ready)));
+            all_surplus.extend(surplus);
+        }
+        if let Some(ready) = least {
+            state.permits.set_ready(ready);
+        }
+        all_surplus
     }
 
-    /// What decides about readiness, if the handler has layers.
-    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
-        self.runner.gate()
+    /// What decides about readiness, of those handlers that have layers.
+    pub(crate) fn gates(&self) -> impl Iterator<Item = &Arc<Gate>> {
+        self.routes.gates()
+    }
+
+    /// The shortest time limit that an attempt can have.
+    pub(crate) fn timeout_min(&self) -> Option<Duration> {
+        self.routes.timeout_min()
     }
 
     /// Tells the store how many workers are free.
     pub(crate) fn balance(self: &Arc<Self>) {
-        let mut corrections = Vec::new();
         let mut state = self.state.lock();
         let mut surplus = Vec::new();
+        let mut change = None;
         if !state.closed {
             surplus = self.see_ready(&mut state);
-            state.permits.correct(&mut corrections);
+            change = state.permits.correct();
         }
         let scaled = state.take_scaled();
         drop(state);
         drop(surplus);
-        for Correction { line, change } in corrections {
-            let Some(pool) = self.lines.get(line) else {
-                continue;
-            };
-            match change {
-                Change::Add(permits) => self.shared.backend.checkout(*pool, permits),
-                Change::TakeBack(permits) => {
-                    let answer = self.shared.backend.withdraw(*pool, permits);
-                    self.take_back(line, permits, answer);
-                }
+        match change {
+            Some(Change::Add(permits)) => self.shared.backend.checkout(self.line, permits),
+            Some(Change::TakeBack(permits)) => {
+                let answer = self.shared.backend.withdraw(self.line, permits);
+                self.take_back(permits, answer);
             }
+            None => {}
         }
         keep_all(scaled);
     }
 
-    fn take_back(self: &Arc<Self>, line: usize, asked: u32, answer: Pending<u32>) {
+    fn take_back(self: &Arc<Self>, asked: u32, answer: Pending<u32>) {
         let pool = Arc::clone(self);
         drop(self.shared.runtime.spawn(async move {
             let answered = answer.await.unwrap_or(asked);
             let mut state = pool.state.lock();
-            state.permits.taken_back(line, asked, answered);
+            state.permits.taken_back(asked, answered);
             let scaled = state.take_scaled();
             drop(state);
             keep_all(scaled);
@@ -428,8 +418,8 @@ impl Pool {
             state.permits.set_limit(limit);
             state.scaled.push(promise);
         }
-        self.runner.scale(limit);
-        self.free(0);
+        self.routes.scale(limit);
+        self.balance();
         pending
     }
 
@@ -437,9 +427,8 @@ impl Pool {
     pub(crate) fn pause(self: &Arc<Self>, why: Pause) {
         let mut state = self.state.lock();
         state.pause = Some(why);
-        let back = state.shut();
+        state.permits.set_open(false);
         drop(state);
-        self.give_back(back);
         self.balance();
     }
 
@@ -454,16 +443,9 @@ impl Pool {
         self.balance();
     }
 
-    /// Takes nothing new for good; answers how many granted messages went back.
-    pub(crate) fn stop_accepting(self: &Arc<Self>) -> usize {
-        let mut state = self.state.lock();
-        let back = state.shut();
-        state.pause = Some(Pause::ByUser);
-        drop(state);
-        let len = back.len();
-        self.give_back(back);
-        self.balance();
-        len
+    /// Takes nothing new for good.
+    pub(crate) fn stop_accepting(self: &Arc<Self>) {
+        self.pause(Pause::ByUser);
     }
 
     /// Leaves the store. What arrives from now on goes back by itself.
@@ -472,11 +454,9 @@ impl Pool {
         state.closed = true;
         let scaled = std::mem::take(&mut state.scaled);
         drop(state);
-        for line in &self.lines {
-            self.shared.backend.detach(*line);
-        }
+        self.shared.backend.detach(self.line);
         keep_all(scaled);
-        self.runner.close();
+        self.routes.close();
         self.delivered.notify_one();
     }
 
@@ -506,16 +486,6 @@ impl Pool {
 }
 
 impl State {
-    /// Closes intake; answers what goes back.
-    fn shut(&mut self) -> Vec<LeaseToken> {
-        self.permits.set_open(false);
-        let back: Vec<LeaseToken> = self.waiting.drain(..).map(|grant| grant.token).collect();
-        for _ in &back {
-            self.permits.left_waiting();
-        }
-        back
-    }
-
     /// Whoever waits for the limit, if it is in force.
     fn take_scaled(&mut self) -> Vec<Promise<()>> {
         if self.permits.is_in_force() {

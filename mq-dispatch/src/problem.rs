@@ -56,6 +56,29 @@ pub enum Fault {
         /// The type.
         type_name: &'static str,
     },
+    /// It is to share a pool that there is not.
+    #[error("there is no pool {name:?}; add it: `.pool({name:?}, |p| p.parallelism(1..=4))`")]
+    UnknownPool {
+        /// The pool.
+        name: String,
+    },
+    /// It shares a pool, and has a parallelism or a lease of its own.
+    #[error(
+        "it shares the pool {name:?}, whose parallelism and lease are those of all its handlers; set them at the pool"
+    )]
+    SizeInPool {
+        /// The pool.
+        name: String,
+    },
+    /// A pool without handlers.
+    #[error("the pool has no handlers; give it some: `.handle_with(handler, |h| h.pool(…))`")]
+    EmptyPool,
+    /// A pool was described twice, or is called as a kind.
+    #[error("the name {name:?} is taken by another pool or by a kind; choose another one")]
+    TakenPool {
+        /// Its name.
+        name: String,
+    },
     /// A state of this type was given twice.
     #[error("a state of type {type_name} was given twice; each type has one value")]
     DuplicateState {

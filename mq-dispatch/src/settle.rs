@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::attempt::Conclusion;
 use crate::failure;
+use crate::lease::Lease;
 use crate::pool::Pool;
 use crate::stats::{Class, add};
 
@@ -43,22 +44,17 @@ struct FollowUp {
 }
 
 impl Entry {
-    pub(crate) fn new(
-        pool: Arc<Pool>,
-        token: LeaseToken,
-        conclusion: Conclusion,
-        frees: bool,
-    ) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, lease: &Lease, conclusion: Conclusion, frees: bool) -> Self {
         let Conclusion {
             settlement,
             staged,
             outcome,
             class,
         } = conclusion;
-        let retry = Some(pool.settings.retry);
+        let retry = Some(pool.retry_of(lease));
         Self {
             request: SettleRequest {
-                token,
+                token: lease.grant.token,
                 settlement,
                 staged,
             },

@@ -129,8 +129,6 @@ pub struct PoolStats {
     pub running: usize,
     /// How many of them go on though their lease was taken away.
     pub stuck: usize,
-    /// Granted, but not started yet.
-    pub waiting: usize,
     /// Takes nothing new for now.
     pub paused: bool,
     /// It was not a user who paused it, but a row of messages that could not be decoded.

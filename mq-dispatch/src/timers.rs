@@ -47,8 +47,7 @@ pub(crate) async fn run(pools: Vec<Arc<Pool>>, shared: Arc<Shared>, ended: impl 
 /// Does what is due in one pool; answers when to look again, `None` while nothing runs.
 fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> Option<Instant> {
     let leases = pool.leases();
-    let waiting = pool.waiting_tokens();
-    if leases.is_empty() && waiting.is_empty() {
+    if leases.is_empty() {
         *renewal = None;
         return None;
     }
@@ -58,10 +57,7 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
         let alive = leases
             .iter()
             .filter(|lease| lease.needs_renewal(settings.lease, now));
-        let tokens: Vec<_> = alive
-            .map(|lease| lease.grant.token)
-            .chain(waiting)
-            .collect();
+        let tokens: Vec<_> = alive.map(|lease| lease.grant.token).collect();
         if !tokens.is_empty() {
             drop(tokio::spawn(Arc::clone(pool).renew(tokens, settings.lease)));
         }
@@ -75,6 +71,6 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
         }
     });
     // Whatever starts after this look is not over its time before a whole time limit has passed.
-    let later = settings.timeout.and_then(|limit| now.checked_add(limit));
+    let later = pool.timeout_min().and_then(|limit| now.checked_add(limit));
     checks.chain(later).chain(*renewal).min()
 }

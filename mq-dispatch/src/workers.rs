@@ -108,19 +108,23 @@ impl Crew {
         }
         drop(stop);
         // At once, not when the runtime comes to it: nothing new may start from now on.
-        let given_back = self.pools.iter().map(Pool::stop_accepting).sum();
-        let report = StopReport {
-            given_back,
-            ..StopReport::default()
-        };
+        let given_back = self.given_back();
+        self.pools.iter().for_each(Pool::stop_accepting);
         let mut stopping = Stopping {
             crew: Arc::clone(self),
-            report,
+            report: StopReport::default(),
+            given_back,
         };
         drop(self.shared.runtime.spawn(async move {
             stopping.wind_down(grace).await;
         }));
         pending
+    }
+
+    /// Granted messages that went back without having started, since the start.
+    fn given_back(&self) -> u64 {
+        let pools = self.pools.iter();
+        pools.map(|pool| pool.counters.totals().given_back).sum()
     }
 
     async fn wait_until_idle(&self) {
@@ -156,6 +160,8 @@ impl Crew {
 struct Stopping {
     crew: Arc<Crew>,
     report: StopReport,
+    /// How many messages had gone back before.
+    given_back: u64,
 }
 
 impl Stopping {
@@ -180,6 +186,8 @@ impl Drop for Stopping {
         for pool in &crew.pools {
             pool.detach();
         }
+        let given_back = crew.given_back() - self.given_back;
+        self.report.given_back = usize::try_from(given_back).unwrap_or(usize::MAX);
         crew.shared.settler.close();
         crew.ended.store(true, Ordering::Release);
         crew.shared.timers.notify_one();
@@ -274,7 +282,7 @@ impl Control {
                     stuck: stats.stuck,
                 });
             }
-            let broken = pool.gate().and_then(|gate| gate.broken());
+            let broken = pool.gates().filter_map(|gate| gate.broken());
             illnesses.extend(broken.map(|reason| Illness::Layer {
                 kind: kind(),
                 reason,

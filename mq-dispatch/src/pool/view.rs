@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mq_core::id::LeaseToken;
 use tokio::time::Instant;
 
 use super::{Pause, Pool};
@@ -13,12 +12,6 @@ impl Pool {
     /// The leases that have started.
     pub(crate) fn leases(&self) -> Vec<Arc<Lease>> {
         self.state.lock().slots.iter().cloned().collect()
-    }
-
-    /// Tokens of granted messages that wait for a worker.
-    pub(crate) fn waiting_tokens(&self) -> Vec<LeaseToken> {
-        let state = self.state.lock();
-        state.waiting.iter().map(|grant| grant.token).collect()
     }
 
     pub(crate) fn pause_reason(&self) -> Option<Pause> {
@@ -35,7 +28,6 @@ impl Pool {
             limit: state.permits.limit(),
             running: state.slots.len(),
             stuck: state.slots.iter().filter(|lease| lease.is_stuck()).count(),
-            waiting: state.waiting.len(),
             paused: state.pause.is_some(),
             undecodable: state.pause == Some(Pause::Undecodable),
             totals: counters.totals(),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::state::Outcome as Ended;
-use mq_dispatch::{ControlError, Fail, HandlerOptions, Outcome, Outgoing, Workers};
+use mq_dispatch::{ControlError, Fail, HandlerOptions, Outcome, Outgoing, Retry, Workers};
 use tokio::sync::Semaphore;
 
-use crate::Charge;
 use crate::store::{Is, Store};
+use crate::{Charge, Double, Notify};
 
 async fn charge(_charge: Charge) -> Outcome {
     Ok(())
@@ -246,4 +246,156 @@ async fn two_thousand_messages_are_each_handled_once() {
         (2_000, 2_000)
     );
     assert_eq!((stats.run.count, stats.running), (2_000, 0));
+}
+
+/// Two handlers that wait for the gate and share four workers.
+fn sharing(store: &Arc<Store>, gate: &Arc<Semaphore>) -> Workers {
+    async fn wait(gate: Arc<Semaphore>) -> Outcome {
+        gate.acquire().await?.forget();
+        Ok(())
+    }
+    let (one, other) = (Arc::clone(gate), Arc::clone(gate));
+    store
+        .workers()
+        .pool("bulk", |p| p.parallelism(1..=4))
+        .handle_with(
+            move |_: Charge| wait(Arc::clone(&one)),
+            |h| h.pool("bulk").timeout(Duration::MAX),
+        )
+        .handle_with(
+            move |_: Notify| wait(Arc::clone(&other)),
+            |h| h.pool("bulk").retry(Retry::never()),
+        )
+        .handle(|double: Double| async move { Ok::<_, Fail>(double.number * 2) })
+        .start()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_share_a_pool_run_no_more_at_once_than_it_says_all_together() {
+    let store = Store::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let workers = sharing(&store, &gate);
+    for order in 0..6 {
+        store.send(&Charge { order });
+        store.send(&Notify { order });
+    }
+    settle_down().await;
+    let running = workers.running();
+    let kinds: Vec<&str> = running
+        .iter()
+        .map(|running| running.kind.as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["charge", "notify", "charge", "notify"],
+        "in the order of the store"
+    );
+    let apart = store.send(&Double { number: 21 });
+    store.ended(apart, 1).await;
+    let pools: Vec<String> = workers.stats().into_iter().map(|pool| pool.kind).collect();
+    assert_eq!(pools, ["bulk", "double"]);
+    gate.add_permits(12);
+    store.quiet().await;
+    settle_down().await;
+    let totals = workers.stats().first().unwrap().totals;
+    assert_eq!(
+        (totals.started, totals.succeeded, totals.given_back),
+        (12, 12, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_pool_is_scaled_and_paused_as_a_whole_by_any_of_its_names() {
+    let store = Store::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let workers = sharing(&store, &gate);
+    workers.scale("bulk", 1).await.unwrap();
+    store.send(&Notify { order: 1 });
+    store.send(&Charge { order: 2 });
+    settle_down().await;
+    assert_eq!(workers.running().len(), 1);
+    workers.scale("notify", 2).await.unwrap();
+    settle_down().await;
+    assert_eq!(workers.running().len(), 2);
+    workers.pause("charge").unwrap();
+    gate.add_permits(9);
+    settle_down().await;
+    let late = store.send(&Notify { order: 3 });
+    settle_down().await;
+    assert_eq!(store.get(late).is, Is::Ready);
+    workers.resume("bulk").unwrap();
+    store.ended(late, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_handler_of_a_shared_pool_keeps_its_own_settings() {
+    let store = Store::new();
+    let fail = || async { Outcome::Err(Fail::retry("no")) };
+    let _workers = store
+        .workers()
+        .pool("bulk", |p| p.parallelism(1..=4))
+        .handle_with(move |_: Charge| fail(), |h| h.pool("bulk"))
+        .handle_with(
+            move |_: Notify| fail(),
+            |h| h.pool("bulk").retry(Retry::never()),
+        )
+        .start()
+        .unwrap();
+    let again = store.send(&Charge { order: 1 });
+    let once = store.send(&Notify { order: 1 });
+    assert_eq!(store.ended(again, 1).await.delays, [Duration::from_secs(1)]);
+    assert!(matches!(store.ended(once, 1).await.is, Is::Dead(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_of_one_handler_hold_the_permits_of_its_pool_back() {
+    let store = Store::new();
+    let _workers = store
+        .workers()
+        .pool("bulk", |p| p.parallelism(1..=4))
+        .handle_with(
+            |_: Charge| async {},
+            |h| {
+                h.pool("bulk")
+                    .layer(tower::limit::ConcurrencyLimitLayer::new(2))
+            },
+        )
+        .handle_with(|_: Notify| async {}, |h| h.pool("bulk"))
+        .start()
+        .unwrap();
+    settle_down().await;
+    assert_eq!(store.permits("charge"), 2);
+    for order in 0..9 {
+        store.send(&Charge { order });
+        store.send(&Notify { order });
+    }
+    store.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_shared_pools_is_said_at_the_start() {
+    let store = Store::new();
+    let started = store
+        .workers()
+        .pool("empty", |p| p)
+        .pool("twice", |p| p.parallelism(0..=2))
+        .pool("twice", |p| p)
+        .pool("notify", |p| p)
+        .handle_with(charge, |h| h.pool("twice").parallelism(1..=4))
+        .handle_with(|_: Notify| async {}, |h| h.pool("notify"))
+        .handle_with(|_: Double| async { Ok::<_, Fail>(1) }, |h| h.pool("buk"))
+        .start();
+    let text = started.unwrap_err().to_string();
+    assert!(text.starts_with("6 problems"), "{text}");
+    for problem in [
+        "pool empty: the pool has no handlers",
+        "pool twice: parallelism 0..=2",
+        "pool twice: the name \"twice\" is taken",
+        "pool notify: the name \"notify\" is taken",
+        "charge: it shares the pool \"twice\", whose parallelism",
+        "double: there is no pool \"buk\"; add it: `.pool(\"buk\", |p| p.parallelism(1..=4))`",
+    ] {
+        assert!(text.contains(problem), "{problem} is not in {text}");
+    }
 }

@@ -109,13 +109,16 @@ async fn a_granted_message_that_has_not_started_goes_back() {
     };
     let workers = store.workers().handle_with(handler, one).start().unwrap();
     let first = store.send(&Charge { order: 1 });
-    let mut old = mq_dispatch::encode(&Charge { order: 2 }).unwrap();
-    old.kind = mq_core::name::KindName::new("charge.old").unwrap();
-    let second = store.post(old.into());
-    while workers.stats().first().unwrap().waiting == 0 {
+    while workers.running().is_empty() {
         tokio::task::yield_now().await;
     }
+    workers.scale("charge", 1).await.unwrap();
     gate.add_permits(1);
+    store.ended(first, 1).await;
+    while store.permits("charge") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = store.send(&Charge { order: 2 }); // granted, and not taken yet
     let report = workers.stop(GRACE).await;
     assert_eq!(report.given_back, 1);
     assert_eq!(store.get(first).is, Is::Succeeded(None));
