@@ -4,6 +4,7 @@
 mod bad_input;
 mod compiler;
 mod completion;
+mod contract;
 mod control;
 mod finding;
 mod handlers;
