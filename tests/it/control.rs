@@ -494,3 +494,46 @@ fn workers_are_looked_at_scaled_paused_and_resumed() {
     );
     drop(workers);
 }
+
+/// Lines that are almost calls: cut, doubled, with a byte changed, and plain noise.
+#[test]
+fn whatever_a_line_holds_it_has_one_answer_and_the_owner_lives() {
+    let owned = Owned::new();
+    let seed = std::env::var("MQ_TEST_SEED").ok();
+    let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or(20_261);
+    eprintln!("MQ_TEST_SEED={seed}");
+    let mut random = mq_testing::random::SplitMix64::new(seed);
+    let whole: [&[u8]; 6] = [
+        br#"{"id":1,"call":{"enqueue":{"queue":"q","kind":"k","payload":{"a":[1,2.5e300,"\u00e4"]},"priority":7}}}"#,
+        br#"{"id":2,"call":{"messages":{"filter":{"queue":"q","state":"ready"},"after":"3","limit":5}}}"#,
+        br#"{"call":{"operate":{"id":"0190163d-8694-739b-aea5-966c26f8ad90","operation":{"hold":{"label":"x"}}}}}"#,
+        br#"{"id":3,"protocol":1,"call":{"stats":{}}}"#,
+        br#"{"id":4,"call":{"scale":{"kind":"k","workers":4294967295}}}"#,
+        br#"{"id":5,"call":{"explain":{"id":"0190163d-8694-739b-aea5-966c26f8ad90"}}}"#,
+    ];
+    let mut raw = owned.raw();
+    for _ in 0..2_000 {
+        let pick = |random: &mut mq_testing::random::SplitMix64, below: usize| {
+            usize::try_from(random.below(below.max(1) as u64)).unwrap()
+        };
+        let mut line = whole[pick(&mut random, whole.len())].to_vec();
+        for _ in 0..=pick(&mut random, 3) {
+            let at = pick(&mut random, line.len());
+            match random.below(5) {
+                0 => line.truncate(at),
+                1 => line.insert(at, u8::try_from(random.below(256)).unwrap()),
+                2 => line.extend_from_slice(&line.clone()[at..]),
+                3 if !line.is_empty() => line[at] = u8::try_from(random.below(256)).unwrap(),
+                _ => {}
+            }
+        }
+        line.retain(|byte| *byte != b'\n');
+        line.push(b'\n');
+        raw.write(&line);
+        let answer = raw.line().expect("an answer");
+        let one = answer.get("answer").is_some() != answer.get("error").is_some();
+        assert!(one, "{answer} to {}", line.escape_ascii());
+    }
+    owned.client().call(&Call::Stats {}).unwrap();
+    owned.engine.close_wait().unwrap();
+}
