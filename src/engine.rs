@@ -14,6 +14,7 @@ mod inbox;
 mod jobs;
 mod maintenance;
 mod prepare;
+mod previous;
 mod scan;
 mod scheduler;
 mod shell;

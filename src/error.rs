@@ -135,6 +135,20 @@ pub enum EnqueueError {
         /// Bytes in it.
         bytes: u64,
     },
+    /// The queue has as many messages as its operator lets it have. It is refused at once: the messages come back.
+    #[error(
+        "queue {queue} has {used} of the {limit} messages it may have; wait until messages complete, or raise its limit"
+    )]
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+        /// Messages in it that are not completed or dead.
+        used: u64,
+        /// Its limit.
+        limit: u64,
+        /// What was to be enqueued.
+        messages: Vec<NewMessage>,
+    },
     /// The budget of dead letters is full: replay or purge some.
     #[error(
         "queue {queue} has filled the budget of dead letters ({used} of {limit} bytes); replay or purge some first"
@@ -219,6 +233,7 @@ impl EnqueueError {
             Self::Full { .. } => "full",
             Self::WouldDeadlock { .. } => "would_deadlock",
             Self::TooLarge { .. } => "too_large",
+            Self::QueueFull { .. } => "queue_full",
             Self::DeadLettersFull { .. } => "dead_letters_full",
             Self::KeyReused { .. } => "key_reused",
             Self::KeyHeld { .. } => "key_held",
@@ -278,6 +293,12 @@ pub(crate) fn refused_to_error(refused: EnqueueRefused, messages: Vec<NewMessage
             messages,
         },
         EnqueueRefused::TooLarge { messages, bytes } => EnqueueError::TooLarge { messages, bytes },
+        EnqueueRefused::QueueFull { queue, used, limit } => EnqueueError::QueueFull {
+            queue,
+            used,
+            limit,
+            messages,
+        },
         EnqueueRefused::DeadLettersFull { queue, used, limit } => {
             EnqueueError::DeadLettersFull { queue, used, limit }
         }

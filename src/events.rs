@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use mq_core::id::MessageId;
 use mq_core::name::{KindName, Label, QueueName};
+use mq_core::queue::QueueSettings;
 use mq_core::state::{DeadReason, Failure};
 use mq_core::time::Timestamp;
 use parking_lot::{Condvar, Mutex};
@@ -35,15 +36,12 @@ const CAPACITY_MAX: usize = 1 << 20;
 pub enum Event {
     /// To a message.
     Message(MessageEvent),
-    /// A queue was paused.
-    QueuePaused {
+    /// An operator changed the settings of a queue: paused or resumed it, say.
+    QueueSet {
         /// Which.
         queue: QueueName,
-    },
-    /// A queue goes on.
-    QueueResumed {
-        /// Which.
-        queue: QueueName,
+        /// All of them, from now on.
+        settings: Box<QueueSettings>,
     },
     /// So many events were not kept, because this listener was too slow. They happened before the next one.
     Gap {
@@ -343,8 +341,9 @@ mod tests {
     use super::*;
 
     fn paused(number: usize) -> Event {
-        Event::QueuePaused {
+        Event::QueueSet {
             queue: format!("q{number}").parse().unwrap(),
+            settings: Box::default(),
         }
     }
 

@@ -96,6 +96,7 @@ pub use mq_core::key::{DedupPolicy, Key};
 pub use mq_core::manager::Explanation;
 pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 pub use mq_core::name::{KindName, Label, NameError, QueueName, ScheduleName};
+pub use mq_core::queue::{FOREVER, QueueChange, QueueSettings};
 pub use mq_core::schedule::{LastFire, Put};
 pub use mq_core::state::{
     Attempt as PastAttempt, Completion as CompletedAs, DeadReason, Edit, EditKind, Failure,

@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{Receipt, WhenFull};
 use mq_core::key::Key;
-use mq_core::limits::RESULT_RETENTION_DEFAULT;
 use mq_core::message::{Due, NewMessage, Priority};
 use mq_core::name::Label;
 use mq_core::time::Timestamp;
@@ -100,10 +99,11 @@ impl<M, E> Request<M, E> {
 
     /// At most one live message per key.
     pub fn dedup(self, dedup: Dedup) -> Self {
-        let (key, policy) = dedup.into_parts();
+        let (key, policy, retain) = dedup.into_parts();
         self.set_key(key, |message, key| {
             message.envelope.dedup_key = Some(key);
             message.dedup = Some(policy);
+            message.retain = message.retain.or(retain);
         })
     }
 
@@ -164,7 +164,12 @@ impl<M, E> Request<M, E> {
         })
     }
 
-    /// Kept so long after its completion, with its result.
+    /// However often it fails, it does not go dead.
+    pub fn unlimited_attempts(self) -> Self {
+        self.max_attempts(mq_core::limits::FAILURES_UNLIMITED)
+    }
+
+    /// Kept so long after its completion, with its result; [`crate::FOREVER`] for ever.
     pub fn retain(self, time: Duration) -> Self {
         self.set(|message| {
             message.retain = Some(time);
@@ -187,10 +192,10 @@ impl<M, E> Request<M, E> {
         self
     }
 
-    /// Keeps the message and its result long enough to be asked for: 1 h unless it is retained anyhow.
+    /// Keeps the message and its result long enough to be asked for: 1 h unless it is retained longer anyhow.
     fn keep_result(self) -> Self {
         self.set(|message| {
-            message.retain.get_or_insert(RESULT_RETENTION_DEFAULT);
+            message.awaited = true;
             Ok(())
         })
     }

@@ -31,6 +31,8 @@ pub enum Refusal {
     Disk,
     /// The batch could never fit.
     TooLarge,
+    /// The queue had as many messages as its operator lets it have.
+    QueueFull,
     /// The queue had filled the budget of dead letters.
     DeadLettersFull,
     /// An idempotency key stood for other bytes.
@@ -49,10 +51,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Full,
         Self::Disk,
         Self::TooLarge,
+        Self::QueueFull,
         Self::DeadLettersFull,
         Self::KeyReused,
         Self::KeyHeld,
@@ -69,6 +72,7 @@ impl Refusal {
             Self::Full => "full",
             Self::Disk => "disk",
             Self::TooLarge => "too_large",
+            Self::QueueFull => "queue_full",
             Self::DeadLettersFull => "dead_letters_full",
             Self::KeyReused => "key_reused",
             Self::KeyHeld => "key_held",
@@ -85,6 +89,7 @@ impl From<&EnqueueRefused> for Refusal {
         match refused {
             EnqueueRefused::Full { .. } => Self::Full,
             EnqueueRefused::TooLarge { .. } => Self::TooLarge,
+            EnqueueRefused::QueueFull { .. } => Self::QueueFull,
             EnqueueRefused::DeadLettersFull { .. } => Self::DeadLettersFull,
             EnqueueRefused::KeyReused { .. } => Self::KeyReused,
             EnqueueRefused::KeyHeld { .. } | EnqueueRefused::KeyTwiceInBatch { .. } => {

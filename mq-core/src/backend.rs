@@ -22,9 +22,11 @@ use crate::command::{
     Settlement, StaleLease,
 };
 use crate::id::{LeaseToken, MessageId, PoolId, Seq};
+use crate::key::Key;
 use crate::message::{Due, Envelope, InvalidMessage, NewMessage, Priority};
 use crate::name::{KindName, Label, QueueName};
 use crate::pending::Pending;
+use crate::queue::{QueueChange, QueueSettings};
 use crate::state::{Attempt, State};
 use crate::time::Timestamp;
 use crate::view::{Filter, Lookup, Page, Stats};
@@ -260,6 +262,26 @@ pub enum OperateRequest {
     Purge,
 }
 
+/// Whose previous version is asked for.
+#[derive(Clone, Debug)]
+pub enum PreviousOf {
+    /// Of the dedup key of this message.
+    Message(MessageId),
+    /// Of a dedup key in a queue.
+    Key(QueueName, Key),
+}
+
+/// The last message of a dedup key that succeeded.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    /// Its id.
+    pub id: MessageId,
+    /// What its producer gave.
+    pub envelope: Arc<Envelope>,
+    /// What its handler returned, if that was kept.
+    pub result: Option<Bytes>,
+}
+
 /// Called after each delivery into a pool's inbox, from any thread. Must not block and must not call the backend.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -326,8 +348,19 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         request: OperateRequest,
     ) -> Pending<Result<Operated, OperateError>>;
 
-    /// Pauses or resumes a queue; survives a restart.
-    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>>;
+    /// Changes a setting of a queue; survives a restart.
+    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>>;
+
+    /// Pauses or resumes a queue.
+    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
+        self.set_queue(queue, QueueChange::Pause(paused))
+    }
+
+    /// The settings of a queue; the defaults if nobody has used it yet.
+    fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>>;
+
+    /// The previous version of a dedup key: its last message that succeeded, if that is retained.
+    fn previous(&self, of: PreviousOf) -> Pending<Result<Option<Previous>, ReadError>>;
 
     /// Looks a message up.
     fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>>;

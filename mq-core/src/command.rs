@@ -71,6 +71,18 @@ pub enum EnqueueRefused {
         /// Bytes in it.
         bytes: u64,
     },
+    /// The queue has as many messages as its operator lets it have; wait until some complete, or raise the limit.
+    #[error(
+        "queue {queue} has {used} of the {limit} messages it may have; wait until messages complete, or raise its limit"
+    )]
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+        /// Live messages in it.
+        used: u64,
+        /// Its limit.
+        limit: u64,
+    },
     /// The dead letters' budget is full, and this queue filled it.
     #[error(
         "queue {queue} has filled the budget of dead letters ({used} of {limit} bytes); replay or purge some first"
@@ -193,6 +205,18 @@ pub enum Settlement {
     Succeed {
         /// At most [`RESULT_SIZE_MAX`] bytes.
         result: Option<Bytes>,
+    },
+    /// Done for this time: the message stays, with fresh budgets and without its checkpoint, and runs again.
+    Again {
+        /// When.
+        due: Due,
+    },
+    /// Set aside under a label until somebody releases it; costs nothing.
+    SetAside {
+        /// The label.
+        label: Label,
+        /// Why, for people.
+        failure: Failure,
     },
     /// Failed: retried by `retry` (or by the message's own budget) or dead.
     Fail {
@@ -413,15 +437,6 @@ pub enum OperateRefused {
     /// A replay into a full store.
     #[error(transparent)]
     Full(#[from] EnqueueRefused),
-}
-
-/// Pause or resume a queue.
-#[derive(Clone, Debug)]
-pub struct PauseQueue {
-    /// Which; it is created if it is new.
-    pub queue: QueueName,
-    /// From now on.
-    pub paused: bool,
 }
 
 /// A lease handed to a pool, without the envelope: the engine adds it from its cache or from disk.

@@ -10,6 +10,7 @@ use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::key::KeyHash;
 use crate::message::{Priority, Sealed};
 use crate::name::{KindName, QueueName, ScheduleName};
+use crate::queue::QueueSettings;
 use crate::state::{StoredState, Tail};
 use crate::time::{StoreTime, Timestamp};
 
@@ -39,12 +40,12 @@ pub enum Event {
         /// Its name.
         name: KindName,
     },
-    /// A queue was paused or resumed by a user.
-    QueuePaused {
+    /// An operator changed the settings of a queue.
+    QueueSet {
         /// Which.
         queue: QueueId,
-        /// From now on.
-        paused: bool,
+        /// All of them, from now on.
+        settings: Box<QueueSettings>,
     },
     /// A message entered the store.
     Enqueued(Enqueued),

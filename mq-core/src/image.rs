@@ -10,6 +10,7 @@ use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::key::KeyHash;
 use crate::name::{KindName, QueueName};
+use crate::queue::QueueSettings;
 use crate::schedule::Schedule;
 use crate::state::{StoredState, Tail};
 use crate::time::{StoreTime, Timestamp};
@@ -36,8 +37,8 @@ pub enum ImageRecord {
         id: QueueId,
         /// Its name.
         name: QueueName,
-        /// Whether it is paused.
-        paused: bool,
+        /// What its operator set.
+        settings: Box<QueueSettings>,
     },
     /// A kind.
     Kind {

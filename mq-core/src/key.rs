@@ -100,6 +100,9 @@ impl fmt::Debug for KeyHasher {
 }
 
 /// What happens when a live message holds the dedup key already. Live is scheduled, ready, blocked, leased or held.
+///
+/// The last message of a key that succeeded and is retained is the key's *previous version*: a newer success of the key
+/// takes its place, whatever else happens to messages of the key leaves it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DedupPolicy {
     /// The new message takes the old one's place in line, with a new id and fresh budgets; if the old one is running,
@@ -109,8 +112,12 @@ pub enum DedupPolicy {
     Keep,
     /// The enqueue is refused.
     Reject,
-    /// Same bytes: nothing happens and the old id is the answer. Other bytes: as [`DedupPolicy::Replace`].
+    /// Same bytes: nothing happens and the old id is the answer. Other bytes: as [`DedupPolicy::Replace`]. If no message
+    /// of the key is live or dead, the bytes are compared with the previous version, if that is kept.
     DiscardIdentical,
     /// If the old one is not running, it is the answer. If it runs, at most one more waits behind it.
     RunOnceMore,
+    /// As [`DedupPolicy::Replace`], and dead letters of the key are replaced, too: whatever became of the last message of
+    /// a key, there is one afterwards, and it waits.
+    Upsert,
 }

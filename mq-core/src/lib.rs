@@ -17,6 +17,7 @@ pub mod manager;
 pub mod message;
 pub mod name;
 pub mod pending;
+pub mod queue;
 pub mod retry;
 pub mod ring;
 pub mod schedule;

@@ -34,6 +34,8 @@ pub const BULK_RUNNING_MAX: usize = 16;
 pub const BULK_KEPT_MAX: usize = 100;
 /// Messages that one step of a bulk job looks at or changes.
 pub const BULK_STEP_LEN_MAX: usize = 1_024;
+/// Dead letters of one dedup key that one enqueue may replace.
+pub const UPSERT_DEAD_MAX: usize = 64;
 /// Events one command may produce: they share one frame.
 pub const COMMAND_EVENTS_MAX: usize = 16_384;
 /// Encoded bytes one command may produce: they share one frame.
@@ -42,6 +44,8 @@ pub const COMMAND_SIZE_MAX: usize = 32 << 20;
 pub const FAILURES_DEFAULT: u32 = 20;
 /// The largest failure budget.
 pub const FAILURES_MAX: u32 = 1_000;
+/// Stands for a failure budget without end.
+pub const FAILURES_UNLIMITED: u32 = u32::MAX;
 /// Crashes during a message's own solo run before it goes dead.
 pub const CRASHES_MAX: u32 = 3;
 /// Default messages a store takes (scheduled, ready, blocked, leased and held).

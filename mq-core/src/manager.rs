@@ -156,6 +156,10 @@ pub struct QueueManager {
     window: keys::Window,
     /// The live message that holds each dedup key.
     dedup: keys::Index,
+    /// The previous version of each dedup key: its last success, while that is retained.
+    previous: keys::Index,
+    /// Dead letters by dedup key; several may have one.
+    dead_keys: keys::Index,
     chains: chains::Chains,
     /// By leader: who waits until it is over.
     followers: keys::NumberMap<u64, Seq>,
@@ -189,6 +193,8 @@ impl QueueManager {
             timers: timers::Timers::default(),
             window: keys::Window::default(),
             dedup: keys::Index::default(),
+            previous: keys::Index::default(),
+            dead_keys: keys::Index::default(),
             chains: chains::Chains::default(),
             followers: keys::NumberMap::default(),
             cancelling: BTreeSet::new(),

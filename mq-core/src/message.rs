@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::id::MessageId;
 use crate::key::{DedupPolicy, Key, KeyHash};
-use crate::limits::{DELAY_MAX, FAILURES_MAX, HEADERS_SIZE_MAX};
+use crate::limits::{DELAY_MAX, FAILURES_MAX, FAILURES_UNLIMITED, HEADERS_SIZE_MAX};
 use crate::name::{KindName, Label, QueueName};
 use crate::time::Timestamp;
 
@@ -114,10 +114,13 @@ pub struct NewMessage {
     pub dedup: Option<DedupPolicy>,
     /// With an ordering key: a dead message keeps blocking its key until it is replayed or purged.
     pub halt_on_dead: bool,
-    /// Failures before it goes dead; beats the handler's setting.
+    /// Failures before it goes dead, or [`FAILURES_UNLIMITED`]; beats the handler's setting.
     pub failures_max: Option<u32>,
-    /// How long it is kept after completion (store time); none: not at all.
+    /// How long it is kept after completion (store time); none: as long as its queue says, or not at all.
     pub retain: Option<Duration>,
+    /// Somebody is going to ask for its result: without a retention of its own it is kept for at least
+    /// [`RESULT_RETENTION_DEFAULT`](crate::limits::RESULT_RETENTION_DEFAULT).
+    pub awaited: bool,
 }
 
 /// Why a message cannot be enqueued as it is. Nothing was stored.
@@ -180,6 +183,7 @@ impl NewMessage {
             halt_on_dead: false,
             failures_max: None,
             retain: None,
+            awaited: false,
         }
     }
 
@@ -197,7 +201,8 @@ impl NewMessage {
         if delay > DELAY_MAX || self.expires_in.is_some_and(|expiry| expiry > DELAY_MAX) {
             return Err(InvalidMessage::TooLate);
         }
-        if let Some(given) = self.failures_max.filter(|given| *given > FAILURES_MAX) {
+        let is_bad = |given: &u32| *given > FAILURES_MAX && *given != FAILURES_UNLIMITED;
+        if let Some(given) = self.failures_max.filter(is_bad) {
             return Err(InvalidMessage::FailuresMax { given });
         }
         if self.dedup.is_some() != self.envelope.dedup_key.is_some() {
@@ -275,6 +280,8 @@ pub struct Draft {
     pub failures_max: Option<u32>,
     /// How long it is kept after completion.
     pub retain: Option<Duration>,
+    /// Without a retention of its own it is kept long enough to be asked for.
+    pub awaited: bool,
     /// The envelope for the journal. `sealed.bytes.len()` is what counts against the store's byte capacity.
     pub sealed: Sealed,
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::limits::{BACKOFF_RANGE_DEFAULT, FAILURES_DEFAULT, FAILURES_MAX, JITTER_PERCENT};
+use crate::limits::{
+    BACKOFF_RANGE_DEFAULT, FAILURES_DEFAULT, FAILURES_MAX, FAILURES_UNLIMITED, JITTER_PERCENT,
+};
 
 /// How the delay grows from failure to failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +70,7 @@ impl Backoff {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
     /// Failures before the message goes dead: 0 means the first failure is the last.
-    /// Within 0 ..= [`FAILURES_MAX`]; larger values are taken as the largest.
+    /// Within 0 ..= [`FAILURES_MAX`], or [`FAILURES_UNLIMITED`]; other values are taken as the largest.
     pub failures_max: u32,
     /// Delay between attempts.
     pub backoff: Backoff,
@@ -78,7 +80,8 @@ impl RetryPolicy {
     /// Whether a message with so many failures goes dead.
     #[must_use]
     pub fn is_spent(&self, failures: u32) -> bool {
-        failures >= self.failures_max.clamp(1, FAILURES_MAX)
+        self.failures_max != FAILURES_UNLIMITED
+            && failures >= self.failures_max.clamp(1, FAILURES_MAX)
     }
 }
 

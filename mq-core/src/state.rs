@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::id::{LeaseToken, MessageId, Seq};
+use crate::limits::ERROR_SIZE_MAX;
 use crate::message::Priority;
 use crate::name::{Label, QueueName};
 use crate::time::{StoreTime, Timestamp};
@@ -185,6 +186,21 @@ pub struct Failure {
     pub error_type: String,
     /// The error with its chain of causes; at most 4 KiB, cut beyond.
     pub text: String,
+}
+
+/// What is noted about a message that took the place of a dead letter.
+#[must_use]
+pub fn note_of_replaced(id: MessageId, reason: DeadReason, failure: Option<&Failure>) -> String {
+    let mut note = format!("replaces dead letter {id} ({})", reason.as_str());
+    if let Some(Failure { error_type, text }) = failure {
+        let room = ERROR_SIZE_MAX.saturating_sub(note.len() + error_type.len() + 4);
+        let end = (0..=room.min(text.len()))
+            .rev()
+            .find(|end| text.is_char_boundary(*end));
+        let text = text.get(..end.unwrap_or(0)).unwrap_or_default();
+        note.push_str(&format!(": {error_type}: {text}"));
+    }
+    note
 }
 
 /// One attempt in a message's history.

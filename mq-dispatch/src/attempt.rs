@@ -23,13 +23,10 @@ use crate::failure;
 use crate::layer::AttemptService;
 use crate::lease::Lease;
 use crate::message::{DecodeError, Message, to_json};
+use crate::newer;
 use crate::pool::Pool;
 use crate::stage::descend;
 use crate::stats::Class;
-
-/// How soon a message that a newer program wrote is looked at again. It costs nothing, and once the newer program runs
-/// the message runs too; held, it would need somebody to release it.
-const NEWER_SNOOZE: Duration = Duration::from_secs(300);
 
 /// How an attempt ended, before anyone decided what that means.
 #[derive(Clone, Debug)]
@@ -142,9 +139,13 @@ impl Conclusion {
 
     fn of_undecodable(error: &DecodeError) -> Self {
         match error {
-            DecodeError::Newer { .. } => {
-                let delay = NEWER_SNOOZE;
-                Self::new(Settlement::Snooze { delay }, Outcome::Snoozed, Class::Newer)
+            DecodeError::Newer { stored, .. } => {
+                let failure = failure::new("newer", &failure::chain(error));
+                let settlement = match newer::label(*stored) {
+                    Some(label) => Settlement::SetAside { label, failure },
+                    None => Settlement::Interrupt,
+                };
+                Self::new(settlement, Outcome::Snoozed, Class::Newer)
             }
             DecodeError::Malformed { .. } => {
                 let settlement = Settlement::DeadLetter {
@@ -164,7 +165,18 @@ impl Conclusion {
             note,
             staged,
         } = ending;
-        let mut messages = Vec::with_capacity(staged.len());
+        let mut messages = match verdict {
+            // This run has succeeded: what it staged on its way counts.
+            Verdict::Again(_) => std::mem::take(&mut lease.work.lock().staged),
+            Verdict::Retry
+            | Verdict::RetryIn(_)
+            | Verdict::Snooze(_)
+            | Verdict::DeadLetter
+            | Verdict::Hold(_)
+            | Verdict::Discard
+            | Verdict::Interrupt
+            | Verdict::Cancel => Vec::with_capacity(staged.len()),
+        };
         for message in staged {
             match message.into_message() {
                 Ok(mut message) => {
@@ -204,6 +216,14 @@ impl Conclusion {
             }
             Verdict::Snooze(delay) => {
                 Self::new(Settlement::Snooze { delay }, Outcome::Snoozed, Class::Plain)
+            }
+            Verdict::Again(due) => {
+                Self::new(Settlement::Again { due }, Outcome::Succeeded, Class::Plain)
+            }
+            Verdict::Hold(label) => {
+                let failure = known;
+                let settlement = Settlement::SetAside { label, failure };
+                Self::new(settlement, Outcome::Snoozed, Class::Plain)
             }
             Verdict::DeadLetter => {
                 let settlement = Settlement::DeadLetter {

@@ -1,7 +1,6 @@
 //! From handlers to running workers: everything is checked before anything starts.
 
 use std::any::type_name;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -14,13 +13,16 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service};
 
+use crate::check::{Checked, Entry, check, raw_name};
 use crate::ctx::Ctx;
+use crate::defaults::Defaults;
 use crate::fail::Fail;
 use crate::handler::{AsyncHandler, BlockingHandler, ByFunction, ByTrait, Handler};
 use crate::layer::{AnyLayer, AttemptRequest, AttemptResponse, AttemptService};
 use crate::message::Message;
+use crate::newer::{self, Readable};
 use crate::observer::Observer;
-use crate::options::{HandlerOptions, PoolOptions, Settings};
+use crate::options::{HandlerOptions, PoolOptions};
 use crate::pool::Shared;
 use crate::problem::{Fault, Problem, StartError};
 use crate::roster::Roster;
@@ -28,32 +30,10 @@ use crate::runner::{
     Async, Blocking, Layered, OnRuntime, OnThreads, RawAsync, RawBlocking, Runner,
 };
 use crate::settle::Settler;
-use crate::sharing::{attach_all, check_pools, group};
+use crate::sharing::{attach_all, group};
 use crate::states::{Needs, PartList, Parts, States};
 use crate::timers::{self, Timers};
 use crate::workers::{Crew, Workers};
-
-/// A handler before its start.
-struct Entry {
-    /// The kind, then its aliases; none for a raw handler of all kinds.
-    kinds: Vec<String>,
-    is_raw: bool,
-    options: HandlerOptions,
-    faults: Vec<Fault>,
-    needs: fn(&mut Needs<'_>),
-    runner: Arc<dyn Runner>,
-}
-
-/// A handler that passed every check.
-pub(crate) struct Checked {
-    pub(crate) names: Vec<String>,
-    pub(crate) selectors: Vec<Selector>,
-    pub(crate) settings: Settings,
-    layers: Vec<AnyLayer>,
-    pub(crate) runner: Arc<dyn Runner>,
-    /// The pool it shares with others.
-    pub(crate) pool: Option<String>,
-}
 
 /// Collects handlers; [`WorkersBuilder::start`] starts them.
 #[must_use = "nothing runs before `start`"]
@@ -68,6 +48,7 @@ pub struct WorkersBuilder {
     problems: Vec<Problem>,
     entries: Vec<Entry>,
     pools: Vec<(String, PoolOptions)>,
+    defaults: Defaults,
 }
 
 impl WorkersBuilder {
@@ -84,7 +65,27 @@ impl WorkersBuilder {
             problems: Vec::new(),
             entries: Vec::new(),
             pools: Vec::new(),
+            defaults: Defaults::default(),
         }
+    }
+
+    /// Settings of all handlers that do not say it themselves, nor their queue ([`WorkersBuilder::queue`]).
+    pub fn defaults(mut self, options: impl FnOnce(HandlerOptions) -> HandlerOptions) -> Self {
+        self.defaults.of_program = options(self.defaults.of_program);
+        self
+    }
+
+    /// Settings for the messages of a queue, where their handlers do not say it themselves: retry and time limit by the
+    /// queue that each message is in; parallelism, lease, and what a lease that runs out means, for handlers whose kind
+    /// has this queue.
+    pub fn queue(
+        mut self,
+        name: &str,
+        options: impl FnOnce(HandlerOptions) -> HandlerOptions,
+    ) -> Self {
+        let options = options(HandlerOptions::default());
+        self.defaults.of_queues.push((name.to_owned(), options));
+        self
     }
 
     /// The engine's clock, by which waiting times are measured.
@@ -229,10 +230,7 @@ impl WorkersBuilder {
         M: Message,
         H: Handler<M>,
     {
-        let options = HandlerOptions::default()
-            .parallelism(H::PARALLELISM)
-            .timeout(H::TIMEOUT)
-            .retry(handler.retry());
+        let options = HandlerOptions::of_trait(H::PARALLELISM, H::TIMEOUT, handler.retry());
         let runner = OnRuntime::new(Async::<M, _>::new(ByTrait(handler)));
         self.typed::<M>(options, no_needs, Arc::new(runner))
     }
@@ -315,6 +313,8 @@ impl WorkersBuilder {
             faults: Vec::new(),
             needs: no_needs,
             runner,
+            home: None,
+            version: None,
         });
         self
     }
@@ -341,6 +341,8 @@ impl WorkersBuilder {
             faults,
             needs,
             runner,
+            home: Some(M::QUEUE),
+            version: Some(M::VERSION),
         });
         self
     }
@@ -361,8 +363,13 @@ impl WorkersBuilder {
             problems,
             entries,
             pools,
+            defaults,
         } = self;
-        let (mut handlers, shared_pools) = check(entries, pools, &states, problems)?;
+        let (mut handlers, shared_pools) = check(entries, pools, &defaults, &states, problems)?;
+        let readable = handlers.iter_mut();
+        let readable: Vec<Readable> = readable
+            .flat_map(|handler| handler.readable.drain(..))
+            .collect();
         let (runtime, own) = runtime()?;
         put_around(&mut handlers, &layers, &runtime);
         let pools = group(handlers, shared_pools);
@@ -396,6 +403,8 @@ impl WorkersBuilder {
             }
             pool.balance();
         }
+        let backend = Arc::clone(&crew.shared.backend);
+        drop(crew.shared.runtime.spawn(newer::release(backend, readable)));
         roster.enlist(&crew);
         Ok(Workers::new(crew, own))
     }
@@ -411,110 +420,6 @@ impl fmt::Debug for WorkersBuilder {
 }
 
 fn no_needs(_needs: &mut Needs<'_>) {}
-
-/// What a raw pool is called: its kind, else its queue, else `*`.
-fn raw_name(selector: &Selector) -> String {
-    let kind = selector.kind.as_ref().map(KindName::to_string);
-    let queue = || selector.queue.as_ref().map(QueueName::to_string);
-    kind.or_else(queue).unwrap_or_else(|| "*".to_owned())
-}
-
-/// All handlers, or all problems.
-fn check(
-    entries: Vec<Entry>,
-    pools: Vec<(String, PoolOptions)>,
-    states: &States,
-    mut problems: Vec<Problem>,
-) -> Result<(Vec<Checked>, BTreeMap<String, Settings>), StartError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut checked: Vec<Checked> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let (pool, faults) = check_one(entry, states, cores, &checked);
-        let handler = pool.names.first().cloned().unwrap_or_default();
-        problems.extend(faults.into_iter().map(|fault| Problem {
-            handler: handler.clone(),
-            fault,
-        }));
-        checked.push(pool);
-    }
-    let pools = check_pools(pools, &checked, cores, &mut problems);
-    if problems.is_empty() {
-        Ok((checked, pools))
-    } else {
-        Err(StartError::Handlers { problems })
-    }
-}
-
-fn check_one(
-    entry: Entry,
-    states: &States,
-    cores: usize,
-    earlier: &[Checked],
-) -> (Checked, Vec<Fault>) {
-    let mut faults = entry.faults;
-    let queue = entry.options.queue.as_deref().map(QueueName::new);
-    let queue = queue.and_then(|name| name.map_err(|error| faults.push(error.into())).ok());
-    let mut selectors = Vec::with_capacity(entry.kinds.len());
-    for name in &entry.kinds {
-        match KindName::new(name) {
-            Ok(kind) => selectors.push(Selector {
-                queue: queue.clone(),
-                kind: Some(kind),
-            }),
-            Err(error) => faults.push(error.into()),
-        }
-    }
-    if entry.kinds.is_empty() {
-        selectors.push(Selector { queue, kind: None });
-    }
-    duplicates(&selectors, earlier, &mut faults);
-    let mut needs = Needs::new(states);
-    (entry.needs)(&mut needs);
-    let missing = needs.into_missing().into_iter();
-    faults.extend(missing.map(|type_name| Fault::MissingState { type_name }));
-    let settings = entry.options.settings(cores, &mut faults);
-    let shares = entry
-        .options
-        .pool
-        .as_ref()
-        .filter(|_| entry.options.has_size());
-    faults.extend(shares.map(|name| Fault::SizeInPool { name: name.clone() }));
-    let names = if entry.is_raw {
-        selectors.first().map(raw_name).into_iter().collect()
-    } else {
-        entry.kinds
-    };
-    let checked = Checked {
-        names,
-        selectors,
-        settings,
-        layers: entry.options.layers,
-        runner: entry.runner,
-        pool: entry.options.pool,
-    };
-    (checked, faults)
-}
-
-/// Notes each selector that another handler, or the same one, has already.
-fn duplicates(selectors: &[Selector], earlier: &[Checked], faults: &mut Vec<Fault>) {
-    for (index, selector) in selectors.iter().enumerate() {
-        let others = earlier.iter().flat_map(|checked| &checked.selectors);
-        let own = selectors.iter().take(index);
-        if others.chain(own).any(|other| is_same_line(selector, other)) {
-            let name = raw_name(selector);
-            faults.push(Fault::DuplicateKind { name });
-        }
-    }
-}
-
-/// Whether two selectors with the same kind (or both without one) share a queue.
-fn is_same_line(one: &Selector, other: &Selector) -> bool {
-    let shares_queue = match (&one.queue, &other.queue) {
-        (Some(one), Some(other)) => one == other,
-        (None, _) | (_, None) => true,
-    };
-    one.kind == other.kind && shares_queue
-}
 
 /// Puts layers around handlers. Layers with timers need the runtime for that.
 fn put_around(pools: &mut [Checked], layers: &[AnyLayer], runtime: &Handle) {

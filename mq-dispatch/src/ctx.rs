@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::SettleError;
+use mq_core::backend::{PreviousOf, SettleError};
 use mq_core::command::SettleRefused;
 use mq_core::id::{LeaseToken, MessageId};
 use mq_core::name::{KindName, QueueName};
@@ -21,8 +21,10 @@ use tokio::time::Instant;
 
 use crate::cancel::{CancelReason, Cancelled};
 use crate::lease::{Lease, Progress};
+use crate::message::Message;
 use crate::message::{DecodeError, EncodeError, from_json, to_json};
 use crate::outgoing::Outgoing;
+use crate::previous::{Previous, PreviousError};
 use crate::reply::{OnRuntimeThread, Reply};
 use crate::stage::{Stage, stage_many};
 
@@ -147,6 +149,13 @@ impl Ctx {
     #[must_use]
     pub fn state<T: 'static>(&self) -> Option<&T> {
         self.0.states.get()
+    }
+
+    /// The previous version of this message: the last one of its dedup key that was processed with success, if that is
+    /// retained. A failed one leaves it as it is.
+    pub fn previous<M: Message>(&self) -> Reply<Result<Option<Previous<M>>, PreviousError>> {
+        let asked = self.0.backend.previous(PreviousOf::Message(self.id()));
+        Reply::new(asked, |answer| Previous::of(answer??))
     }
 
     /// What was saved last, in this attempt or an earlier one.

@@ -6,7 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use mq_core::message::Due;
+use mq_core::name::Label;
 use mq_core::state::{Failure, Outcome as Ended};
+use mq_core::time::Timestamp;
 use tower::BoxError;
 
 use crate::failure;
@@ -31,7 +34,7 @@ pub(crate) struct Ending {
 }
 
 /// What is to become of the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// A failed attempt; the policy decides.
     Retry,
@@ -41,6 +44,10 @@ pub(crate) enum Verdict {
     Snooze(Duration),
     /// Dead at once.
     DeadLetter,
+    /// Done for this time, and again then.
+    Again(Due),
+    /// Set aside under this label.
+    Hold(Label),
     /// Completed without work.
     Discard,
     /// Ready again at once, at no cost.
@@ -53,6 +60,27 @@ impl Fail {
     /// Not yet: again after `delay`. Costs no attempt.
     pub fn snooze(delay: Duration) -> Self {
         Self::new(Verdict::Snooze(delay), None)
+    }
+
+    /// Not a failure: this run is done, and the same message is processed again after `delay`. It keeps its id, its
+    /// history and its keys, begins with fresh budgets and without its checkpoint, and what was staged with
+    /// [`crate::Ctx::stage`] is committed.
+    pub fn again_in(delay: Duration) -> Self {
+        Self::new(Verdict::Again(Due::After(delay)), None)
+    }
+
+    /// As [`Fail::again_in`], at a moment of the wall clock; at once if that has passed.
+    pub fn again_at(moment: Timestamp) -> Self {
+        Self::new(Verdict::Again(Due::At(moment)), None)
+    }
+
+    /// For people: held under `label` until somebody releases it. Costs no attempt. A label that is no valid name makes
+    /// it a failed attempt.
+    pub fn hold<E: Into<BoxError>>(label: &str, reason: E) -> Self {
+        match Label::new(label) {
+            Ok(label) => Self::new(Verdict::Hold(label), Some(describe(reason))),
+            Err(error) => Self::retry(error),
+        }
     }
 
     /// Failed: again under the handler's policy, or dead if no attempt is left. The same as `?`.
@@ -124,7 +152,8 @@ impl Fail {
     pub(crate) fn outcome(&self) -> Ended {
         match self.0.verdict {
             Verdict::Retry | Verdict::RetryIn(_) => Ended::Failed,
-            Verdict::Snooze(_) => Ended::Snoozed,
+            Verdict::Snooze(_) | Verdict::Hold(_) => Ended::Snoozed,
+            Verdict::Again(_) => Ended::Succeeded,
             Verdict::DeadLetter => Ended::DeadLettered,
             Verdict::Discard => Ended::Discarded,
             Verdict::Interrupt => Ended::Interrupted,

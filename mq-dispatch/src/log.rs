@@ -101,9 +101,12 @@ fn failed(lease: &Lease, ended: &Ended, error_type: &str, failure: Option<&Failu
 
 const fn failure_of(settlement: &Settlement) -> Option<&Failure> {
     match settlement {
-        Settlement::Fail { failure, .. } | Settlement::DeadLetter { failure, .. } => Some(failure),
+        Settlement::Fail { failure, .. }
+        | Settlement::SetAside { failure, .. }
+        | Settlement::DeadLetter { failure, .. } => Some(failure),
         Settlement::Discard { failure } => failure.as_ref(),
         Settlement::Succeed { .. }
+        | Settlement::Again { .. }
         | Settlement::Snooze { .. }
         | Settlement::Interrupt
         | Settlement::Cancel => None,

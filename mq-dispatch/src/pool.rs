@@ -197,11 +197,12 @@ impl Pool {
     }
 
     fn prepare(self: &Arc<Self>, state: &mut State, grant: Grant, route: &Route) -> Job {
+        let timeout = route.settings.timeout_in(&grant.queue);
         let lease = Arc::new(Lease::new(
             grant,
             Arc::clone(&self.shared.states),
             Arc::clone(&self.shared.backend),
-            route.settings.timeout,
+            timeout,
         ));
         let slot = state.slots.insert(Arc::clone(&lease));
         let mut job = Job::new(lease, Arc::clone(self), slot);
@@ -340,7 +341,8 @@ impl Pool {
     /// How failures of this message are tried again.
     pub(crate) fn retry_of(&self, lease: &Lease) -> RetryPolicy {
         let route = self.routes.of(&lease.grant);
-        route.map_or(self.settings.retry, |route| route.settings.retry)
+        let settings = route.map_or(&self.settings, |route| &route.settings);
+        settings.retry_in(&lease.grant.queue)
     }
 
     /// Workers became free.

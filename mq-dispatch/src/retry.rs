@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use mq_core::limits::FAILURES_UNLIMITED;
 use mq_core::retry::{Backoff, RetryPolicy};
 
 /// Failure budget and back-off of a handler. By default 20 attempts, exponential from 1 second to 5 minutes.
@@ -53,6 +54,13 @@ impl Retry {
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.0.failures_max = attempts;
+        self
+    }
+
+    /// Failures never make the message go dead.
+    #[must_use]
+    pub fn unlimited_attempts(mut self) -> Self {
+        self.0.failures_max = FAILURES_UNLIMITED;
         self
     }
 

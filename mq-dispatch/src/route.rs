@@ -61,7 +61,8 @@ impl Routes {
 
     /// The shortest time limit that an attempt can have.
     pub(crate) fn timeout_min(&self) -> Option<Duration> {
-        let limits = self.0.iter().filter_map(|route| route.settings.timeout);
+        let limits = self.0.iter();
+        let limits = limits.filter_map(|route| route.settings.timeout_min());
         limits.min()
     }
 

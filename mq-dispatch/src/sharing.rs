@@ -7,7 +7,7 @@ use mq_core::backend::{Stopped, Wake};
 use mq_core::command::PoolSpec;
 use tokio::sync::Notify;
 
-use crate::builder::Checked;
+use crate::check::Checked;
 use crate::options::{PoolOptions, Settings};
 use crate::pool::{NewPool, Pool, Shared};
 use crate::problem::{Fault, Problem, StartError};

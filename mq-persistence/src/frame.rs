@@ -289,7 +289,7 @@ impl Frame {
             | Event::Closed
             | Event::QueueDefined { .. }
             | Event::KindDefined { .. }
-            | Event::QueuePaused { .. }
+            | Event::QueueSet { .. }
             | Event::Schedule(_)
             | Event::Bulk(_)
             | Event::CheckedOut { .. }

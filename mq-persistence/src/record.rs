@@ -16,6 +16,7 @@ mod bulk;
 mod edit;
 mod event;
 mod image;
+mod queue;
 mod schedule;
 mod state;
 
@@ -41,7 +42,7 @@ pub(crate) mod kind {
     pub(crate) const CLOSED: u8 = 2;
     pub(crate) const QUEUE_DEFINED: u8 = 3;
     pub(crate) const KIND_DEFINED: u8 = 4;
-    pub(crate) const QUEUE_PAUSED: u8 = 5;
+    pub(crate) const QUEUE_SET: u8 = 5;
     pub(crate) const ENQUEUED: u8 = 6;
     pub(crate) const CHECKED_OUT: u8 = 7;
     pub(crate) const RETURNED: u8 = 8;

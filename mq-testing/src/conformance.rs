@@ -14,6 +14,7 @@ mod racing;
 mod room;
 mod settling;
 mod surviving;
+mod versions;
 mod waking;
 mod worker;
 
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Check> {
         cancelling::CHECKS,
         operating::CHECKS,
         racing::CHECKS,
+        versions::CHECKS,
         surviving::CHECKS,
     ]
     .concat()

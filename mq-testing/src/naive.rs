@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{
-    Backend, Delivery, Durability, EnqueueError, OperateError, OperateRequest, ReadError, Receipt,
-    SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+    Backend, Delivery, Durability, EnqueueError, OperateError, OperateRequest, Previous,
+    PreviousOf, ReadError, Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake,
+    WhenFull,
 };
 use mq_core::command::{
     Accepted, EnqueueRefused, Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve,
@@ -32,6 +33,7 @@ use mq_core::limits::PAYLOAD_SIZE_DEFAULT;
 use mq_core::message::{Draft, Envelope, NewMessage, Sealed};
 use mq_core::name::QueueName;
 use mq_core::pending::{Pending, Promise};
+use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::time::{Clock, Monotonic, Now, StoreTime};
 use mq_core::view::{Filter, Lookup, Page, Stats};
 use parking_lot::Mutex;
@@ -177,8 +179,12 @@ fn sealed(envelope: &Envelope) -> Sealed {
     }
 }
 
+fn hasher() -> KeyHasher {
+    KeyHasher::new([7; 16])
+}
+
 fn draft(message: &NewMessage) -> Draft {
-    let hasher = KeyHasher::new([7; 16]);
+    let hasher = hasher();
     let envelope = &message.envelope;
     let hash = |key| hasher.key(&message.queue, key);
     Draft {
@@ -195,6 +201,7 @@ fn draft(message: &NewMessage) -> Draft {
         payload: hasher.payload(&envelope.payload),
         failures_max: message.failures_max,
         retain: message.retain,
+        awaited: message.awaited,
         sealed: sealed(envelope),
     }
 }
@@ -435,10 +442,31 @@ impl Backend for Naive {
         Pending::ready(self.serve(|inner, now| inner.operate(now, id, request)))
     }
 
-    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
+    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>> {
         Pending::ready(self.serve(|inner, _| {
-            inner.model.pause(&queue, paused);
+            inner.model.set_queue(&queue, change);
             Ok(())
+        }))
+    }
+
+    fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {
+        Pending::ready(self.serve(|inner, _| Ok(inner.model.settings(&queue))))
+    }
+
+    fn previous(&self, of: PreviousOf) -> Pending<Result<Option<Previous>, ReadError>> {
+        Pending::ready(self.serve(|inner, _| {
+            let key = match of {
+                PreviousOf::Message(id) => inner.model.find(id.seq()).and_then(|found| found.dedup),
+                PreviousOf::Key(queue, key) => Some(hasher().key(&queue, &key)),
+            };
+            let found = key.and_then(|key| inner.model.previous(key));
+            Ok(found.and_then(|found| {
+                Some(Previous {
+                    id: found.id,
+                    envelope: Arc::clone(inner.envelopes.get(&found.seq())?),
+                    result: found.tail.result.clone(),
+                })
+            }))
         }))
     }
 

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{
-    Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, ReadError, Receipt,
-    SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+    Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, Previous, PreviousOf,
+    ReadError, Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
 };
 use mq_core::command::{
-    Extend, GiveBack, Operate, Operated, Operation, PauseQueue, PoolSpec, Reserve, SaveCheckpoint,
-    Settlement, StaleLease,
+    Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve, SaveCheckpoint, Settlement,
+    StaleLease,
 };
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
 use mq_core::pending::{Drive, Pending};
+use mq_core::queue::{QueueChange, QueueSettings, SetQueue};
 use mq_core::retry::RetryPolicy;
 use mq_core::state::Failure;
 use mq_core::time::Now;
@@ -285,9 +286,9 @@ impl Backend for EngineBackend {
         self.operate_by(id, request, String::new())
     }
 
-    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
+    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>> {
         let act = move |desk: &mut Desk, now: &Now| {
-            let refused = desk.decide(now, &PauseQueue { queue, paused }).err();
+            let refused = desk.decide(now, &SetQueue { queue, change }).err();
             refused.map_or(Ok(()), |refused| {
                 Err(Stopped::Poisoned {
                     operation: "naming a queue".to_owned(),
@@ -296,6 +297,15 @@ impl Backend for EngineBackend {
             })
         };
         self.0.at_desk(Needs::Sync, act, Err)
+    }
+
+    fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {
+        let read = move |desk: &mut Desk, _: &Now| Ok(desk.manager.queue_settings(&queue));
+        self.0.at_desk(Needs::Sync, read, Err)
+    }
+
+    fn previous(&self, of: PreviousOf) -> Pending<Result<Option<Previous>, ReadError>> {
+        self.previous_version(of)
     }
 
     fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>> {

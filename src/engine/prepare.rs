@@ -83,6 +83,7 @@ fn prepare(
         },
         failures_max: message.failures_max,
         retain: message.retain,
+        awaited: message.awaited,
         sealed: seal(&envelope, identity),
     };
     Ok((draft, envelope))

@@ -59,6 +59,8 @@ impl Cause {
             Settlement::Discard { .. } => Leaving::Discarded,
             Settlement::Fail { .. }
             | Settlement::Snooze { .. }
+            | Settlement::Again { .. }
+            | Settlement::SetAside { .. }
             | Settlement::Interrupt
             | Settlement::DeadLetter { .. }
             | Settlement::Cancel => Leaving::Cancelled,
@@ -97,7 +99,7 @@ pub(crate) fn before(interest: Interest, manager: &QueueManager, fact: &Fact) ->
         | Fact::Closed
         | Fact::QueueDefined { .. }
         | Fact::KindDefined { .. }
-        | Fact::QueuePaused { .. }
+        | Fact::QueueSet { .. }
         | Fact::Schedule(_)
         | Fact::Bulk(_)
         | Fact::Enqueued(_) => return None,
@@ -151,14 +153,10 @@ pub(crate) fn told(
             let what = left(&before, cause);
             Some(event(before, what))
         }
-        Fact::QueuePaused { queue, paused } => {
-            let queue = manager.queue_name(*queue)?.clone();
-            Some(if *paused {
-                Event::QueuePaused { queue }
-            } else {
-                Event::QueueResumed { queue }
-            })
-        }
+        Fact::QueueSet { queue, settings } => Some(Event::QueueSet {
+            queue: manager.queue_name(*queue)?.clone(),
+            settings: settings.clone(),
+        }),
         Fact::Enqueued(_)
         | Fact::Opened { .. }
         | Fact::Closed
@@ -237,6 +235,7 @@ fn changed_to(before: &Glimpse, changed: &Changed) -> Option<What> {
                 Outcome::Interrupted => What::Interrupted,
                 Outcome::LeaseExpired => What::LeaseExpired { due },
                 Outcome::Crashed => What::Crashed,
+                // Its handler succeeded and has it processed again.
                 Outcome::Succeeded | Outcome::Cancelled | Outcome::Discarded => What::Changed,
             }
         }
@@ -393,11 +392,9 @@ fn changed(event: &MessageEvent, outcome: &str) {
 
 fn log_queue(event: &Event) {
     match event {
-        Event::QueuePaused { queue } => {
-            tracing::info!(target: message::TARGET, %queue, "a queue was paused");
-        }
-        Event::QueueResumed { queue } => {
-            tracing::info!(target: message::TARGET, %queue, "a queue was resumed");
+        Event::QueueSet { queue, settings } => {
+            let paused = settings.paused;
+            tracing::info!(target: message::TARGET, %queue, paused, ?settings, "a queue was set");
         }
         Event::Message(_) | Event::Gap { .. } => {}
     }

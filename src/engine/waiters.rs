@@ -122,7 +122,7 @@ impl Waiters {
             | Event::Closed
             | Event::QueueDefined { .. }
             | Event::KindDefined { .. }
-            | Event::QueuePaused { .. }
+            | Event::QueueSet { .. }
             | Event::Schedule(_)
             | Event::Bulk(_)
             | Event::Enqueued(_)
@@ -148,6 +148,8 @@ impl Waiters {
                 Settlement::Cancel
                 | Settlement::Fail { .. }
                 | Settlement::Snooze { .. }
+                | Settlement::Again { .. }
+                | Settlement::SetAside { .. }
                 | Settlement::Interrupt => Over::Cancelled,
                 Settlement::DeadLetter { .. } => Over::NotKept,
             };

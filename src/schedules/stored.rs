@@ -93,6 +93,7 @@ enum StoredPolicy {
     Reject,
     DiscardIdentical,
     RunOnceMore,
+    Upsert,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -176,6 +177,7 @@ impl StoredMessage {
             halt_on_dead,
             failures_max,
             retain,
+            awaited: _, // nobody has the receipt to ask with
         } = message;
         let Envelope {
             version,
@@ -292,6 +294,7 @@ impl StoredPolicy {
             DedupPolicy::Reject => Self::Reject,
             DedupPolicy::DiscardIdentical => Self::DiscardIdentical,
             DedupPolicy::RunOnceMore => Self::RunOnceMore,
+            DedupPolicy::Upsert => Self::Upsert,
         }
     }
 
@@ -302,6 +305,7 @@ impl StoredPolicy {
             Self::Reject => DedupPolicy::Reject,
             Self::DiscardIdentical => DedupPolicy::DiscardIdentical,
             Self::RunOnceMore => DedupPolicy::RunOnceMore,
+            Self::Upsert => DedupPolicy::Upsert,
         }
     }
 }

@@ -176,5 +176,7 @@ fn leases_that_run_out_cancellations_and_pauses_are_told() {
         Some(Event::Message(event)) => assert_eq!(event.what, What::Cancelled),
         other => panic!("{other:?}"),
     }
-    assert_eq!(events.try_next(), Some(Event::QueuePaused { queue }));
+    let paused = mq::QueueSettings::default().with(mq::QueueChange::Pause(true));
+    let settings = Box::new(paused);
+    assert_eq!(events.try_next(), Some(Event::QueueSet { queue, settings }));
 }

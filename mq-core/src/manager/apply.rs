@@ -8,6 +8,7 @@ use crate::command::Notice;
 use crate::event::{Enqueued, Event};
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::message::Priority;
+use crate::queue::QueueSettings;
 use crate::state::StoredState;
 use crate::time::StoreTime;
 
@@ -113,14 +114,13 @@ impl QueueManager {
             Event::Returned { seq, delivery } => self.apply_returned(*seq, *delivery, mark),
             Event::Opened { incarnation, at } => self.apply_opened(*incarnation, *at, mark),
             Event::Closed => self.apply_closed(mark),
-            Event::QueueDefined { id, name } => {
-                self.names
-                    .define_queue(*id, name, false)
-                    .map_err(|_| ApplyError::Definition {
-                        what: "queue",
-                        number: id.0,
-                    })
-            }
+            Event::QueueDefined { id, name } => self
+                .names
+                .define_queue(*id, name, Box::default())
+                .map_err(|_| ApplyError::Definition {
+                    what: "queue",
+                    number: id.0,
+                }),
             Event::KindDefined { id, name } => {
                 self.names
                     .define_kind(*id, name)
@@ -129,7 +129,7 @@ impl QueueManager {
                         number: id.0,
                     })
             }
-            Event::QueuePaused { queue, paused } => self.apply_paused(*queue, *paused),
+            Event::QueueSet { queue, settings } => self.apply_queue_set(*queue, settings),
             Event::Schedule(event) => self.apply_schedule(event),
             Event::Bulk(event) => self.apply_bulk(event),
         }
@@ -348,14 +348,14 @@ impl QueueManager {
         }
     }
 
-    fn apply_paused(&mut self, id: QueueId, paused: bool) -> Result<(), ApplyError> {
+    fn apply_queue_set(&mut self, id: QueueId, settings: &QueueSettings) -> Result<(), ApplyError> {
         let queue = self
             .names
             .queue_mut(id)
             .ok_or(ApplyError::UnknownQueue { id })?;
-        queue.paused = paused;
+        *queue.settings = settings.clone();
         for line in queue.lines.clone() {
-            self.open_line(line, !paused);
+            self.open_line(line, !settings.paused);
         }
         Ok(())
     }

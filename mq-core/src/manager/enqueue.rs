@@ -3,20 +3,26 @@
 //! Invariants: all of a batch or none; the decision sees the state as the events before it in the same command leave
 //! it. Nothing is looked up by name more than twice per message.
 
+use std::time::Duration;
+
 use hashbrown::{HashMap, HashSet};
 
 use crate::command::{Accepted, Enqueue, EnqueueBatch, EnqueueRefused};
-use crate::event::{Enqueued, Event, LeaseAfter};
+use crate::event::{Changed, Enqueued, Event, LeaseAfter};
 use crate::id::{KindId, MessageId, QueueId, Seq};
 use crate::key::{DedupPolicy, KeyHash};
-use crate::limits::{COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX};
+use crate::limits::{
+    COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX, RESULT_RETENTION_DEFAULT, UPSERT_DEAD_MAX,
+};
 use crate::message::{Draft, Due};
 use crate::name::{KindName, QueueName};
-use crate::state::StoredState;
+use crate::queue::QueueSettings;
+use crate::state::{StoredState, Tail, note_of_replaced};
 use crate::time::{Now, Timestamp};
 use crate::view::StateKind;
 
 use super::entry::{Entry, Tag};
+use super::names::Queue;
 use super::room::Need;
 use super::{Command, QueueManager, Sealed};
 
@@ -32,7 +38,9 @@ impl Command for EnqueueBatch {
         now: &Now,
         events: &mut Vec<Event>,
     ) -> Result<Vec<Accepted>, EnqueueRefused> {
-        Plan::new(manager, now, None, Need::default()).run(&self.drafts, events)
+        let mut plan = Plan::new(manager, now, None, Need::default());
+        plan.heeds_queue_limits = true;
+        plan.run(&self.drafts, events)
     }
 }
 
@@ -49,8 +57,8 @@ pub(super) struct Settling {
 enum Verdict {
     /// A new message, perhaps behind another.
     New { behind: Option<Seq> },
-    /// A new message in the place of another.
-    Replace { old: Seq },
+    /// A new message in the place of others: of a live one, of dead letters, or of both.
+    Replace { old: Option<Seq>, dead: Vec<Seq> },
     /// No new message.
     Known(Accepted),
 }
@@ -68,6 +76,10 @@ pub(super) struct Plan<'a> {
     kinds: HashMap<KindName, KindId>,
     keys: BatchKeys,
     accepted: Vec<Accepted>,
+    /// Producers heed the limits of queues; handlers and schedules, who cannot wait, do not.
+    heeds_queue_limits: bool,
+    /// Of queues with a limit: live messages that the batch adds, and that it replaces.
+    changes: HashMap<QueueId, (u64, u64)>,
 }
 
 /// Keys that earlier messages of the batch have used.
@@ -98,6 +110,8 @@ impl<'a> Plan<'a> {
             kinds: HashMap::new(),
             keys: BatchKeys::default(),
             accepted: Vec::new(),
+            heeds_queue_limits: false,
+            changes: HashMap::new(),
         }
     }
 
@@ -176,15 +190,16 @@ impl<'a> Plan<'a> {
             }),
             None => self.dedup(index, draft)?,
         };
-        let (old, behind) = match verdict {
+        let (old, dead, behind) = match verdict {
             Verdict::Known(accepted) => {
                 self.accepted.push(accepted);
                 return Ok(());
             }
-            Verdict::New { behind } => (None, behind),
-            Verdict::Replace { old } => (Some(old), None),
+            Verdict::New { behind } => (None, Vec::new(), behind),
+            Verdict::Replace { old, dead } => (old, dead, None),
         };
-        let queue = self.queue(&draft.queue, events)?;
+        let queue = self.queue(&draft.queue, !dead.is_empty(), events)?;
+        self.check_queue_limit(queue, old)?;
         let kind = self.kind(&draft.kind, events)?;
         if self.last_seq == Seq::MAX {
             return Err(EnqueueRefused::NumbersUsedUp { what: "sequence" });
@@ -199,12 +214,15 @@ impl<'a> Plan<'a> {
             self.last_order += 1;
             new.order = self.last_order;
         }
+        let note = self.replace_dead(&dead, &mut enqueue, events);
         self.note_keys(index, draft, &new);
         self.need.messages += 1;
         self.need.bytes += u64::from(new.size);
         let id = MessageId::new(new.at.as_ms(), new.seq, self.manager.config.tag);
         self.accepted.push(Accepted { id, enqueue });
+        let noted = note.map(|note| noted(&new, note));
         events.push(Event::Enqueued(new));
+        events.extend(noted.map(Event::Changed));
         Ok(())
     }
 
@@ -242,24 +260,115 @@ impl<'a> Plan<'a> {
             });
         }
         let Some((old, entry)) = self.holder(key) else {
-            return Ok(Verdict::New { behind: None });
+            return Ok(self.without_holder(key, policy, draft));
         };
         let id = entry.id(old, self.manager.config.tag);
         let known = |enqueue| Verdict::Known(Accepted { id, enqueue });
+        let replace = |dead| Verdict::Replace {
+            old: Some(old),
+            dead,
+        };
         let is_running =
             entry.tag == Tag::Leased && self.settling.is_none_or(|settling| settling.seq != old);
         let is_same = entry
             .dedup()
             .is_some_and(|dedup| dedup.payload == draft.payload);
         Ok(match policy {
-            DedupPolicy::Replace => Verdict::Replace { old },
+            DedupPolicy::Replace => replace(Vec::new()),
+            DedupPolicy::Upsert => replace(self.manager.dead_of(key, UPSERT_DEAD_MAX)),
             DedupPolicy::Keep => known(Enqueue::Existing),
             DedupPolicy::Reject => return Err(EnqueueRefused::KeyHeld { id }),
             DedupPolicy::DiscardIdentical if is_same => known(Enqueue::Discarded),
-            DedupPolicy::DiscardIdentical => Verdict::Replace { old },
+            DedupPolicy::DiscardIdentical => replace(Vec::new()),
             DedupPolicy::RunOnceMore if is_running => Verdict::New { behind: Some(old) },
             DedupPolicy::RunOnceMore => known(Enqueue::Existing),
         })
+    }
+
+    /// A dedup key that no live message holds: its dead letters and its previous version may matter.
+    fn without_holder(&self, key: KeyHash, policy: DedupPolicy, draft: &Draft) -> Verdict {
+        let manager = self.manager;
+        match policy {
+            DedupPolicy::Upsert => Verdict::Replace {
+                old: None,
+                dead: manager.dead_of(key, UPSERT_DEAD_MAX),
+            },
+            // A message that this very command settles is about to be the previous version, or dead.
+            DedupPolicy::DiscardIdentical
+                if manager.key_holder(key).is_none() && manager.dead_of(key, 1).is_empty() =>
+            {
+                let previous = manager.previous_version(key);
+                let previous = previous.and_then(|seq| Some((seq, manager.table.get(seq)?)));
+                let same = previous.filter(|(_, entry)| {
+                    entry
+                        .dedup()
+                        .is_some_and(|dedup| dedup.payload == draft.payload)
+                });
+                same.map_or(Verdict::New { behind: None }, |(seq, entry)| {
+                    Verdict::Known(Accepted {
+                        id: entry.id(seq, manager.config.tag),
+                        enqueue: Enqueue::Discarded,
+                    })
+                })
+            }
+            DedupPolicy::DiscardIdentical
+            | DedupPolicy::Replace
+            | DedupPolicy::Keep
+            | DedupPolicy::Reject
+            | DedupPolicy::RunOnceMore => Verdict::New { behind: None },
+        }
+    }
+
+    /// Lets dead letters leave whose place the new message takes; answers what is noted about the newest.
+    fn replace_dead(
+        &self,
+        dead: &[Seq],
+        enqueue: &mut Enqueue,
+        events: &mut Vec<Event>,
+    ) -> Option<String> {
+        events.extend(dead.iter().map(|seq| Event::Finished { seq: *seq }));
+        let newest = *dead.first()?;
+        let entry = self.manager.table.get(newest)?;
+        let id = entry.id(newest, self.manager.config.tag);
+        if let Enqueue::New = enqueue {
+            *enqueue = Enqueue::Replaced { old: id };
+        }
+        let StoredState::Dead { reason, .. } = entry.stored_state() else {
+            return None;
+        };
+        let failure = entry.tail().and_then(|tail| tail.history.last());
+        let failure = failure.and_then(|attempt| attempt.failure.as_ref());
+        Some(note_of_replaced(id, reason, failure))
+    }
+
+    /// Refuses a message too many for its queue. One that replaces a live message of the queue is none.
+    fn check_queue_limit(&mut self, id: QueueId, old: Option<Seq>) -> Result<(), EnqueueRefused> {
+        if !self.heeds_queue_limits {
+            return Ok(());
+        }
+        let old = old.and_then(|old| self.manager.table.get(old));
+        let old = old.and_then(|entry| self.manager.names.of_line(entry.place.line()));
+        let old = old.map(|(queue, _)| queue);
+        if let Some(old) = old.filter(|old| self.limit_of(*old).is_some()) {
+            self.changes.entry(old).or_default().1 += 1;
+        }
+        let Some((queue, limit)) = self.limit_of(id) else {
+            return Ok(());
+        };
+        let (added, replaced) = self.changes.get(&id).copied().unwrap_or_default();
+        let used = (queue.live() + added).saturating_sub(replaced);
+        if used >= limit && old != Some(id) {
+            let queue = queue.name.clone();
+            return Err(EnqueueRefused::QueueFull { queue, used, limit });
+        }
+        self.changes.entry(id).or_default().0 += 1;
+        Ok(())
+    }
+
+    /// A queue with its limit, if it has one.
+    fn limit_of(&self, id: QueueId) -> Option<(&'a Queue, u64)> {
+        let queue = self.manager.names.queue(id)?;
+        Some((queue, queue.settings.messages_max?))
     }
 
     /// The live message with a dedup key.
@@ -310,7 +419,10 @@ impl<'a> Plan<'a> {
         let now = self.now;
         let due = due_at(draft.due, now);
         let at_once = due == Timestamp::from_ms(0);
-        let state = match &draft.hold {
+        let settings = self.manager.names.queue(queue);
+        let settings = settings.map(|queue| &*queue.settings);
+        let hold_new = settings.and_then(|settings| settings.hold_new.as_ref());
+        let state = match draft.hold.as_ref().or(hold_new) {
             Some(label) => StoredState::Held {
                 label: label.clone(),
                 due,
@@ -335,7 +447,7 @@ impl<'a> Plan<'a> {
             halt_on_dead: draft.halt_on_dead && draft.ordering.is_some(),
             payload: draft.payload,
             failures_max: draft.failures_max,
-            retain_ms: draft.retain.map(super::whole_ms),
+            retain_ms: retention(draft, settings).map(super::whole_ms),
             size: u32::try_from(draft.sealed.bytes.len()).unwrap_or(u32::MAX),
             sealed: Some(draft.sealed.clone()),
         }
@@ -363,11 +475,14 @@ impl<'a> Plan<'a> {
     fn queue(
         &mut self,
         name: &QueueName,
+        frees_dead: bool,
         events: &mut Vec<Event>,
     ) -> Result<QueueId, EnqueueRefused> {
         let names = &self.manager.names;
         if let Some(id) = names.queue_id(name) {
-            self.check_dead_letters(id)?;
+            if !frees_dead {
+                self.check_dead_letters(id)?;
+            }
             return Ok(id);
         }
         if let Some(id) = self.queues.get(name) {
@@ -412,6 +527,34 @@ impl<'a> Plan<'a> {
         let name = name.clone();
         events.push(Event::KindDefined { id, name });
         Ok(id)
+    }
+}
+
+/// How long a message is kept after its completion: its own word, else its queue's, and long enough for those who ask.
+fn retention(draft: &Draft, settings: Option<&QueueSettings>) -> Option<Duration> {
+    let of_queue = || settings.and_then(|settings| settings.retain_completed);
+    draft.retain.or_else(|| {
+        let asked_for = draft.awaited.then_some(RESULT_RETENTION_DEFAULT);
+        of_queue().max(asked_for)
+    })
+}
+
+/// The change that notes something about a new message.
+fn noted(new: &Enqueued, note: String) -> Changed {
+    Changed {
+        seq: new.seq,
+        state: new.state.clone(),
+        lease: LeaseAfter::Ended,
+        queue: new.queue,
+        priority: new.priority,
+        order: new.order,
+        joined: new.joined,
+        size: new.size,
+        tail: Box::new(Tail {
+            note: Some(note),
+            ..Tail::default()
+        }),
+        sealed: None,
     }
 }
 

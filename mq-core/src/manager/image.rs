@@ -11,6 +11,7 @@ use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::image::{Holder, ImageRecord, MessageImage};
 use crate::key::KeyHash;
 use crate::name::{KindName, QueueName};
+use crate::queue::QueueSettings;
 use crate::schedule::Schedule;
 use crate::state::StoredState;
 use crate::time::Timestamp;
@@ -28,7 +29,7 @@ pub struct Image {
     last_seq: Seq,
     last_order: u64,
     incarnation: Incarnation,
-    queues: Vec<(QueueName, bool)>,
+    queues: Vec<(QueueName, Box<QueueSettings>)>,
     kinds: Vec<KindName>,
     schedules: Vec<Arc<Schedule>>,
     bulk: Vec<Arc<BulkJob>>,
@@ -103,10 +104,10 @@ impl Image {
             .queues
             .iter()
             .zip(0..)
-            .map(|((name, paused), id)| ImageRecord::Queue {
+            .map(|((name, settings), id)| ImageRecord::Queue {
                 id: QueueId(id),
                 name: name.clone(),
-                paused: *paused,
+                settings: settings.clone(),
             });
         let kinds = self
             .kinds
@@ -213,7 +214,7 @@ impl QueueManager {
             last_order: self.last_order,
             incarnation: self.incarnation,
             queues: queues
-                .map(|(_, queue)| (queue.name.clone(), queue.paused))
+                .map(|(_, queue)| (queue.name.clone(), queue.settings.clone()))
                 .collect(),
             kinds: self.names.kinds().to_vec(),
             schedules: self.schedules.share(),
@@ -244,8 +245,8 @@ impl QueueManager {
                 self.incarnation = incarnation;
                 Ok(())
             }
-            ImageRecord::Queue { id, name, paused } => {
-                let defined = self.names.define_queue(id, &name, paused);
+            ImageRecord::Queue { id, name, settings } => {
+                let defined = self.names.define_queue(id, &name, settings);
                 defined.map_err(|_| bad_definition("queue", id.0))
             }
             ImageRecord::Kind { id, name } => {

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use crate::id::{KindId, QueueId};
 use crate::message::Priority;
 use crate::name::{KindName, QueueName};
+use crate::queue::QueueSettings;
 use crate::view::StateKind;
 
 const PRIORITIES: u32 = 10;
@@ -51,8 +52,8 @@ impl Place {
 pub(super) struct Queue {
     /// Its name.
     pub(super) name: QueueName,
-    /// Paused by a user.
-    pub(super) paused: bool,
+    /// What its operator set.
+    pub(super) settings: Box<QueueSettings>,
     /// Messages by state, in the order of [`StateKind::ALL`].
     pub(super) by_state: [u64; 8],
     /// Of the scheduled ones, those that wait for another attempt.
@@ -62,9 +63,24 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Messages that count against its limit.
+    pub(super) fn live(&self) -> u64 {
+        let states = [
+            StateKind::Scheduled,
+            StateKind::Ready,
+            StateKind::Blocked,
+            StateKind::Leased,
+            StateKind::Held,
+        ];
+        let counts = states
+            .iter()
+            .filter_map(|state| self.by_state.get(*state as usize));
+        counts.sum()
+    }
+
     /// Ready, leased, superseded but running, or waiting for another attempt; what only waits in a paused queue does not count.
     pub(super) fn active(&self) -> u64 {
-        let waiting = if self.paused {
+        let waiting = if self.settings.paused {
             0
         } else {
             self.count_of(StateKind::Ready) + self.retrying
@@ -124,7 +140,7 @@ impl Names {
         &mut self,
         id: QueueId,
         name: &QueueName,
-        paused: bool,
+        settings: Box<QueueSettings>,
     ) -> Result<(), BadDefinition> {
         if self.next_queue(0) != Some(id) || self.queue_ids.contains_key(name) {
             return Err(BadDefinition);
@@ -132,7 +148,7 @@ impl Names {
         self.queue_ids.insert(name.clone(), id);
         self.queues.push(Queue {
             name: name.clone(),
-            paused,
+            settings,
             by_state: [0; 8],
             retrying: 0,
             lines: Vec::new(),

@@ -4,12 +4,13 @@
 
 use std::convert::Infallible;
 
-use crate::command::{EnqueueRefused, Operate, OperateRefused, Operated, Operation, PauseQueue};
+use crate::command::{EnqueueRefused, Operate, OperateRefused, Operated, Operation};
 use crate::event::{Changed, Event, LeaseAfter};
 use crate::id::{Incarnation, MessageId, QueueId, Seq};
 use crate::limits::ACTOR_SIZE_MAX;
 use crate::message::Sealed as SealedEnvelope;
 use crate::name::{Label, QueueName};
+use crate::queue::SetQueue;
 use crate::state::{Edit, EditKind, StoredState};
 use crate::time::{Now, Timestamp};
 
@@ -20,7 +21,7 @@ use super::settle::cut;
 use super::{Close, Command, Open, QueueManager, Sealed};
 
 impl Sealed for Operate {}
-impl Sealed for PauseQueue {}
+impl Sealed for SetQueue {}
 impl Sealed for Open {}
 impl Sealed for Close {}
 
@@ -283,7 +284,7 @@ fn define(
     Ok(id)
 }
 
-impl Command for PauseQueue {
+impl Command for SetQueue {
     type Answer = ();
     type Refused = EnqueueRefused;
 
@@ -294,10 +295,12 @@ impl Command for PauseQueue {
         events: &mut Vec<Event>,
     ) -> Result<(), EnqueueRefused> {
         let queue = define(manager, &self.queue, events)?;
-        let paused = self.paused;
-        let is_so = manager.names.queue(queue).map(|queue| queue.paused) == Some(paused);
-        if !is_so {
-            events.push(Event::QueuePaused { queue, paused });
+        let known = manager.names.queue(queue).map(|queue| &*queue.settings);
+        let known = known.cloned().unwrap_or_default();
+        let settings = known.clone().with(self.change.clone());
+        if settings != known {
+            let settings = Box::new(settings);
+            events.push(Event::QueueSet { queue, settings });
         }
         Ok(())
     }

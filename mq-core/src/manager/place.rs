@@ -20,7 +20,7 @@ impl QueueManager {
         let line = self.names.add_line(queue, kind)?;
         let queue = self.names.queue(queue)?;
         let groups = self.pools.groups_of(&queue.name, self.names.kind(kind)?);
-        self.lines.push(Line::new(groups, !queue.paused));
+        self.lines.push(Line::new(groups, !queue.settings.paused));
         Some(line)
     }
 

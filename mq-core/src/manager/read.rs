@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::id::{MessageId, QueueId, Seq};
+use crate::key::KeyHash;
 use crate::name::{KindName, QueueName};
+use crate::queue::QueueSettings;
 use crate::state::{Attempt, State, StoredState};
 use crate::time::{Now, Timestamp};
 use crate::view::{Lookup, MessageView, QueueStats, StateKind, Stats};
@@ -155,6 +157,29 @@ impl QueueManager {
         Some(self.table.get(by)?.id(by, self.config.tag))
     }
 
+    /// The previous version of a dedup key: its last message that succeeded, if that is retained.
+    #[must_use]
+    pub fn previous(&self, key: KeyHash) -> Option<MessageId> {
+        let seq = self.previous_version(key)?;
+        Some(self.table.get(seq)?.id(seq, self.config.tag))
+    }
+
+    /// The dedup key of a message in the store.
+    #[must_use]
+    pub fn dedup_key(&self, id: MessageId) -> Option<KeyHash> {
+        let entry = self.table.get(id.seq())?;
+        let dedup = entry.dedup()?;
+        (entry.id(id.seq(), self.config.tag) == id).then_some(dedup.key)
+    }
+
+    /// The settings of a queue; the defaults if nobody has used it yet.
+    #[must_use]
+    pub fn queue_settings(&self, name: &QueueName) -> QueueSettings {
+        let id = self.names.queue_id(name);
+        let queue = id.and_then(|id| self.names.queue(id));
+        queue.map_or_else(QueueSettings::default, |queue| (*queue.settings).clone())
+    }
+
     /// Counts. The cost grows with the number of queues and of the kinds used in them, not with messages.
     #[must_use]
     pub fn stats(&self, now: &Now) -> Stats {
@@ -179,7 +204,7 @@ impl QueueManager {
                 .min();
             let shown = QueueStats {
                 by_state: queue.by_state,
-                paused: queue.paused,
+                paused: queue.settings.paused,
                 oldest_ready: oldest.map(|at| now.wall.since(Timestamp::from_ms(at))),
             };
             stats.queues.push((queue.name.clone(), shown));

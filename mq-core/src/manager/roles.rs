@@ -5,9 +5,11 @@
 
 use crate::id::Seq;
 use crate::key::KeyHash;
+use crate::state::{Completion, StoredState};
 
 use super::QueueManager;
 use super::entry::{Entry, Tag};
+use super::keys::Index;
 use super::limbo::Follow;
 use super::table::Table;
 
@@ -22,6 +24,10 @@ pub(super) struct Roles {
     chain: Option<(KeyHash, u64)>,
     /// Somebody may wait behind it.
     leads: bool,
+    /// The dedup key whose previous version it is.
+    previous: Option<KeyHash>,
+    /// The dedup key it died with.
+    dead: Option<KeyHash>,
 }
 
 impl Roles {
@@ -31,12 +37,16 @@ impl Roles {
             return Self::default();
         }
         let chain = entry.ordering().filter(|_| entry.is_in_chain());
-        let dedup = entry.dedup().filter(|_| entry.tag.is_live());
+        let key = entry.dedup();
+        let dedup = key.filter(|_| entry.tag.is_live());
+        let is_dead = entry.tag == Tag::Dead;
         Self {
             dedup: dedup.map(|dedup| dedup.key),
             behind: dedup.and_then(|dedup| dedup.behind),
             chain: chain.map(|key| (key, entry.order)),
             leads: entry.tag.is_live() || entry.tag == Tag::Superseded,
+            previous: key.filter(|_| has_succeeded(entry)).map(|key| key.key),
+            dead: key.filter(|_| is_dead).map(|key| key.key),
         }
     }
 }
@@ -53,6 +63,28 @@ impl QueueManager {
     pub(super) fn key_holder(&self, key: KeyHash) -> Option<Seq> {
         let is_it = |number: u64| dedup_key(&self.table, number) == Some(key);
         self.dedup.find(key, is_it).and_then(Seq::new)
+    }
+
+    /// The last message of a dedup key that succeeded, if it is retained.
+    pub(super) fn previous_version(&self, key: KeyHash) -> Option<Seq> {
+        let is_it = |number: u64| dedup_key(&self.table, number) == Some(key);
+        self.previous.find(key, is_it).and_then(Seq::new)
+    }
+
+    /// Dead letters of a dedup key, at most `limit`, the newest first.
+    pub(super) fn dead_of(&self, key: KeyHash, limit: usize) -> Vec<Seq> {
+        let mut found: Vec<u64> = Vec::new();
+        while found.len() < limit {
+            let is_next = |number: u64| {
+                !found.contains(&number) && dedup_key(&self.table, number) == Some(key)
+            };
+            match self.dead_keys.find(key, is_next) {
+                Some(number) => found.push(number),
+                None => break,
+            }
+        }
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.into_iter().filter_map(Seq::new).collect()
     }
 
     /// A message takes a dedup key, from whoever holds it.
@@ -92,6 +124,18 @@ impl QueueManager {
                 self.take_key(key, seq);
             }
         }
+        if old.previous != new.previous {
+            move_in(
+                &mut self.previous,
+                &self.table,
+                seq,
+                old.previous,
+                new.previous,
+            );
+        }
+        if old.dead != new.dead {
+            move_in(&mut self.dead_keys, &self.table, seq, old.dead, new.dead);
+        }
         if old.chain != new.chain {
             self.table.step();
             if let Some((key, order)) = old.chain
@@ -113,4 +157,27 @@ impl QueueManager {
 fn dedup_key(table: &Table, number: u64) -> Option<KeyHash> {
     let entry = table.get(Seq::new(number)?)?;
     entry.dedup().map(|dedup| dedup.key)
+}
+
+/// Whether its handler succeeded, and it is kept.
+fn has_succeeded(entry: &Entry) -> bool {
+    entry.tag == Tag::Completed
+        && matches!(
+            entry.kept_state(),
+            Some(StoredState::Completed {
+                how: Completion::Succeeded,
+                ..
+            })
+        )
+}
+
+/// Takes a message out of an index under one key and puts it in under another.
+fn move_in(index: &mut Index, table: &Table, seq: Seq, old: Option<KeyHash>, new: Option<KeyHash>) {
+    if let Some(key) = old {
+        index.remove(key, seq.get());
+    }
+    if let Some(key) = new {
+        let key_of = |number: u64| dedup_key(table, number).unwrap_or_default();
+        index.insert(key, seq.get(), key_of);
+    }
 }

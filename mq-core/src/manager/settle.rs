@@ -13,11 +13,12 @@ use crate::id::{LeaseToken, Seq};
 use crate::limits::{
     CHECKPOINT_SIZE_MAX, ERROR_SIZE_MAX, ERROR_TYPE_SIZE_MAX, HISTORY_LEN_MAX, RESULT_SIZE_MAX,
 };
+use crate::name::Label;
 use crate::retry::RetryPolicy;
 use crate::state::{Attempt, Completion, DeadReason, Failure, Outcome, State, StoredState, Tail};
 use crate::time::{Now, StoreTime, Timestamp};
 
-use super::enqueue::{Plan, Settling};
+use super::enqueue::{Plan, Settling, due_at};
 use super::entry::{Entry, Tag, flag, tail_size};
 use super::keys::splitmix;
 use super::room::Need;
@@ -196,9 +197,16 @@ impl QueueManager {
             Settlement::Fail { failure, .. } if is_cancelled => {
                 self.cancel(entry, Some(failure), now)
             }
-            Settlement::Snooze { .. } | Settlement::Interrupt if is_cancelled => {
+            Settlement::Snooze { .. }
+            | Settlement::Interrupt
+            | Settlement::Again { .. }
+            | Settlement::SetAside { .. }
+                if is_cancelled =>
+            {
                 self.cancel(entry, None, now)
             }
+            Settlement::Again { due } => again(entry, due_at(*due, now), now),
+            Settlement::SetAside { label, failure } => set_aside(entry, label, failure, now),
             Settlement::Fail {
                 failure,
                 retry,
@@ -310,13 +318,21 @@ impl QueueManager {
         ending: Ending,
         events: &mut Vec<Event>,
     ) -> bool {
+        let is_over = !matches!(
+            ending.state,
+            Some(StoredState::Pending { .. } | StoredState::Held { .. })
+        );
+        let succeeded = is_over && ending.outcome == Outcome::Succeeded;
+        let previous = entry.dedup().filter(|_| succeeded);
+        let previous = previous.and_then(|dedup| self.previous_version(dedup.key));
+        events.extend(previous.map(|seq| Event::Finished { seq }));
         let Some(state) = ending.state else {
             events.push(Event::Finished { seq });
             return true;
         };
-        let is_over = !matches!(state, StoredState::Pending { .. });
         if let StoredState::Completed { .. } = state {
-            self.evict(u64::from(entry.size) + tail_size(&ending.tail), events);
+            let size = u64::from(entry.size) + tail_size(&ending.tail);
+            self.evict(size, previous, events);
         }
         let changed = self.changed(seq, entry, state, LeaseAfter::Ended, ending.tail);
         events.extend(changed.map(|mut changed| {
@@ -326,15 +342,21 @@ impl QueueManager {
         is_over
     }
 
-    /// Lets the completed messages whose retention ends first go until `size` more bytes fit into their budget.
-    pub(super) fn evict(&self, size: u64, events: &mut Vec<Event>) {
+    /// Lets the completed messages whose retention ends first go until `size` more bytes fit into their budget. `gone`
+    /// leaves with the same command anyway.
+    fn evict(&self, size: u64, gone: Option<Seq>, events: &mut Vec<Event>) {
+        let freed = |seq: Seq| self.table.get(seq).map_or(0, Entry::kept_size);
         let mut used = self.room.completed_bytes.saturating_add(size);
-        for (_, seq) in self.timers.retention.all().take(EVICTIONS_MAX) {
+        used = used.saturating_sub(gone.map_or(0, freed));
+        let completed = self.timers.retention.all().map(|(_, seq)| seq);
+        let others = completed
+            .take(EVICTIONS_MAX)
+            .filter(|seq| Some(*seq) != gone);
+        for seq in others {
             if used <= self.config.completed_bytes {
                 return;
             }
-            let freed = self.table.get(seq).map_or(0, Entry::kept_size);
-            used = used.saturating_sub(freed);
+            used = used.saturating_sub(freed(seq));
             events.push(Event::Finished { seq });
         }
     }
@@ -356,6 +378,34 @@ fn snooze(entry: &Entry, delay: Duration, now: &Now) -> Ending {
     let mut tail = attempted(entry, Outcome::Snoozed, None, now);
     tail.snoozes = tail.snoozes.saturating_add(1);
     wait_for(delay, Outcome::Snoozed, tail, now)
+}
+
+/// Done for this time: as if it had just been enqueued, but for its id, its place and its history.
+fn again(entry: &Entry, due: Timestamp, now: &Now) -> Ending {
+    let mut tail = attempted(entry, Outcome::Succeeded, None, now);
+    tail.failures = 0;
+    tail.crashes = 0;
+    tail.checkpoint = None;
+    Ending {
+        outcome: Outcome::Succeeded,
+        state: Some(StoredState::Pending { due }),
+        joined: Some(due.max(now.wall)),
+        tail,
+    }
+}
+
+fn set_aside(entry: &Entry, label: &Label, failure: &Failure, now: &Now) -> Ending {
+    let mut tail = attempted(entry, Outcome::Snoozed, Some(failure), now);
+    tail.snoozes = tail.snoozes.saturating_add(1);
+    Ending {
+        outcome: Outcome::Snoozed,
+        state: Some(StoredState::Held {
+            label: label.clone(),
+            due: Timestamp::from_ms(0),
+        }),
+        joined: None,
+        tail,
+    }
 }
 
 fn interrupt(entry: &Entry, now: &Now) -> Ending {

@@ -153,6 +153,7 @@ impl QueueManager {
     }
 
     pub(super) fn deadline(&self) -> Deadline {
+        let for_ever = |at: &u64| *at == u64::MAX;
         let store = [
             self.timers
                 .expiry
@@ -161,7 +162,9 @@ impl QueueManager {
             self.timers
                 .retention
                 .first()
-                .map(|(at, _)| StoreTime::from_ms(at)),
+                .map(|(at, _)| at)
+                .filter(|at| !for_ever(at))
+                .map(StoreTime::from_ms),
             self.window.first_until(),
             (!self.cancelling.is_empty()).then_some(StoreTime::from_ms(0)),
         ];

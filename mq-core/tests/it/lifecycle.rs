@@ -304,7 +304,7 @@ impl Case {
             Event::Closed => Some("closed"),
             Event::QueueDefined { .. }
             | Event::KindDefined { .. }
-            | Event::QueuePaused { .. }
+            | Event::QueueSet { .. }
             | Event::Schedule(_)
             | Event::Bulk(_) => None,
             Event::Enqueued(_) => Some("enqueued"),
@@ -336,6 +336,13 @@ impl Case {
                 failure: failure("no"),
                 retry: self.retry(),
                 retry_in: None,
+            },
+            "again" => Settlement::Again {
+                due: Due::After(secs(60)),
+            },
+            "set-aside" => Settlement::SetAside {
+                label: Label::new("aside").unwrap(),
+                failure: failure("not for this program"),
             },
             "snooze" => Settlement::Snooze { delay: secs(60) },
             "interrupt" => Settlement::Interrupt,
@@ -409,6 +416,7 @@ impl Case {
     fn duplicate(&mut self) -> Option<Option<&'static str>> {
         let (policy, payload) = match self.command.as_str() {
             "duplicate-replace" => (DedupPolicy::Replace, OTHER_PAYLOAD),
+            "duplicate-upsert" => (DedupPolicy::Upsert, OTHER_PAYLOAD),
             "duplicate-keep" => (DedupPolicy::Keep, OTHER_PAYLOAD),
             "duplicate-reject" => (DedupPolicy::Reject, OTHER_PAYLOAD),
             "duplicate-same-bytes" => (DedupPolicy::DiscardIdentical, PAYLOAD),

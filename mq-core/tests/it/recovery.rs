@@ -78,6 +78,7 @@ impl Random {
             payload,
             failures_max: self.one_in(4).then_some(3),
             retain: some(self.one_in(4), self.below(100)),
+            awaited: false,
             sealed: Sealed {
                 bytes: Bytes::from(vec![1; size]),
                 crc: 0,
@@ -162,7 +163,8 @@ impl Storm {
             96 => {
                 let queue = queue(["a", "b"][usize::try_from(self.random.below(2)).unwrap()]);
                 let paused = self.random.one_in(2);
-                let pause = mq_core::command::PauseQueue { queue, paused };
+                let change = mq_core::queue::QueueChange::Pause(paused);
+                let pause = mq_core::queue::SetQueue { queue, change };
                 self.rig.run(&pause).unwrap();
             }
             97 => self.schedule(),
@@ -452,9 +454,9 @@ fn an_event_about_the_store_that_contradicts_its_state_changes_nothing() {
     let id = QueueId(5);
     let name = queue("five");
     refuse(&mut rig, &Event::QueueDefined { id, name }, definition);
-    let paused = Event::QueuePaused {
+    let paused = Event::QueueSet {
         queue: id,
-        paused: true,
+        settings: Box::default(),
     };
     refuse(&mut rig, &paused, ApplyError::UnknownQueue { id });
     let incarnation = Incarnation(1);

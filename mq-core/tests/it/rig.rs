@@ -6,8 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::command::{
     Accepted, EnqueueBatch, EnqueueRefused, GiveBack, Granted, Notice, Operate, OperateRefused,
-    Operated, Operation, PauseQueue, PoolSpec, Selector, Settle, SettleRefused, Settled,
-    Settlement,
+    Operated, Operation, PoolSpec, Selector, Settle, SettleRefused, Settled, Settlement,
 };
 use mq_core::event::Event;
 use mq_core::id::{LeaseToken, MessageId, PoolId};
@@ -16,6 +15,7 @@ use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::manager::{Close, Command, Config, Open, QueueManager};
 use mq_core::message::{Draft, Due, Priority, Sealed};
 use mq_core::name::{KindName, QueueName};
+use mq_core::queue::{QueueChange, SetQueue};
 use mq_core::retry::{Backoff, RetryPolicy};
 use mq_core::state::{Failure, State};
 use mq_core::time::{Monotonic, Now, StoreTime, Timestamp};
@@ -63,6 +63,7 @@ pub(crate) fn draft() -> Draft {
         payload: KeyHash(0),
         failures_max: None,
         retain: None,
+        awaited: false,
         sealed: Sealed {
             bytes: Bytes::from_static(b"0123456789"),
             crc: 0,
@@ -308,7 +309,8 @@ impl Rig {
 
     pub(crate) fn pause(&mut self, name: &str, paused: bool) {
         let queue = queue(name);
-        self.run(&PauseQueue { queue, paused }).unwrap();
+        let change = QueueChange::Pause(paused);
+        self.run(&SetQueue { queue, change }).unwrap();
     }
 
     /// Lets all three clocks go on, and does what the time brings.

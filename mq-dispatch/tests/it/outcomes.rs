@@ -202,7 +202,7 @@ async fn eleven_undecodable_payloads_in_a_row_pause_the_pool() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_payload_of_a_newer_program_waits_for_that_program() {
+async fn a_payload_of_a_newer_program_is_held_for_that_program() {
     let store = Store::new();
     let workers = store.workers().handle(nothing).start().unwrap();
     let mut message = Outgoing::new(&Charge { order: 7 }).into_message().unwrap();
@@ -210,7 +210,8 @@ async fn a_payload_of_a_newer_program_waits_for_that_program() {
     let id = store.post(message.into());
     let stored = store.ended(id, 1).await;
     assert_eq!(error_of(&stored).0, Ended::Snoozed);
-    assert_eq!(stored.delays, [Duration::from_secs(300)]);
+    assert_eq!(stored.is, Is::SetAside("mq:version:2".to_owned()));
+    assert_eq!(stored.failures, 0);
     assert_eq!(workers.stats().first().unwrap().totals.newer, 1);
 }
 

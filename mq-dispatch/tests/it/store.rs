@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{
-    Backend, Delivery, Durability, EnqueueError, Grant, OperateError, OperateRequest, ReadError,
-    Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+    Backend, Delivery, Durability, EnqueueError, Grant, OperateError, OperateRequest, Previous,
+    PreviousOf, ReadError, Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake,
+    WhenFull,
 };
 use mq_core::command::{
     Accepted, Enqueue, EnqueueRefused, Operated, PoolSpec, SettleRefused, Settlement, StaleLease,
@@ -20,6 +21,7 @@ use mq_core::id::{Incarnation, LeaseToken, MessageId, PoolId, Seq, StoreTag};
 use mq_core::message::{Due, Envelope, NewMessage};
 use mq_core::name::QueueName;
 use mq_core::pending::Pending;
+use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::state::{Attempt, DeadReason, Failure, Outcome};
 use mq_core::time::Timestamp;
 use mq_core::view::{Filter, Lookup, Page, Stats};
@@ -38,6 +40,7 @@ pub(crate) enum Is {
     Succeeded(Option<Bytes>),
     Discarded,
     Cancelled,
+    SetAside(String),
     Dead(DeadReason),
 }
 
@@ -440,6 +443,18 @@ impl Stored {
                     self.come_back(delay, now);
                 }
             }
+            Settlement::Again { due } => {
+                self.end(Outcome::Succeeded, None);
+                self.failures = 0;
+                let Due::After(delay) = due else {
+                    panic!("{due:?}: this store knows delays only")
+                };
+                self.come_back(delay, now);
+            }
+            Settlement::SetAside { label, failure } => {
+                self.end(Outcome::Snoozed, Some(failure));
+                self.is = Is::SetAside(label.to_string());
+            }
             Settlement::Snooze { delay } => {
                 self.end(Outcome::Snoozed, None);
                 self.come_back(delay, now);
@@ -629,8 +644,16 @@ impl Backend for Store {
         Pending::ready(Err(Stopped::Closed.into()))
     }
 
-    fn pause_queue(&self, _queue: QueueName, _paused: bool) -> Pending<Result<(), Stopped>> {
+    fn set_queue(&self, _queue: QueueName, _change: QueueChange) -> Pending<Result<(), Stopped>> {
         Pending::ready(Err(Stopped::Closed))
+    }
+
+    fn queue_settings(&self, _queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {
+        Pending::ready(Err(Stopped::Closed))
+    }
+
+    fn previous(&self, _of: PreviousOf) -> Pending<Result<Option<Previous>, ReadError>> {
+        Pending::ready(Ok(None))
     }
 
     fn message(&self, _id: MessageId) -> Pending<Result<Lookup, Stopped>> {

@@ -10,6 +10,7 @@ use mq_core::event::{Changed, Enqueued, Event, LeaseAfter};
 use mq_core::id::Seq;
 use mq_core::image::{Holder, ImageRecord, MessageImage};
 use mq_core::key::KeyHash;
+use mq_core::queue::QueueSettings;
 use mq_core::state::{Attempt, Completion, StoredState, Tail};
 
 use crate::record::{Previous, Record};
@@ -64,9 +65,10 @@ fn of_event(event: &Event) -> (&'static str, Fields) {
             "kind_defined",
             vec![number("kind", id.0.into()), text("name", name)],
         ),
-        Event::QueuePaused { queue, paused } => {
-            let queue = number("queue", queue.0.into());
-            ("queue_paused", vec![queue, flag("paused", *paused)])
+        Event::QueueSet { queue, settings } => {
+            let mut fields = vec![number("queue", queue.0.into())];
+            fields.extend(of_settings(settings));
+            ("queue_set", fields)
         }
         Event::Enqueued(enqueued) => ("enqueued", of_enqueued(enqueued)),
         Event::CheckedOut {
@@ -86,6 +88,21 @@ fn of_event(event: &Event) -> (&'static str, Fields) {
     }
 }
 
+fn of_settings(settings: &QueueSettings) -> Fields {
+    let QueueSettings {
+        paused,
+        hold_new,
+        retain_completed,
+        messages_max,
+    } = settings;
+    let mut fields = vec![flag("paused", *paused)];
+    fields.extend(hold_new.as_ref().map(|label| text("hold_new", label)));
+    let retain = retain_completed.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    fields.extend(retain.map(|ms| number("retain_completed_ms", ms)));
+    fields.extend(messages_max.map(|limit| number("messages_max", limit)));
+    fields
+}
+
 fn of_image(image: &ImageRecord) -> (&'static str, Fields) {
     match image {
         ImageRecord::Counters {
@@ -100,12 +117,9 @@ fn of_image(image: &ImageRecord) -> (&'static str, Fields) {
             ];
             ("counters", fields)
         }
-        ImageRecord::Queue { id, name, paused } => {
-            let fields = vec![
-                number("queue", id.0.into()),
-                text("name", name),
-                flag("paused", *paused),
-            ];
+        ImageRecord::Queue { id, name, settings } => {
+            let mut fields = vec![number("queue", id.0.into()), text("name", name)];
+            fields.extend(of_settings(settings));
             ("queue", fields)
         }
         ImageRecord::Kind { id, name } => (

@@ -7,6 +7,7 @@ use mq_core::message::Sealed;
 use mq_core::name::{KindName, QueueName};
 use mq_core::time::Timestamp;
 
+use super::queue::{put_settings, settings};
 use super::state::{
     name, priority, put_name, put_state, put_tail, state, store_time, tail, time, value,
 };
@@ -21,7 +22,7 @@ pub(super) const fn kind_and_envelope(event: &Event) -> (u8, Option<&Sealed>) {
         Event::Closed => (kind::CLOSED, None),
         Event::QueueDefined { .. } => (kind::QUEUE_DEFINED, None),
         Event::KindDefined { .. } => (kind::KIND_DEFINED, None),
-        Event::QueuePaused { .. } => (kind::QUEUE_PAUSED, None),
+        Event::QueueSet { .. } => (kind::QUEUE_SET, None),
         Event::Enqueued(enqueued) => (kind::ENQUEUED, enqueued.sealed.as_ref()),
         Event::CheckedOut { .. } => (kind::CHECKED_OUT, None),
         Event::Returned { .. } => (kind::RETURNED, None),
@@ -47,9 +48,9 @@ pub(super) fn encode(event: &Event, buffer: &mut Vec<u8>) {
             put_u32(buffer, id.0);
             put_name(buffer, name.as_str());
         }
-        Event::QueuePaused { queue, paused } => {
+        Event::QueueSet { queue, settings } => {
             put_u32(buffer, queue.0);
-            buffer.push(u8::from(*paused));
+            put_settings(buffer, settings);
         }
         Event::Enqueued(enqueued) => put_enqueued(buffer, enqueued),
         Event::CheckedOut {
@@ -87,9 +88,9 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<Event, Decode
             id: KindId(fields.u32("a kind's number")?),
             name: kind_name(fields)?,
         }),
-        kind::QUEUE_PAUSED => Ok(Event::QueuePaused {
+        kind::QUEUE_SET => Ok(Event::QueueSet {
             queue: QueueId(fields.u32("a queue's number")?),
-            paused: fields.flag("a pause")?,
+            settings: settings(fields)?,
         }),
         kind::ENQUEUED => enqueued(fields).map(Event::Enqueued),
         kind::CHECKED_OUT => Ok(Event::CheckedOut {

@@ -6,6 +6,7 @@ use mq_core::image::{Holder, ImageRecord, MessageImage};
 use super::bulk::{job, put_job};
 use super::event::{enqueued, hash, kind_name, put_enqueued, queue_name};
 use super::kind;
+use super::queue::{put_settings, settings};
 use super::schedule::{put_schedule, schedule};
 use super::state::{put_name, put_state, put_tail, state, store_time, tail, time, value};
 use crate::error::DecodeError;
@@ -34,10 +35,10 @@ pub(super) fn encode(record: &ImageRecord, buffer: &mut Vec<u8>) {
             put_u64(buffer, *last_order);
             put_u32(buffer, incarnation.0);
         }
-        ImageRecord::Queue { id, name, paused } => {
+        ImageRecord::Queue { id, name, settings } => {
             put_u32(buffer, id.0);
             put_name(buffer, name.as_str());
-            buffer.push(u8::from(*paused));
+            put_settings(buffer, settings);
         }
         ImageRecord::Kind { id, name } => {
             put_u32(buffer, id.0);
@@ -72,7 +73,7 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<ImageRecord, 
         kind::QUEUE => Ok(ImageRecord::Queue {
             id: QueueId(fields.u32("a queue's number")?),
             name: queue_name(fields)?,
-            paused: fields.flag("a pause")?,
+            settings: settings(fields)?,
         }),
         kind::KIND => Ok(ImageRecord::Kind {
             id: KindId(fields.u32("a kind's number")?),

@@ -386,7 +386,7 @@ fn seq_of(event: &Event) -> Option<Seq> {
         | Event::Closed
         | Event::QueueDefined { .. }
         | Event::KindDefined { .. }
-        | Event::QueuePaused { .. }
+        | Event::QueueSet { .. }
         | Event::Schedule(_)
         | Event::Bulk(_) => None,
     }

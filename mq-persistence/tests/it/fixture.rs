@@ -118,7 +118,10 @@ pub(crate) fn image(messages: impl IntoIterator<Item = u64>) -> Vec<ImageRecord>
         ImageRecord::Queue {
             id: QueueId(1),
             name: QueueName::new("mail").unwrap(),
-            paused: true,
+            settings: Box::new(mq_core::queue::QueueSettings {
+                paused: true,
+                ..mq_core::queue::QueueSettings::default()
+            }),
         },
         ImageRecord::Kind {
             id: KindId(1),

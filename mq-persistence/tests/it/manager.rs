@@ -125,6 +125,7 @@ impl Store {
             payload: KeyHash(3),
             failures_max: None,
             retain: random.chance(1, 4).then(|| Duration::from_secs(5)),
+            awaited: false,
             sealed: seal(&envelope, &self.opened.identity),
         }
     }

@@ -10,6 +10,7 @@ use mq_core::image::{Holder, ImageRecord, MessageImage};
 use mq_core::key::{Key, KeyHash};
 use mq_core::message::{ContentType, Envelope, Priority};
 use mq_core::name::{KindName, Label, QueueName, ScheduleName};
+use mq_core::queue::{FOREVER, QueueChange, QueueSettings};
 use mq_core::schedule::{LastFire, Schedule};
 use mq_core::state::{
     Attempt, Completion, DeadReason, Edit, EditKind, Failure, Outcome, StoredState, Tail,
@@ -44,10 +45,17 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         (
-            "queue paused",
-            Event::QueuePaused {
+            "queue settings",
+            Event::QueueSet {
                 queue: QueueId(1),
-                paused: true,
+                settings: Box::new(QueueSettings::default().with(QueueChange::Pause(true))),
+            },
+        ),
+        (
+            "queue settings, all of them",
+            Event::QueueSet {
+                queue: QueueId(1),
+                settings: every_setting(),
             },
         ),
         ("enqueued, plain", Event::Enqueued(enqueued(17, None))),
@@ -154,7 +162,7 @@ pub(crate) fn image_records() -> Vec<(&'static str, ImageRecord)> {
             ImageRecord::Queue {
                 id: QueueId(1),
                 name: QueueName::new("mail").unwrap(),
-                paused: false,
+                settings: every_setting(),
             },
         ),
         (
@@ -404,4 +412,15 @@ fn tails() -> Vec<Tail> {
         ..Tail::default()
     };
     vec![Tail::default(), full, failed, Tail::default()]
+}
+
+fn every_setting() -> Box<QueueSettings> {
+    let changes = [
+        QueueChange::Pause(true),
+        QueueChange::HoldNew(Some(Label::new("review").unwrap())),
+        QueueChange::RetainCompleted(Some(FOREVER)),
+        QueueChange::LimitMessages(Some(10_000)),
+    ];
+    let settings = changes.into_iter();
+    Box::new(settings.fold(QueueSettings::default(), QueueSettings::with))
 }

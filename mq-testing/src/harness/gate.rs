@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{
-    Backend, Delivery, EnqueueError, OperateError, OperateRequest, ReadError, Receipt, SettleError,
-    SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+    Backend, Delivery, EnqueueError, OperateError, OperateRequest, Previous, PreviousOf, ReadError,
+    Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
 };
 use mq_core::command::{Operated, PoolSpec, StaleLease};
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
 use mq_core::pending::Pending;
+use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::time::{Clock, Timestamp};
 use mq_core::view::{Filter, Lookup, MessageView, Page, Stats};
 use parking_lot::Mutex;
@@ -341,8 +342,16 @@ impl Backend for Gate {
         self.inner.operate(id, request)
     }
 
-    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
-        self.inner.pause_queue(queue, paused)
+    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>> {
+        self.inner.set_queue(queue, change)
+    }
+
+    fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {
+        self.inner.queue_settings(queue)
+    }
+
+    fn previous(&self, of: PreviousOf) -> Pending<Result<Option<Previous>, ReadError>> {
+        self.inner.previous(of)
     }
 
     fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>> {

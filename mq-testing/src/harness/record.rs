@@ -49,6 +49,11 @@ impl Ended {
                 failure: Some(failure.clone()),
                 ..Self::bare(Some(Outcome::Failed))
             },
+            Settlement::Again { .. } => Self::bare(Some(Outcome::Succeeded)),
+            Settlement::SetAside { failure, .. } => Self {
+                failure: Some(failure.clone()),
+                ..Self::bare(Some(Outcome::Snoozed))
+            },
             Settlement::Snooze { .. } => Self::bare(Some(Outcome::Snoozed)),
             Settlement::Interrupt => Self::bare(Some(Outcome::Interrupted)),
             Settlement::DeadLetter { failure, note, .. } => Self {

@@ -1,11 +1,14 @@
 //! Enqueueing: keys first, then budgets, then a new message at the end of the list.
 
+use std::time::Duration;
+
 use mq_core::command::{Accepted, Enqueue, EnqueueRefused};
 use mq_core::id::MessageId;
 use mq_core::key::{DedupPolicy, KeyHash};
-use mq_core::limits::{COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX};
+use mq_core::limits::{COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX, RESULT_RETENTION_DEFAULT};
 use mq_core::message::Draft;
-use mq_core::state::{StoredState, Tail};
+use mq_core::queue::QueueSettings;
+use mq_core::state::{StoredState, Tail, note_of_replaced};
 use mq_core::time::{Now, Timestamp};
 
 use super::message::Message;
@@ -22,11 +25,13 @@ impl Model {
         drafts: &[Draft],
     ) -> Result<Vec<Accepted>, EnqueueRefused> {
         let mut next = self.clone();
+        next.heeds_queue_limits = true;
         let outcome = next.add_all(now, drafts, self).and_then(|accepted| {
             next.check_budgets(self)?;
             Ok(accepted)
         });
         if outcome.is_ok() {
+            next.heeds_queue_limits = false;
             *self = next;
         }
         self.count_duplicates(&outcome);
@@ -90,7 +95,7 @@ impl Model {
             .dedup
             .and_then(|(key, policy)| Some((self.key_holder(key)?.clone(), policy)));
         let Some((old, policy)) = holder else {
-            return self.insert(now, draft, None, before);
+            return self.add_without_holder(now, draft, before);
         };
         let existing = Accepted {
             id: old.id,
@@ -98,6 +103,7 @@ impl Model {
         };
         match policy {
             DedupPolicy::Replace => self.replace(now, draft, &old, before),
+            DedupPolicy::Upsert => self.upsert(now, draft, Some(&old), before),
             DedupPolicy::Keep => Ok(existing),
             DedupPolicy::Reject => Err(EnqueueRefused::KeyHeld { id: old.id }),
             DedupPolicy::DiscardIdentical if old.payload == draft.payload => Ok(Accepted {
@@ -108,6 +114,93 @@ impl Model {
             DedupPolicy::RunOnceMore if old.lease.is_none() => Ok(existing),
             DedupPolicy::RunOnceMore => self.insert_behind(now, draft, &old, before),
         }
+    }
+
+    /// No live message holds the dedup key, if there is one: what became of the last one may matter.
+    fn add_without_holder(
+        &mut self,
+        now: &Now,
+        draft: &Draft,
+        before: &Self,
+    ) -> Result<Accepted, EnqueueRefused> {
+        match draft.dedup {
+            Some((_, DedupPolicy::Upsert)) => self.upsert(now, draft, None, before),
+            Some((key, DedupPolicy::DiscardIdentical)) => {
+                let is_over = before.key_holder(key).is_none() && before.dead_of(key).is_empty();
+                let previous = before.previous(key).filter(|_| is_over);
+                match previous.filter(|previous| previous.payload == draft.payload) {
+                    Some(previous) => Ok(Accepted {
+                        id: previous.id,
+                        enqueue: Enqueue::Discarded,
+                    }),
+                    None => self.insert(now, draft, None, before),
+                }
+            }
+            Some((
+                _,
+                DedupPolicy::Replace
+                | DedupPolicy::Keep
+                | DedupPolicy::Reject
+                | DedupPolicy::RunOnceMore,
+            ))
+            | None => self.insert(now, draft, None, before),
+        }
+    }
+
+    /// Takes the place of the live message, if there is one, and of the dead letters of the key.
+    fn upsert(
+        &mut self,
+        now: &Now,
+        draft: &Draft,
+        old: Option<&Message>,
+        before: &Self,
+    ) -> Result<Accepted, EnqueueRefused> {
+        let key = draft.dedup.map(|(key, _)| key).unwrap_or_default();
+        let dead: Vec<Message> = before.dead_of(key).into_iter().cloned().collect();
+        let Some(newest) = dead.first() else {
+            return match old {
+                Some(old) => self.replace(now, draft, old, before),
+                None => self.insert(now, draft, None, before),
+            };
+        };
+        for message in &dead {
+            self.remove(message.seq());
+        }
+        let mut without_dead = before.clone();
+        without_dead.messages.retain(|message| !message.is_dead());
+        let mut accepted = match old {
+            Some(old) => self.replace(now, draft, old, &without_dead)?,
+            None => self.insert(now, draft, None, &without_dead)?,
+        };
+        if let Enqueue::New = accepted.enqueue {
+            accepted.enqueue = Enqueue::Replaced { old: newest.id };
+        }
+        if let StoredState::Dead { reason, .. } = newest.stored
+            && let Some(message) = self.find_mut(accepted.id.seq())
+        {
+            let failure = newest.tail.history.last();
+            let failure = failure.and_then(|attempt| attempt.failure.as_ref());
+            message.tail.note = Some(note_of_replaced(newest.id, reason, failure));
+        }
+        Ok(accepted)
+    }
+
+    /// A queue with a limit takes no message too many; one that replaces a live message of the queue is none.
+    fn check_queue_limit(
+        &self,
+        draft: &Draft,
+        old: Option<&Message>,
+    ) -> Result<(), EnqueueRefused> {
+        let Some(limit) = self.settings(&draft.queue).messages_max else {
+            return Ok(());
+        };
+        let is_live = |message: &&Message| message.is_live() && message.queue == draft.queue;
+        let used = self.messages.iter().filter(is_live).count() as u64;
+        let queue = draft.queue.clone();
+        if used >= limit && old.filter(is_live).is_none() {
+            return Err(EnqueueRefused::QueueFull { queue, used, limit });
+        }
+        Ok(())
     }
 
     /// The answer of the idempotency key, if it is remembered.
@@ -174,6 +267,9 @@ impl Model {
         before: &Self,
     ) -> Result<Accepted, EnqueueRefused> {
         before.check_dead_letters(draft)?;
+        if self.heeds_queue_limits {
+            self.check_queue_limit(draft, old)?;
+        }
         let seq = self.last_seq.next();
         self.last_seq = seq;
         let id = MessageId::new(now.wall.as_ms(), seq, self.limits.tag);
@@ -216,6 +312,7 @@ impl Model {
         let old_order = old.filter(keeps_order).map(|old| old.order);
         let order = old_order.unwrap_or_else(|| self.next_order());
         let own_joined = now.wall.max(due);
+        let settings = self.settings(&draft.queue);
         let mut message = Message {
             id,
             enqueued: now.wall,
@@ -238,11 +335,11 @@ impl Model {
             halt_on_dead: draft.halt_on_dead,
             payload: draft.payload,
             failures_max: draft.failures_max,
-            retain: draft.retain,
+            retain: retain(draft, &settings),
             size: u32::try_from(draft.sealed.bytes.len()).unwrap_or(u32::MAX),
             tail: Tail::default(),
         };
-        if let Some(label) = &draft.hold {
+        if let Some(label) = draft.hold.as_ref().or(settings.hold_new.as_ref()) {
             message.stored = StoredState::Held {
                 label: label.clone(),
                 due,
@@ -294,6 +391,12 @@ impl Model {
             }
         }
     }
+}
+
+/// Its own word, else its queue's, and an hour at least for a result that is waited for.
+fn retain(draft: &Draft, settings: &QueueSettings) -> Option<Duration> {
+    let asked_for = draft.awaited.then_some(RESULT_RETENTION_DEFAULT);
+    draft.retain.or(settings.retain_completed.max(asked_for))
 }
 
 /// One batch stores one message for each dedup key.

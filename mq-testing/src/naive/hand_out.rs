@@ -92,7 +92,7 @@ impl Model {
             .messages
             .iter()
             .filter_map(|other| other.lease.as_ref());
-        let is_paused = self.paused.contains(&message.queue);
+        let is_paused = self.settings(&message.queue).paused;
         let must_wait = message.suspect && leases.any(|lease| lease.solo);
         let is_ready = self.state(message) == State::Ready && !message.tail.cancel_requested;
         is_ready && !is_paused && !must_wait

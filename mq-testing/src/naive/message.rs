@@ -7,9 +7,9 @@ use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::key::KeyHash;
 use mq_core::limits::{ERROR_SIZE_MAX, ERROR_TYPE_SIZE_MAX, HISTORY_LEN_MAX};
 use mq_core::message::Priority;
-use mq_core::name::{KindName, QueueName};
+use mq_core::name::{KindName, Label, QueueName};
 use mq_core::retry::RetryPolicy;
-use mq_core::state::{Attempt, Failure, Outcome, StoredState, Tail};
+use mq_core::state::{Attempt, Completion, Failure, Outcome, StoredState, Tail};
 use mq_core::time::{Monotonic, Now, StoreTime, Timestamp};
 
 /// Who holds a message.
@@ -77,6 +77,17 @@ impl Message {
         matches!(self.stored, StoredState::Completed { .. })
     }
 
+    /// Its handler succeeded, and it is kept.
+    pub(super) const fn has_succeeded(&self) -> bool {
+        matches!(
+            self.stored,
+            StoredState::Completed {
+                how: Completion::Succeeded,
+                ..
+            }
+        )
+    }
+
     pub(super) const fn is_superseded(&self) -> bool {
         matches!(self.stored, StoredState::Superseded { .. })
     }
@@ -107,6 +118,23 @@ impl Message {
         self.joined = due;
         let is_late = due > now.wall;
         self.wait_until(now, if is_late { due } else { Timestamp::from_ms(0) });
+    }
+
+    /// Makes it wait until `due` as if nothing had happened to it.
+    pub(super) fn begin_again(&mut self, now: &Now, due: Timestamp) {
+        self.tail.failures = 0;
+        self.tail.crashes = 0;
+        self.tail.checkpoint = None;
+        self.join_again(now, due.max(now.wall));
+    }
+
+    /// Holds it under a label, which counts as a snooze.
+    pub(super) fn set_aside(&mut self, label: &Label) {
+        self.tail.snoozes += 1;
+        self.stored = StoredState::Held {
+            label: label.clone(),
+            due: Timestamp::from_ms(0),
+        };
     }
 
     /// Looks at its due time again, as after every change of a waiting message.

@@ -12,6 +12,7 @@ use mq_core::id::{Incarnation, LeaseToken, MessageId, PoolId, Seq, StoreTag};
 use mq_core::key::KeyHash;
 use mq_core::limits;
 use mq_core::name::QueueName;
+use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::state::{Outcome, State, StoredState};
 use mq_core::time::{Now, StoreTime, Timestamp};
 
@@ -89,7 +90,9 @@ pub struct Model {
     pub(super) limits: Limits,
     pub(super) messages: Vec<Message>,
     pub(super) queues: BTreeSet<QueueName>,
-    pub(super) paused: BTreeSet<QueueName>,
+    pub(super) settings: BTreeMap<QueueName, QueueSettings>,
+    /// While a producer's batch is added.
+    pub(super) heeds_queue_limits: bool,
     pub(super) window: Vec<Remembered>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) pools_issued: u32,
@@ -109,7 +112,8 @@ impl Model {
             limits,
             messages: Vec::new(),
             queues: BTreeSet::new(),
-            paused: BTreeSet::new(),
+            settings: BTreeMap::new(),
+            heeds_queue_limits: false,
             window: Vec::new(),
             pools: BTreeMap::new(),
             pools_issued: 0,
@@ -128,14 +132,33 @@ impl Model {
         self.incarnation
     }
 
-    /// Pauses or resumes a queue.
-    pub fn pause(&mut self, queue: &QueueName, paused: bool) {
+    /// Changes a setting of a queue.
+    pub fn set_queue(&mut self, queue: &QueueName, change: QueueChange) {
         self.queues.insert(queue.clone());
-        if paused {
-            self.paused.insert(queue.clone());
-        } else {
-            self.paused.remove(queue);
-        }
+        let settings = self.settings(queue).with(change);
+        self.settings.insert(queue.clone(), settings);
+    }
+
+    /// The settings of a queue.
+    pub(super) fn settings(&self, queue: &QueueName) -> QueueSettings {
+        self.settings.get(queue).cloned().unwrap_or_default()
+    }
+
+    /// The last message of a dedup key that succeeded, if it is kept.
+    pub(super) fn previous(&self, key: KeyHash) -> Option<&Message> {
+        self.messages
+            .iter()
+            .find(|message| message.has_succeeded() && message.dedup == Some(key))
+    }
+
+    /// Dead letters of a dedup key, the newest first.
+    pub(super) fn dead_of(&self, key: KeyHash) -> Vec<&Message> {
+        let messages = self.messages.iter();
+        let mut dead: Vec<_> = messages
+            .filter(|message| message.is_dead() && message.dedup == Some(key))
+            .collect();
+        dead.sort_by_key(|message| std::cmp::Reverse(message.seq()));
+        dead
     }
 
     /// Moves what pools must be told into `into`.

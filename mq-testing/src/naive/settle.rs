@@ -11,7 +11,7 @@ use mq_core::time::{Now, Timestamp};
 
 use super::enqueue::AT_ONCE;
 use super::message::Message;
-use super::model::Model;
+use super::model::{Model, due_at};
 
 impl Model {
     /// Ends a lease and stores what was staged with it, all or none.
@@ -68,7 +68,11 @@ impl Model {
         message.lease = None;
         message.suspect = false;
         match settlement {
-            Settlement::Fail { .. } | Settlement::Snooze { .. } | Settlement::Interrupt
+            Settlement::Fail { .. }
+            | Settlement::Snooze { .. }
+            | Settlement::Interrupt
+            | Settlement::Again { .. }
+            | Settlement::SetAside { .. }
                 if asked =>
             {
                 self.end(now, seq, Outcome::Cancelled, failure_of(settlement));
@@ -77,7 +81,16 @@ impl Model {
             Settlement::Succeed { result } => {
                 message.tail.result = result.clone();
                 self.end(now, seq, Outcome::Succeeded, None);
+                self.forget_previous(seq);
                 self.complete(now, seq, Completion::Succeeded);
+            }
+            Settlement::Again { due } => {
+                message.begin_again(now, due_at(now, *due));
+                self.end(now, seq, Outcome::Succeeded, None);
+            }
+            Settlement::SetAside { label, failure } => {
+                message.set_aside(label);
+                self.end(now, seq, Outcome::Snoozed, Some(failure.clone()));
             }
             Settlement::Fail {
                 failure,
@@ -116,6 +129,13 @@ impl Model {
                 self.complete(now, seq, Completion::Cancelled);
             }
         }
+    }
+
+    /// A success takes the place of the one before it with its dedup key.
+    fn forget_previous(&mut self, seq: Seq) {
+        let key = self.find(seq).and_then(|message| message.dedup);
+        self.messages
+            .retain(|other| key.is_none() || other.dedup != key || !other.has_succeeded());
     }
 
     fn end(&mut self, now: &Now, seq: Seq, outcome: Outcome, failure: Option<Failure>) {
@@ -263,6 +283,8 @@ fn failure_of(settlement: &Settlement) -> Option<Failure> {
         Settlement::Discard { failure } => failure.clone(),
         Settlement::Succeed { .. }
         | Settlement::Snooze { .. }
+        | Settlement::Again { .. }
+        | Settlement::SetAside { .. }
         | Settlement::Interrupt
         | Settlement::Cancel => None,
     }

@@ -88,7 +88,7 @@ impl Model {
 
     fn queue_stats(&self, now: &Now, queue: &QueueName) -> (QueueName, QueueStats) {
         let mut stats = QueueStats {
-            paused: self.paused.contains(queue),
+            paused: self.settings(queue).paused,
             ..QueueStats::default()
         };
         for message in self

@@ -7,6 +7,7 @@ use mq_core::command::{Operation, PoolLine, PoolSpec, Selector, Settlement};
 use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::message::{Draft, Due, Priority, Sealed};
 use mq_core::name::Label;
+use mq_core::queue::{FOREVER, QueueChange};
 use mq_core::retry::{Backoff, RetryPolicy};
 use mq_core::state::DeadReason;
 use mq_core::time::Timestamp;
@@ -43,7 +44,7 @@ pub(super) enum Step {
     Checkpoint(usize),
     Reserve(usize, u64, u64),
     Operate(usize, Operation),
-    Pause(&'static str, bool),
+    SetQueue(&'static str, QueueChange),
     Pass(Duration),
     SetWall(Timestamp),
     /// From now on frames become durable at once, or only when something waits for them.
@@ -91,8 +92,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => number().prop_map(Step::Checkpoint),
         2 => (number(), 1u64..4, 0u64..2_000)
             .prop_map(|(lease, messages, bytes)| Step::Reserve(lease, messages, bytes)),
-        1 => (select(vec!["a", "b", "c"]), any::<bool>())
-            .prop_map(|(queue, paused)| Step::Pause(queue, paused)),
+        2 => (select(vec!["a", "b", "c"]), change())
+            .prop_map(|(queue, change)| Step::SetQueue(queue, change)),
         1 => wall().prop_map(Step::SetWall),
         2 => any::<bool>().prop_map(Step::Synced),
         1 => Just(Step::Image),
@@ -101,6 +102,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Close),
     ];
     prop_oneof![3 => common, 1 => rare]
+}
+
+fn change() -> impl Strategy<Value = QueueChange> {
+    prop_oneof![
+        3 => any::<bool>().prop_map(QueueChange::Pause),
+        1 => weighted(0.3, Just(Label::new("new").unwrap())).prop_map(QueueChange::HoldNew),
+        2 => weighted(0.7, select(vec![secs(10), FOREVER])).prop_map(QueueChange::RetainCompleted),
+        1 => weighted(0.5, 0u64..6).prop_map(QueueChange::LimitMessages),
+    ]
 }
 
 /// Often a recent one.
@@ -139,6 +149,7 @@ fn policy() -> impl Strategy<Value = DedupPolicy> {
         DedupPolicy::Reject,
         DedupPolicy::DiscardIdentical,
         DedupPolicy::RunOnceMore,
+        DedupPolicy::Upsert,
     ])
 }
 
@@ -166,6 +177,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         weighted(0.2, 0u32..3),
         weighted(0.3, moment()),
         select(vec![1, 100, 1_000]),
+        weighted(0.1, Just(())).prop_map(|awaited| awaited.is_some()),
     );
     (place, keys, limits).prop_map(|(place, keys, limits)| Draft {
         queue: queue(place.0),
@@ -181,6 +193,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         expires_in: limits.0,
         failures_max: limits.1,
         retain: limits.2,
+        awaited: limits.4,
         sealed: sealed(limits.3),
     })
 }
@@ -227,6 +240,11 @@ fn settlement() -> impl Strategy<Value = Settlement> {
         3 => result.prop_map(|result| Settlement::Succeed { result }),
         4 => fail,
         1 => moment().prop_map(|delay| Settlement::Snooze { delay }),
+        1 => due().prop_map(|due| Settlement::Again { due }),
+        1 => Just(Settlement::SetAside {
+            label: Label::new("aside").unwrap(),
+            failure: failure("not now"),
+        }),
         1 => Just(Settlement::Interrupt),
         1 => weighted(0.5, Just("why".to_owned())).prop_map(|note| Settlement::DeadLetter {
             reason: DeadReason::Undecodable,

@@ -5,14 +5,15 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use mq_core::command::{
-    EnqueueBatch, Extend, GiveBack, Notice, Operate, OperateRefused, Operated, Operation,
-    PauseQueue, PoolSpec, Reserve, SaveCheckpoint, Settle, Settlement,
+    EnqueueBatch, Extend, GiveBack, Notice, Operate, OperateRefused, Operated, Operation, PoolSpec,
+    Reserve, SaveCheckpoint, Settle, Settlement,
 };
 use mq_core::event::Event;
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq, StoreTag};
 use mq_core::image::ImageRecord;
 use mq_core::manager::{Close, Command, Config, Open, QueueManager};
 use mq_core::message::Draft;
+use mq_core::queue::{QueueChange, SetQueue};
 use mq_core::state::State;
 use mq_core::time::{Monotonic, Now, StoreTime, Timestamp};
 use mq_core::view::{Filter, Lookup, MessageView, Stats};
@@ -124,7 +125,7 @@ impl World {
             Step::Checkpoint(lease) => self.checkpoint(*lease)?,
             Step::Reserve(lease, messages, bytes) => self.reserve(*lease, *messages, *bytes)?,
             Step::Operate(message, operation) => self.operate(*message, operation)?,
-            Step::Pause(name, paused) => self.pause(name, *paused)?,
+            Step::SetQueue(name, change) => self.set_queue(name, change)?,
             Step::Pass(duration) => {
                 self.sync();
                 self.now.wall = self.now.wall.after(*duration);
@@ -395,14 +396,14 @@ impl World {
         same("the operation", word(manager), word(model))
     }
 
-    fn pause(&mut self, name: &str, paused: bool) -> Result<(), Difference> {
+    fn set_queue(&mut self, name: &str, change: &QueueChange) -> Result<(), Difference> {
         let queue = queue(name);
-        let command = PauseQueue {
+        let command = SetQueue {
             queue: queue.clone(),
-            paused,
+            change: change.clone(),
         };
-        self.model.pause(&queue, paused);
-        same("the pause", self.run(&command), Ok(()))
+        self.model.set_queue(&queue, change.clone());
+        same("the setting", self.run(&command), Ok(()))
     }
 
     fn image(&mut self) {
