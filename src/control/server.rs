@@ -92,6 +92,8 @@ impl Server {
         let remove = Remove(path.clone());
         let work = move || {
             let served = runtime.block_on(serve(listener, &engine, watched));
+            // A call that takes long holds nothing up: it finds the engine closed.
+            runtime.shutdown_timeout(LAST_WORDS);
             drop(remove);
             if let Err(error) = served {
                 tracing::warn!(%error, "the control socket is not served any more");

@@ -210,3 +210,33 @@ fn without_a_worker_there_is_nothing_to_scale() {
     assert_eq!(refused.code, 5);
     assert!(refused.stderr.contains("mq work"), "{}", refused.stderr);
 }
+
+#[test]
+fn an_owner_that_closes_leaves_the_lines_it_took_and_names_the_first_it_did_not() {
+    let store = Store::new();
+    let owner = Engine::builder(store.data()).open_wait().unwrap();
+    let errors = store.file("errors");
+    let mut command = store.command("enqueue", &["--queue", "q"]);
+    command.stderr(fs::File::create(&errors).unwrap());
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        line
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "1").unwrap();
+    assert_eq!(line().len(), 37, "an id");
+    owner.close_wait().unwrap();
+    writeln!(stdin, "2").unwrap();
+    drop(stdin);
+    assert!(line().is_empty());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let said = fs::read_to_string(&errors).unwrap();
+    assert!(
+        said.contains("line 2: ") && said.contains("can be sent again"),
+        "{said}"
+    );
+    assert_eq!(store.live(), 1);
+}
