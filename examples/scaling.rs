@@ -1,4 +1,4 @@
-//! Two pools for one kind by queue, and an operator who scales and pauses them while they work.
+//! Pools of one handler and of several, and an operator who scales and pauses them while they work.
 //!
 //! `cargo run --example scaling`
 
@@ -16,6 +16,12 @@ struct Report {
     id: u64,
 }
 
+#[derive(Serialize, Deserialize, Message)]
+#[message(kind = "invoice.print", queue = "reports")]
+struct Invoice {
+    id: u64,
+}
+
 async fn resize(message: Resize) -> Outcome {
     println!("image {}", message.id);
     Ok(())
@@ -26,24 +32,34 @@ async fn report(message: Report) -> Outcome {
     Ok(())
 }
 
+async fn invoice(message: Invoice) -> Outcome {
+    println!("invoice {}", message.id);
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> mq::Result {
     let engine = Engine::open("./data").await?;
     let workers = engine
         .workers()
         .handle_with(resize, |h| h.parallelism(1..=16)) // begins with 16; an operator may choose 1 to 16
-        .handle_with(report, |h| h.parallelism(1..=2).timeout(minutes(10)))
+        .pool("paper", |p| p.parallelism(1..=2)) // at most two at once of both kinds together
+        .handle_with(report, |h| h.pool("paper").timeout(minutes(10)))
+        .handle_with(invoice, |h| h.pool("paper"))
         .start()?;
 
     let admin = engine.admin();
     admin.scale("image.resize", 4).await?; // answered when no more than 4 can run
-    admin.pause_kind("report.build")?;
+    admin.pause_kind("paper")?;
     for id in 0..20 {
         engine.enqueue(Resize { id }).await?;
     }
-    engine.enqueue(Report { id: 1 }).await?;
+    for id in 0..3 {
+        engine.enqueue(Report { id }).await?;
+        engine.enqueue(Invoice { id }).await?;
+    }
     admin.scale("image.resize", 16).await?;
-    admin.resume_kind("report.build")?;
+    admin.resume_kind("paper")?;
     engine.run_until_empty().await?;
     for pool in admin.pools() {
         println!(

@@ -8,6 +8,7 @@ macro_rules! links {
 [concepts.md]: crate::guide::concepts
 [message-lifecycle.md]: crate::guide::message_lifecycle
 [keys.md]: crate::guide::keys
+[handlers.md]: crate::guide::handlers
 [schedules.md]: crate::guide::schedules
 [durability.md]: crate::guide::durability
 [configuration.md]: crate::guide::configuration
@@ -39,6 +40,7 @@ guides! {
     concepts: "concepts.md",
     message_lifecycle: "message-lifecycle.md",
     keys: "keys.md",
+    handlers: "handlers.md",
     schedules: "schedules.md",
     durability: "durability.md",
     configuration: "configuration.md",

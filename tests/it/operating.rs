@@ -269,3 +269,58 @@ async fn a_part_that_was_not_given_is_reported_at_the_start_and_so_is_one_given_
     let text = started.unwrap_err().to_string();
     assert!(text.contains("Mailer was given twice"), "{text}");
 }
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(kind = "image.crop", aliases = ["image.cut"])]
+struct Crop {
+    id: u64,
+}
+
+/// How many run now, and the most there were.
+#[derive(Clone, Default)]
+struct Crowd(Arc<Mutex<(usize, usize)>>);
+
+impl Crowd {
+    async fn visit(&self) {
+        {
+            let mut crowd = self.0.lock();
+            crowd.0 += 1;
+            crowd.1 = crowd.1.max(crowd.0);
+        }
+        tokio::task::yield_now().await;
+        self.0.lock().0 -= 1;
+    }
+}
+
+#[tokio::test]
+async fn handlers_and_aliases_share_one_pool_of_a_real_engine() {
+    async fn resize(_resize: Resize, State(crowd): State<Crowd>) {
+        crowd.visit().await;
+    }
+    async fn crop(_crop: Crop, State(crowd): State<Crowd>) {
+        crowd.visit().await;
+    }
+    let engine = Engine::in_memory().open().await.unwrap();
+    let crowd = Crowd::default();
+    for id in 0..40 {
+        engine.enqueue(Resize { id }).await.unwrap();
+        engine.enqueue(Crop { id }).await.unwrap();
+        let mut old = mq::encode(&Crop { id }).unwrap();
+        old.kind = "image.cut".parse().unwrap();
+        engine.enqueue_raw(old).await.unwrap();
+    }
+    let workers = engine
+        .workers()
+        .state(crowd.clone())
+        .pool("images", |p| p.parallelism(1..=3))
+        .handle_with(resize, |h| h.pool("images"))
+        .handle_with(crop, |h| h.pool("images"))
+        .start()
+        .unwrap();
+    engine.run_until_empty().await.unwrap();
+    workers.stop(secs(5)).await;
+    let pool = workers.stats().remove(0);
+    assert_eq!((pool.kind.as_str(), pool.totals.succeeded), ("images", 120));
+    assert_eq!(crowd.0.lock().1, 3, "as many as the pool says, and no more");
+    assert_eq!(pool.totals.given_back, 0);
+}
