@@ -28,6 +28,7 @@ mod place;
 mod schedule;
 mod server;
 mod text;
+mod top;
 mod workers;
 
 pub use answer::{
@@ -47,6 +48,7 @@ pub use schedule::{
 pub use server::ControlSocket;
 pub(crate) use server::Server;
 pub use text::moment;
+pub use top::TopJson;
 pub use workers::{OneKind, PoolJson, RunningJson, ScaleCall};
 
 /// Name of the socket in the store's folder.

@@ -71,6 +71,9 @@ pub(crate) enum Verb {
     /// Take a snapshot now, so that the next opening is quick
     #[command(after_help = "Examples:\n  mq snapshot --data ./data")]
     Snapshot(backup::SnapshotArguments),
+    /// Watch a store at work, on a terminal
+    #[cfg(feature = "top")]
+    Top(crate::top::Arguments),
     /// Check every byte of a store; changes nothing and needs no owner
     Verify(verify::Arguments),
     /// Write what is whole in a damaged store into a new one, and list what is lost

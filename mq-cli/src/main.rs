@@ -28,6 +28,8 @@ mod table;
 mod target;
 mod teach;
 mod terminal;
+#[cfg(feature = "top")]
+mod top;
 mod values;
 mod verify;
 mod view;
@@ -66,6 +68,8 @@ fn run(command: Command) -> exit::Result {
         Verb::Stats(arguments) => stats::run(&arguments),
         Verb::Backup(arguments) => backup::run(&arguments),
         Verb::Snapshot(arguments) => backup::run_snapshot(&arguments),
+        #[cfg(feature = "top")]
+        Verb::Top(arguments) => top::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Salvage(arguments) => salvage::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::care::{BackupJson, SnapshotJson};
 use super::schedule::{NextFires, SchedulesPage, Sent};
+use super::top::TopJson;
 use super::workers::{PoolJson, RunningJson};
 
 /// The answer to a [`super::Call`].
@@ -32,6 +33,8 @@ pub enum Answer {
     /// `done`, or `requested`: the running handler was asked to stop; of a schedule that was put, `created`, `changed` or
     /// `unchanged`.
     Operated(String),
+    /// The picture.
+    Top(Box<TopJson>),
     /// The snapshot.
     Snapshot(SnapshotJson),
     /// A page of schedules.

@@ -37,6 +37,8 @@ pub enum Call {
     },
     /// Change one message. Answered by [`super::Answer::Operated`] when the change is synced.
     Operate(OperateCall),
+    /// One picture for a live view. Answered by [`super::Answer::Top`].
+    Top {},
     /// Take a snapshot. Answered by [`super::Answer::Snapshot`] when it is durable.
     Snapshot {},
     /// A page of schedules. Answered by [`super::Answer::Schedules`].

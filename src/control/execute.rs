@@ -15,6 +15,7 @@ use super::convert::{self, after, bytes_of, id, priority};
 use super::explain::sentence;
 use super::fault::CallError;
 use super::schedule;
+use super::top;
 use super::workers;
 use crate::engine::{Engine, block_on};
 use crate::request::Pending;
@@ -54,6 +55,7 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
         Call::Scale(call) => workers::scale(engine, &call).await,
         Call::PauseKind(call) => workers::pause(engine, &call, true),
         Call::ResumeKind(call) => workers::pause(engine, &call, false),
+        Call::Top {} => Ok(top::top(engine)),
         Call::Snapshot {} => care::snapshot(engine).await,
         Call::Backup(call) => care::backup(engine, call).await,
         Call::Schedules(call) => schedule::list(engine, call).await,

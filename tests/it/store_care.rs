@@ -143,3 +143,23 @@ async fn a_backup_never_goes_where_something_is() {
     assert_eq!(names, 2, "nothing but the store and its copy");
     engine.close().await.unwrap();
 }
+
+#[test]
+fn a_picture_of_a_working_store_is_answered_on_its_socket() {
+    use mq::control::{Answer, Call, Client};
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let engine = Engine::builder(&data).open_wait().unwrap();
+    engine.enqueue_raw(message("kept")).wait().unwrap();
+    let answer = Client::connect(&data).unwrap().call(&Call::Top {}).unwrap();
+    let Answer::Top(top) = answer else {
+        unreachable!("{answer:?}")
+    };
+    assert_eq!(top.pid, std::process::id());
+    assert_eq!(
+        (top.queues[0].queue.as_str(), top.queues[0].ready),
+        ("mail", 1)
+    );
+    assert_eq!((top.running_count, top.dead), (0, 0));
+    engine.close_wait().unwrap();
+}

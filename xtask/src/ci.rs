@@ -84,6 +84,29 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "top",
+        what: "the view on a terminal, which is not built by default",
+        work: Work::Cargo(
+            &[
+                "clippy",
+                "-p",
+                "mq-cli",
+                "--features",
+                "top",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        ),
+    },
+    Step {
+        name: "top-tests",
+        what: "what the view shows, at every size",
+        work: Work::Tests(&["test", "-p", "mq-cli", "--features", "top", "top"], &[]),
+    },
+    Step {
         name: "rustdoc",
         what: "the reference builds without a warning",
         work: Work::Cargo(
