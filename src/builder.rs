@@ -53,6 +53,13 @@ impl Builder {
         }
     }
 
+    /// How the traces of an enqueue and of its attempts belong together. Default: the first attempt is a child.
+    #[cfg(feature = "otel")]
+    pub fn trace(mut self, mode: crate::otel::TraceMode) -> Self {
+        self.options.trace = mode;
+        self
+    }
+
     /// What an enqueue waits for. Default: [`Durability::Synced`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.options.durability = durability;

@@ -48,7 +48,7 @@ pub(crate) use effects::Needs;
 pub(crate) use jobs::EnqueueJob;
 pub(crate) use prepare::prepare_batch;
 pub(crate) use scan::Scan;
-pub(crate) use shell::Images;
+pub(crate) use shell::{Images, Shell};
 pub(crate) use start::program_name;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 
@@ -233,9 +233,18 @@ impl Engine {
     /// Handlers and pools: register handlers, then `start()`.
     pub fn workers(&self) -> WorkersBuilder {
         let shell = self.owner.backend.shell();
-        WorkersBuilder::new(self.backend())
+        let workers = WorkersBuilder::new(self.backend())
             .clock(Arc::clone(shell.clock()))
-            .roster(shell.roster.clone())
+            .roster(shell.roster.clone());
+        #[cfg(feature = "otel")]
+        let workers = workers.observer(Arc::new(crate::otel::Attempts::new(shell.sight.trace)));
+        workers
+    }
+
+    /// The engine for those who must not keep it open.
+    #[cfg(feature = "otel")]
+    pub(crate) fn weak_shell(&self) -> std::sync::Weak<shell::Shell> {
+        Arc::downgrade(&self.owner.backend.0)
     }
 
     /// The engine as any backend, for code that does not care which it is.

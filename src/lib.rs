@@ -48,6 +48,8 @@ pub mod guide;
 mod health;
 mod metrics;
 mod options;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod pools;
 mod prometheus;
 mod request;

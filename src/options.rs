@@ -88,6 +88,8 @@ pub(crate) struct Options {
     pub(crate) segment_size_max: u32,
     pub(crate) snapshot_after: u64,
     pub(crate) fires_schedules: bool,
+    #[cfg(feature = "otel")]
+    pub(crate) trace: crate::otel::TraceMode,
 }
 
 impl Default for Options {
@@ -105,6 +107,8 @@ impl Default for Options {
             segment_size_max: 64 << 20,
             snapshot_after: 256 << 20,
             fires_schedules: true,
+            #[cfg(feature = "otel")]
+            trace: crate::otel::TraceMode::default(),
         }
     }
 }

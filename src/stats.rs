@@ -15,7 +15,7 @@ use mq_core::time::Timestamp;
 use mq_core::view::{StateKind, Stats as StoreStats};
 use mq_dispatch::PoolStats;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Shell};
 use crate::health::Alarm;
 use crate::options::Limit;
 pub use trend::Rates;
@@ -233,7 +233,14 @@ impl Engine {
     /// What the engine is doing, in numbers. See [`Stats`] for what each costs and means.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let shell = self.shell();
+        self.shell().stats()
+    }
+}
+
+impl Shell {
+    /// See [`Engine::stats`].
+    pub(crate) fn stats(&self) -> Stats {
+        let shell = self;
         let sight = &shell.sight;
         let look = shell.look(|desk, now| (desk.manager.stats(now), *now, desk.facts()));
         let (store, now, facts) = look;

@@ -48,6 +48,10 @@ impl EngineBackend {
             self.0.sight.count_refusal(Refusal::Stopped);
             return Err(reason.clone().into());
         }
+        #[cfg(feature = "otel")]
+        let (mut batch, mode) = (batch, self.0.sight.trace);
+        #[cfg(feature = "otel")]
+        let trace = crate::otel::EnqueueTrace::begin(mode, &mut batch);
         let prepared = prepare_batch(batch, &self.0.identity, self.0.payload_size_max);
         let (batch, envelopes, messages) =
             prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;
@@ -65,6 +69,8 @@ impl EngineBackend {
                 until,
                 needs,
                 promise,
+                #[cfg(feature = "otel")]
+                trace,
             }),
             pending.driven_by(driver),
         ))

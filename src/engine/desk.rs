@@ -299,6 +299,7 @@ impl Desk {
         };
         match decided {
             Ok(accepted) => {
+                let end_of_trace = job.end_of_trace(Ok(&accepted));
                 self.remember(&accepted, &job.envelopes);
                 self.waiters.note_replaced(&accepted);
                 if self.sight.interest() == Interest::All {
@@ -312,6 +313,9 @@ impl Desk {
                     })
                     .collect();
                 self.push(job.needs, Effect::Enqueue(job.promise, Ok(receipts)));
+                if let Some(end) = end_of_trace {
+                    self.push(job.needs, end);
+                }
                 Room::Found
             }
             Err(EnqueueRefused::Full { .. }) if may_wait => Room::Wanting(job),
@@ -321,14 +325,13 @@ impl Desk {
                 } else {
                     Refusal::from(&refused)
                 });
+                let end_of_trace = job.end_of_trace(Err(&refused));
                 let messages = std::mem::take(&mut job.messages);
-                self.push(
-                    job.needs,
-                    Effect::Enqueue(
-                        job.promise,
-                        Err(EnqueueError::Refused { refused, messages }),
-                    ),
-                );
+                let refused = Err(EnqueueError::Refused { refused, messages });
+                self.push(job.needs, Effect::Enqueue(job.promise, refused));
+                if let Some(end) = end_of_trace {
+                    self.push(job.needs, end);
+                }
                 Room::Found
             }
         }

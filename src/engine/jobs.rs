@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::SettleError;
-use mq_core::command::{EnqueueBatch, Settle};
+use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
 use mq_core::message::{Envelope, NewMessage};
 
-use super::effects::{EnqueuePromise, Needs, SettlePromise};
+use super::effects::{Effect, EnqueuePromise, Needs, SettlePromise};
 
 /// An enqueue on its way.
 #[derive(Debug)]
@@ -20,6 +20,34 @@ pub(crate) struct EnqueueJob {
     pub(crate) until: Option<Duration>,
     pub(crate) needs: Needs,
     pub(crate) promise: EnqueuePromise,
+    /// Its span, if it is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) trace: Option<Box<crate::otel::EnqueueTrace>>,
+}
+
+impl EnqueueJob {
+    /// What ends its span when the answer has left; `None` if it is not traced.
+    #[cfg(feature = "otel")]
+    pub(crate) fn end_of_trace(
+        &mut self,
+        decided: Result<&[Accepted], &EnqueueRefused>,
+    ) -> Option<Effect> {
+        let mut trace = self.trace.take()?;
+        match decided {
+            Ok(accepted) => trace.accepted(accepted),
+            Err(refused) => trace.refused(refused),
+        }
+        Some(Effect::Answer(Box::new(move |stopped| trace.end(stopped))))
+    }
+
+    /// Without the feature `otel`, nothing is traced.
+    #[cfg(not(feature = "otel"))]
+    pub(crate) const fn end_of_trace(
+        &mut self,
+        _decided: Result<&[Accepted], &EnqueueRefused>,
+    ) -> Option<Effect> {
+        None
+    }
 }
 
 /// One settlement with the envelopes of what it stages.

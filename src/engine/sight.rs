@@ -42,6 +42,9 @@ pub(crate) struct Sight {
     busy_since: AtomicU64,
     /// Who listens.
     pub(crate) taps: Taps,
+    /// How traces belong together.
+    #[cfg(feature = "otel")]
+    pub(crate) trace: crate::otel::TraceMode,
     refused: [AtomicU64; Refusal::ALL.len()],
     /// What the disk held at the last look; `None` in memory.
     pub(crate) holdings: Mutex<Option<Holdings>>,
@@ -56,6 +59,8 @@ impl Sight {
         Self {
             capacity: options.capacity,
             dead_bytes: options.dead_bytes,
+            #[cfg(feature = "otel")]
+            trace: options.trace,
             recovery,
             ..Self::default()
         }

@@ -93,3 +93,23 @@ async fn a_dead_letter_is_an_error_in_the_log() {
         .unwrap();
     assert_eq!(failed.field("error_type"), "decode");
 }
+
+#[test]
+fn the_document_lists_every_name() {
+    use mq_core::telemetry::{attempt, message, store};
+    let document = include_str!("../../docs/observability.md");
+    let names = message::ALL.iter().chain(&attempt::ALL).chain(&store::ALL);
+    for name in names {
+        let short = name.strip_prefix("mq.message.").unwrap_or(name);
+        assert!(
+            document.contains(&format!("`{short}`")) || document.contains(&format!("`{name}`")),
+            "{name}"
+        );
+    }
+    for check in mq::Check::ALL {
+        assert!(
+            document.contains(&format!("| `{}` |", check.as_str())),
+            "{check:?}"
+        );
+    }
+}

@@ -107,6 +107,31 @@ const STEPS: &[Step] = &[
         work: Work::Tests(&["test", "-p", "mq-cli", "--features", "top", "top"], &[]),
     },
     Step {
+        name: "otel",
+        what: "the facade with every feature: lints, and the tests of traces and metrics",
+        work: Work::Cargo(
+            &[
+                "clippy",
+                "--package",
+                "mq",
+                "--all-features",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        ),
+    },
+    Step {
+        name: "otel-test",
+        what: "traces go on through stored messages, metrics reach a meter",
+        work: Work::Tests(
+            &["test", "--package", "mq", "--all-features", "--lib", "otel"],
+            &[],
+        ),
+    },
+    Step {
         name: "rustdoc",
         what: "the reference builds without a warning",
         work: Work::Cargo(

@@ -46,7 +46,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     if examples.is_empty() {
         bail!("the folder examples/ holds no example");
     }
-    Invocation::cargo(&["build", "--package", "mq", "--examples"]).run(root)?;
+    // With every feature, so that examples that need one are built, too, and the library only once.
+    Invocation::cargo(&["build", "--package", "mq", "--all-features", "--examples"]).run(root)?;
     for example in &examples {
         println!("example: {}", example.name);
         run_example(root, example).with_context(|| format!("example {}", example.name))?;
@@ -87,6 +88,7 @@ fn run_example(root: &Path, example: &Example) -> anyhow::Result<()> {
         .to_str()
         .context("the repository's path is not UTF-8")?;
     let command = Invocation::cargo(&["run", "--quiet", "--manifest-path", manifest])
+        .arguments(&["--package", "mq", "--all-features"])
         .arguments(&["--example", &example.name]);
     let mut child = command
         .command(folder.path())
