@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats, teach,
+    backup, bench, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats, teach,
     values, verify, work, worker,
 };
 
@@ -87,6 +87,8 @@ pub(crate) enum Verb {
     Completions(teach::CompletionsArguments),
     /// Print the manual page, of the program or of one verb
     Man(teach::ManArguments),
+    /// Measure what this machine and its disk make of a store
+    Bench(bench::Arguments),
     /// Run an order pipeline, kill it half-way, and prove that nothing was lost
     Demo(demo::Arguments),
 }

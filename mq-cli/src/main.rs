@@ -4,6 +4,7 @@
 
 mod args;
 mod backup;
+mod bench;
 mod clock;
 mod config;
 mod demo;
@@ -76,6 +77,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Config => config::run(),
         Verb::Completions(arguments) => teach::completions(&arguments),
         Verb::Man(arguments) => teach::man(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -106,3 +106,24 @@ fn a_store_that_works_is_not_salvaged() {
     let ran = store.mq("salvage", &["--to", to.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{} {}", ran.stdout, ran.stderr);
 }
+
+#[test]
+fn a_bench_counts_and_leaves_nothing_behind() {
+    let store = Store::new();
+    std::fs::create_dir(store.file("here")).unwrap();
+    let folder = store.file("here");
+    let arguments = [
+        "bench",
+        "--in",
+        folder.to_str().unwrap(),
+        "--for",
+        "50ms",
+        "--json",
+    ];
+    let counted = crate::setup::mq(&arguments).only_json();
+    for field in ["disk_syncs", "enqueue_1", "enqueue_64", "jobs"] {
+        let rate = counted[format!("{field}_per_second")].as_f64().unwrap();
+        assert!(rate > 1.0, "{field}: {counted}");
+    }
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
