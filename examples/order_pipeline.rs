@@ -8,7 +8,6 @@ use mq::prelude::*;
 #[message(kind = "shop.order", queue = "shop")]
 struct PlaceOrder {
     id: u64,
-    customer: u64,
     cents: u64,
 }
 
@@ -61,14 +60,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .handle(send_receipt)
         .start()?;
     for (id, cents) in [(1, 995), (2, 250), (3, 99_900)] {
-        let customer = 3;
-        let order = PlaceOrder {
-            id,
-            customer,
-            cents,
-        };
         engine
-            .enqueue(order)
+            .enqueue(PlaceOrder { id, cents })
             .idempotency_key(format!("order-{id}"))
             .ordering_key("customer-3") // one after the other
             .await?;

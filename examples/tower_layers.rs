@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use mq::prelude::*;
 use mq::{AttemptError, AttemptRequest, SharedLayer, TraceLayer};
+use tower::layer::layer_fn;
 use tower::limit::{ConcurrencyLimitLayer, RateLimitLayer};
 use tower::timeout::TimeoutLayer;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Service};
 
 #[derive(Serialize, Deserialize, Message)]
 #[message(kind = "mail.send")]
@@ -24,18 +25,7 @@ async fn send(message: Mail) -> Outcome {
 
 /// Discards the messages of tenants that are gone, before they are decoded.
 #[derive(Clone)]
-struct Tenants;
-
-#[derive(Clone)]
 struct OfKnownTenants<S>(S);
-
-impl<S> Layer<S> for Tenants {
-    type Service = OfKnownTenants<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OfKnownTenants(inner)
-    }
-}
 
 impl<S> Service<AttemptRequest> for OfKnownTenants<S>
 where
@@ -66,7 +56,7 @@ async fn main() -> mq::Result {
         .workers()
         .layer(TraceLayer::new()) // outermost: the first one sees an attempt first
         .layer(TimeoutLayer::new(secs(30)))
-        .layer(Tenants)
+        .layer(layer_fn(OfKnownTenants))
         .layer(ConcurrencyLimitLayer::new(8))
         .layer(SharedLayer::new(RateLimitLayer::new(100, secs(1)))) // its service is not Clone
         .handle(send)

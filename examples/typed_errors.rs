@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use mq::prelude::*;
 
@@ -19,8 +18,8 @@ struct Charge {
 enum PayError {
     #[error("no card for order {0}")]
     NoCard(u64),
-    #[error("asked too often, again in {0:?}")]
-    RateLimited(Duration),
+    #[error("asked too often, again in {0} ms")]
+    RateLimited(u64),
     #[error("declined with code {0}")]
     Declined(u16),
     #[error("the bank does not answer")]
@@ -29,14 +28,7 @@ enum PayError {
 
 /// Stands for a payment service, which is busy when it is asked for the first time.
 #[derive(Clone, Default)]
-struct Payments {
-    was_asked: Arc<AtomicBool>,
-}
-
-#[derive(Clone, FromRef)]
-struct App {
-    payments: Payments,
-}
+struct Payments(Arc<AtomicBool>);
 
 impl Payments {
     async fn card(&self, order: u64) -> Result<&'static str, PayError> {
@@ -48,9 +40,7 @@ impl Payments {
     async fn charge(&self, _card: &str, cents: u64, attempt: u32) -> Result<(), PayError> {
         match (cents, attempt) {
             (0..=99, 1) => Err(PayError::Unreachable),
-            (500, _) if !self.was_asked.swap(true, Ordering::Relaxed) => {
-                Err(PayError::RateLimited(mq::millis(20)))
-            }
+            (500, _) if !self.0.swap(true, Ordering::Relaxed) => Err(PayError::RateLimited(20)),
             (10_000.., _) => Err(PayError::Declined(402)),
             _ => Ok(()),
         }
@@ -61,7 +51,7 @@ async fn charge(message: Charge, State(pay): State<Payments>, Attempt(n): Attemp
     let card = pay.card(message.order).await.or_discard()?; // gone for good
     match pay.charge(card, message.cents, n).await {
         Ok(()) => Ok(()),
-        Err(PayError::RateLimited(after)) => Err(Fail::snooze(after)), // costs no attempt
+        Err(PayError::RateLimited(after)) => Err(Fail::snooze(mq::millis(after))), // costs no attempt
         Err(e @ PayError::Declined(_)) => Err(Fail::dead_letter(e).note("ask the customer")),
         Err(e) if n >= 3 => Err(Fail::retry_in(minutes(30), e)),
         Err(e) => Err(e.into()), // the handler's back-off
@@ -71,23 +61,17 @@ async fn charge(message: Charge, State(pay): State<Payments>, Attempt(n): Attemp
 #[tokio::main]
 async fn main() -> mq::Result {
     let engine = Engine::open("./data").await?;
-    let app = App {
-        payments: Payments::default(),
-    };
+    let retry = Retry::fixed(mq::millis(10)).max_attempts(8);
     let workers = engine
         .workers()
-        .state_parts(app)
-        .handle_with(charge, |h| {
-            h.retry(Retry::fixed(mq::millis(10)).max_attempts(8))
-        })
+        .state(Payments::default())
+        .handle_with(charge, |h| h.retry(retry))
         .start()?;
     for (order, cents) in [(1, 250), (2, 50), (3, 500), (4, 99_900)] {
         engine.enqueue(Charge { order, cents }).await?;
     }
     engine.run_until_empty().await?;
-    for pool in engine.admin().pools() {
-        println!("{}: {:?}", pool.kind, pool.totals);
-    }
+    println!("{:?}", engine.admin().pools());
     workers.stop(secs(25)).await;
     engine.close().await?;
     Ok(())

@@ -10,6 +10,8 @@ macro_rules! links {
 [keys.md]: crate::guide::keys
 [handlers.md]: crate::guide::handlers
 [schedules.md]: crate::guide::schedules
+[observability.md]: crate::guide::observability
+[metrics.md]: crate::guide::metrics
 [durability.md]: crate::guide::durability
 [configuration.md]: crate::guide::configuration
 [testing-your-handlers.md]: crate::guide::testing_your_handlers
@@ -44,7 +46,8 @@ guides! {
     schedules: "schedules.md",
     durability: "durability.md",
     configuration: "configuration.md",
-
+    observability: "observability.md",
+    metrics: "metrics.md",
     deploy: "deploy.md",
     operations: "operations.md",
     upgrade: "upgrade.md",
