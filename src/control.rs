@@ -15,6 +15,7 @@
 //! does not know is refused, so that a mistyped filter never means "everything".
 
 mod answer;
+mod bulk;
 mod call;
 mod care;
 mod client;
@@ -35,6 +36,7 @@ pub use answer::{
     Answer, AttemptJson, Enqueued, Explained, JsonText, MessageJson, MessagesPage, QueueJson,
     StatsJson,
 };
+pub use bulk::{BulkCall, BulkJobJson, DeadGroupJson, DryRunJson, EditJson, OneBulkJob};
 pub use call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 pub use care::{BackupCall, BackupJson, SnapshotJson};
 pub use client::{Answers, Calls, Client, ClientError};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, bench, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats, teach,
-    values, verify, work, worker,
+    backup, bench, bulk, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats,
+    teach, values, verify, work, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -55,6 +55,9 @@ pub(crate) enum Verb {
     /// Look at messages, ask why one is not running, cancel, hold, move, reschedule them
     #[command(subcommand)]
     Messages(messages::Verb),
+    /// Look at changes of many messages, and stop them
+    #[command(subcommand)]
+    Jobs(bulk::Verb),
     /// List queues, pause and resume them
     #[command(subcommand)]
     Queue(queue::Verb),

@@ -5,21 +5,21 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use mq::control::{MessageJson, OperationJson};
+use mq::control::{Answer, BulkCall, Call, DeadGroupJson, MessageJson, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::state::DeadReason;
 use mq_core::view::StateKind;
 
 use crate::args::Data;
+use crate::bulk::{self, Pace};
+use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
 use crate::listing::{self, Extent, Which};
 use crate::messages::{self, Show};
 use crate::output::Output;
 use crate::target::Target;
-use crate::values;
 use crate::view;
 
 const REPLAY_EXAMPLES: &str = "\
@@ -44,6 +44,8 @@ pub(crate) enum Verb {
     /// Show one dead letter with its attempts and payload
     #[command(after_help = "Examples:\n  mq dlq show --data ./data ID")]
     Show(Show),
+    /// Count dead letters by kind, reason and type of error
+    Groups(Groups),
     /// Bring dead letters back with fresh budgets, at the end of the line
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
@@ -69,6 +71,56 @@ pub(crate) struct List {
     json: bool,
 }
 
+/// Arguments of `mq dlq groups`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Groups {
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    which: Which,
+    /// Print a JSON object per group
+    #[arg(long)]
+    json: bool,
+}
+
+fn groups(arguments: &Groups) -> Result {
+    let filter = arguments.which.filter(Some(StateKind::Dead), None);
+    Target::visit(&arguments.data, |target, output| {
+        let groups = target.ask(Call::DeadGroups { filter }, |answer| match answer {
+            Answer::DeadGroups(groups) => Some(groups),
+            _ => None,
+        })?;
+        if arguments.json {
+            return groups.iter().try_for_each(|group| output.json(group));
+        }
+        let text = |text: &Option<String>| {
+            let text = text.as_deref().unwrap_or("-");
+            Escaped(text).to_string()
+        };
+        let row = |group: &DeadGroupJson| {
+            vec![
+                group.count.to_string(),
+                text(&group.kind),
+                text(&group.reason),
+                text(&group.error_type),
+                group.oldest.clone(),
+                group.newest.clone(),
+                group.sample.clone(),
+            ]
+        };
+        let headings = [
+            "COUNT",
+            "KIND",
+            "REASON",
+            "ERROR TYPE",
+            "OLDEST",
+            "NEWEST",
+            "SAMPLE",
+        ];
+        Ok(output.table(&headings, groups.iter().map(row).collect())?)
+    })
+}
+
 /// Which dead letters to change.
 #[derive(Debug, clap::Args)]
 struct Chosen {
@@ -92,6 +144,8 @@ struct Chosen {
     /// Change nothing; print the ids that would be changed
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 /// Arguments of `mq dlq replay`.
@@ -109,9 +163,6 @@ pub(crate) struct Replay {
 pub(crate) struct Purge {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only those that died longer ago than this, such as 30d
-    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "all", conflicts_with = "ids")]
-    older_than: Option<Duration>,
 }
 
 /// Runs a verb of `mq dlq`.
@@ -122,6 +173,7 @@ pub(crate) fn run(verb: &Verb) -> Result {
     match verb {
         Verb::Ls(arguments) => list(arguments),
         Verb::Show(arguments) => messages::show(arguments, must_be_dead),
+        Verb::Groups(arguments) => groups(arguments),
         Verb::Replay(arguments) => replay(arguments),
         Verb::Purge(arguments) => purge(arguments),
     }
@@ -178,12 +230,6 @@ fn died(message: &MessageJson) -> &str {
     last.map_or(&message.enqueued, |attempt| &attempt.ended)
 }
 
-/// How long ago it died; none where no calendar reaches.
-fn dead_for(message: &MessageJson, now: jiff::Timestamp) -> Option<Duration> {
-    let died: jiff::Timestamp = died(message).parse().ok()?;
-    Duration::try_from(now.duration_since(died)).ok()
-}
-
 fn must_be_dead(message: &MessageJson) -> Result {
     if message.reason.is_some() {
         return Ok(());
@@ -211,28 +257,32 @@ fn replay(arguments: &Replay) -> Result {
     };
     arguments
         .chosen
-        .change(|_| true, &OperationJson::Replay { payload_hex })
+        .change(&OperationJson::Replay { payload_hex })
 }
 
 fn purge(arguments: &Purge) -> Result {
-    let purge = OperationJson::Purge {};
-    let Some(age) = arguments.older_than else {
-        return arguments.chosen.change(|_| true, &purge);
-    };
-    let now = jiff::Timestamp::now();
-    let is_older = |message: &MessageJson| dead_for(message, now).is_some_and(|dead| dead > age);
-    arguments.chosen.change(is_older, &purge)
+    arguments.chosen.change(&OperationJson::Purge {})
 }
 
 impl Chosen {
-    /// Asks for `operation` on each chosen dead letter that `matches`, and prints the ids.
-    fn change(&self, matches: impl Fn(&MessageJson) -> bool, operation: &OperationJson) -> Result {
+    /// Asks for `operation` on each chosen dead letter, and prints the ids.
+    fn change(&self, operation: &OperationJson) -> Result {
         if !self.all && (self.which.is_set() || self.reason.is_some()) {
             return Err(Failure::usage("filters go with --all; ids need none"));
         }
         Target::visit(&self.data, |target, output| {
+            if self.all && self.pace.rate.is_some() && !self.dry_run {
+                let call = BulkCall {
+                    filter: self.which.filter(Some(StateKind::Dead), self.reason),
+                    operation: operation.clone(),
+                    rate: self.pace.rate,
+                    by: self.pace.by.clone(),
+                    dry_run: false,
+                };
+                return bulk::change_all(target, call, output);
+            }
             if self.all {
-                for id in self.find(target, &matches)? {
+                for id in self.find(target)? {
                     self.change_one(target, &id, operation, output)?;
                 }
                 return Ok(());
@@ -246,11 +296,11 @@ impl Chosen {
     }
 
     /// The ids come first, so that what a replay puts back into the line is not met again.
-    fn find(&self, target: &Target, matches: impl Fn(&MessageJson) -> bool) -> Result<Vec<String>> {
+    fn find(&self, target: &Target) -> Result<Vec<String>> {
         let mut ids = Vec::new();
         let filter = self.which.filter(Some(StateKind::Dead), self.reason);
         listing::for_all(target, &filter, |message| {
-            ids.extend(matches(message).then(|| message.id.clone()));
+            ids.push(message.id.clone());
             Ok(())
         })?;
         Ok(ids)
@@ -264,7 +314,7 @@ impl Chosen {
         output: &mut Output,
     ) -> Result {
         if !self.dry_run {
-            target.operate(id, operation.clone())?;
+            target.operate_by(id, operation.clone(), &self.pace.by)?;
         }
         Ok(output.line(id)?)
     }
@@ -289,9 +339,6 @@ mod tests {
         assert!(parses(&format!("mq dlq purge --data d {id}")));
         assert!(parses("mq dlq purge --data d --all"));
         assert!(!parses(&format!("mq dlq purge --data d --all {id}")));
-        assert!(!parses(&format!(
-            "mq dlq purge --data d --older-than 1d {id}"
-        )));
     }
 
     #[test]
@@ -316,9 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_is_as_old_as_its_last_attempt() {
-        let now = "1970-01-01T00:00:12Z".parse().unwrap();
-        assert_eq!(dead_for(&dead("x"), now), Some(Duration::from_secs(10)));
+    fn a_dead_letter_that_never_ran_died_when_it_was_enqueued() {
         let mut never_ran = dead("x");
         never_ran.attempts.clear();
         assert_eq!(died(&never_ran), never_ran.enqueued);

@@ -113,8 +113,10 @@ impl From<Abandoned> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         let exit = match error.code.as_str() {
-            "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule" => Exit::NotFound,
-            "expression" | "zone" | "never" | "interval" => Exit::Usage,
+            "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule" | "unknown_job" => {
+                Exit::NotFound
+            }
+            "expression" | "zone" | "never" | "interval" | "filter" => Exit::Usage,
             "unreadable" | "unsound" => Exit::Corrupt,
             "target_in_use" | "leftover" => Exit::Usage,
             _ => Exit::Failed,

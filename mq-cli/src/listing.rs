@@ -1,15 +1,19 @@
 //! Which messages a verb is about: filters on the command line, and the pages behind them.
 
-use mq::Filter;
+use std::time::Duration;
+
 use mq::control::MessageJson;
+use mq::{Filter, Predicate};
 use mq_core::backend::Backend;
 use mq_core::id::{MessageId, Seq};
-use mq_core::name::{KindName, QueueName};
+use mq_core::name::{KindName, Label, QueueName};
 use mq_core::state::DeadReason;
+use mq_core::time::Timestamp;
 use mq_core::view::{Filter as Facts, MessageView, StateKind};
 
 use crate::exit::Result;
 use crate::target::Target;
+use crate::values;
 
 /// Messages asked for at once.
 const PAGE_LEN: usize = 200;
@@ -71,30 +75,95 @@ pub(crate) struct Which {
     /// Only of this kind
     #[arg(long, value_name = "K")]
     kind: Option<KindName>,
+    /// Only those whose JSON payload meets this condition, such as '/order/cents >= 100'; may be given several times
+    #[arg(long = "where", value_name = "CONDITION")]
+    payload: Vec<Predicate>,
+    /// Only those whose last failed attempt had this type of error, such as Declined
+    #[arg(long, value_name = "TYPE")]
+    error_type: Option<String>,
+    /// Only those held under this label
+    #[arg(long, value_name = "LABEL")]
+    held_as: Option<Label>,
+    /// Only of this priority
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    of_priority: Option<u8>,
+    /// Only with this idempotency key; needs --queue
+    #[arg(long, value_name = "KEY", requires = "queue")]
+    idempotency_key: Option<String>,
+    /// Only with this dedup key; needs --queue
+    #[arg(long, value_name = "KEY", requires = "queue")]
+    dedup_key: Option<String>,
+    /// Only with this ordering key; needs --queue
+    #[arg(long, value_name = "KEY", requires = "queue")]
+    ordering_key: Option<String>,
+    /// Only those enqueued at this moment or later, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    enqueued_from: Option<jiff::Timestamp>,
+    /// Only those enqueued before this moment
+    #[arg(long, value_name = "MOMENT")]
+    enqueued_before: Option<jiff::Timestamp>,
+    /// Only those dead for longer than this, such as 30d; of others those enqueued longer ago
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    older_than: Option<Duration>,
+}
+
+fn moment(at: jiff::Timestamp) -> Timestamp {
+    Timestamp::from_ms(u64::try_from(at.as_millisecond()).unwrap_or_default())
 }
 
 impl Which {
     /// Whether any of them is given.
     pub(crate) fn is_set(&self) -> bool {
-        self.queue.is_some() || self.kind.is_some()
+        !self.filter(None, None).is_empty()
     }
 
     /// The filter for these, in `state` and dead for `reason`.
     pub(crate) fn filter(&self, state: Option<StateKind>, reason: Option<DeadReason>) -> Filter {
+        fn with<T>(
+            filter: Filter,
+            value: Option<T>,
+            set: impl FnOnce(Filter, T) -> Filter,
+        ) -> Filter {
+            match value {
+                Some(value) => set(filter, value),
+                None => filter,
+            }
+        }
         let mut filter = Filter::new();
-        if let Some(queue) = &self.queue {
-            filter = filter.queue(queue.as_str());
-        }
-        if let Some(kind) = &self.kind {
-            filter = filter.kind(kind.as_str());
-        }
-        if let Some(state) = state {
-            filter = filter.state(state);
-        }
-        if let Some(reason) = reason {
-            filter = filter.dead_reason(reason);
-        }
-        filter
+        filter = with(filter, self.queue.as_ref(), |it, name| {
+            it.queue(name.as_str())
+        });
+        filter = with(filter, self.kind.as_ref(), |it, name| {
+            it.kind(name.as_str())
+        });
+        filter = with(filter, self.error_type.as_ref(), |it, name| {
+            it.error_type(name.as_str())
+        });
+        filter = with(filter, self.held_as.as_ref(), |it, label| {
+            it.label(label.as_str())
+        });
+        filter = with(filter, self.of_priority, Filter::priority);
+        filter = with(
+            filter,
+            self.idempotency_key.as_deref(),
+            Filter::idempotency_key,
+        );
+        filter = with(filter, self.dedup_key.as_deref(), Filter::dedup_key);
+        filter = with(filter, self.ordering_key.as_deref(), Filter::ordering_key);
+        filter = with(
+            filter,
+            self.enqueued_from.map(moment),
+            Filter::enqueued_from,
+        );
+        filter = with(
+            filter,
+            self.enqueued_before.map(moment),
+            Filter::enqueued_before,
+        );
+        filter = with(filter, self.older_than, Filter::older_than);
+        filter = with(filter, state, Filter::state);
+        filter = with(filter, reason, Filter::dead_reason);
+        self.payload.iter().fold(filter, Filter::payload)
     }
 }
 

@@ -5,6 +5,7 @@
 mod args;
 mod backup;
 mod bench;
+mod bulk;
 mod clock;
 mod config;
 mod demo;
@@ -64,6 +65,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Worker(verb) => worker::run(&verb),
         Verb::Dlq(verb) => dlq::run(&verb),
         Verb::Messages(verb) => messages::run(&verb),
+        Verb::Jobs(verb) => bulk::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),
         Verb::Schedule(verb) => schedule::run(&verb),
         Verb::Stats(arguments) => stats::run(&arguments),

@@ -4,7 +4,7 @@ mod operate;
 
 use std::io::Write;
 
-use mq::control::{Answer, Call, MessageJson, OperationJson};
+use mq::control::{Answer, Call, EditJson, MessageJson, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::view::StateKind;
 
@@ -237,6 +237,7 @@ fn describe(message: &MessageJson, output: &mut Output<impl Write>) -> Result {
         let header = format!("{}: {}", Escaped(name), Escaped(value));
         ("header", header)
     }));
+    facts.extend(message.edits.iter().map(|edit| ("edit", edited(edit))));
     facts.extend(message.attempts.iter().map(|attempt| {
         let error = Escaped(attempt.error.as_deref().unwrap_or_default());
         let (delivery, ended, outcome) = (attempt.delivery, &attempt.ended, &attempt.outcome);
@@ -264,4 +265,17 @@ fn explain(arguments: &Explain) -> Result {
         }
         Ok(())
     })
+}
+
+/// What a user did, when, and who it was.
+fn edited(edit: &EditJson) -> String {
+    let details = [&edit.label, &edit.due, &edit.from, &edit.to];
+    let details: Vec<&str> = details.into_iter().flatten().map(String::as_str).collect();
+    let by = if edit.by.is_empty() {
+        "somebody"
+    } else {
+        &edit.by
+    };
+    let (at, what) = (&edit.at, &edit.what);
+    Escaped(&format!("{at} {what} {} by {by}", details.join(" → "))).to_string()
 }

@@ -131,9 +131,14 @@ impl Target {
     ///
     /// # Errors
     /// When the store does not hold it, or its state does not allow it.
-    pub(crate) fn operate(&self, id: &str, operation: OperationJson) -> Result<String> {
-        let id = id.to_owned();
-        let call = Call::Operate(OperateCall { id, operation });
+    pub(crate) fn operate_by(
+        &self,
+        id: &str,
+        operation: OperationJson,
+        by: &str,
+    ) -> Result<String> {
+        let (id, by) = (id.to_owned(), by.to_owned());
+        let call = Call::Operate(OperateCall { id, operation, by });
         self.ask(call, |answer| match answer {
             Answer::Operated(word) => Some(word),
             _ => None,

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::bulk::{BulkJobJson, DeadGroupJson, DryRunJson, EditJson};
 use super::care::{BackupJson, SnapshotJson};
 use super::schedule::{NextFires, SchedulesPage, Sent};
 use super::top::TopJson;
@@ -49,6 +50,14 @@ pub enum Answer {
     Running(Vec<RunningJson>),
     /// The copy.
     Backup(BackupJson),
+    /// A bulk job.
+    BulkJob(Box<BulkJobJson>),
+    /// Bulk jobs by number.
+    BulkJobs(Vec<BulkJobJson>),
+    /// What a bulk call would meet.
+    DryRun(Box<DryRunJson>),
+    /// Groups of dead letters, the largest first.
+    DeadGroups(Vec<DeadGroupJson>),
 }
 
 /// A stored message.
@@ -149,6 +158,12 @@ pub struct MessageJson {
     pub note: Option<String>,
     /// The last attempts, oldest first.
     pub attempts: Vec<AttemptJson>,
+    /// The last changes by users, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<EditJson>,
+    /// When it went dead, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub died: Option<String>,
     /// `json`, `text` or `binary`. This and the fields below only where one message is shown with its payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,

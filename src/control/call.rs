@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::JsonText;
+use super::bulk::{BulkCall, OneBulkJob};
 use super::care::BackupCall;
 use super::schedule::{NextFiresCall, OperateScheduleCall, PutScheduleCall, SchedulesCall};
 use super::workers::{OneKind, ScaleCall};
@@ -39,6 +40,21 @@ pub enum Call {
     Operate(OperateCall),
     /// One picture for a live view. Answered by [`super::Answer::Top`].
     Top {},
+    /// Change every message that matches, as a job. Answered by [`super::Answer::BulkJob`] when the job is durable, or by
+    /// [`super::Answer::DryRun`].
+    Bulk(BulkCall),
+    /// Bulk jobs that run, and the last that ended. Answered by [`super::Answer::BulkJobs`].
+    BulkJobs {},
+    /// How far a bulk job is. Answered by [`super::Answer::BulkJob`].
+    BulkJob(OneBulkJob),
+    /// Stop a bulk job; what it did stays done. Answered by [`super::Answer::BulkJob`].
+    CancelBulkJob(OneBulkJob),
+    /// Dead letters by kind, reason and type of error. Answered by [`super::Answer::DeadGroups`].
+    DeadGroups {
+        /// Of those that match.
+        #[serde(default)]
+        filter: Filter,
+    },
     /// Take a snapshot. Answered by [`super::Answer::Snapshot`] when it is durable.
     Snapshot {},
     /// A page of schedules. Answered by [`super::Answer::Schedules`].
@@ -182,6 +198,9 @@ pub struct OperateCall {
     pub id: String,
     /// What to do with it.
     pub operation: OperationJson,
+    /// Who asks, for its history.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 /// What can be done to a message.

@@ -13,6 +13,7 @@ use mq_core::state::{Attempt, Completion, State};
 use mq_core::view::{MessageView, QueueStats, Stats};
 
 use super::answer::{AttemptJson, Enqueued, JsonText, MessageJson, QueueJson, StatsJson};
+use super::bulk::EditJson;
 use super::call::EnqueueCall;
 use super::fault::CallError;
 use super::text::{hex, moment, parse_hex, parse_moment};
@@ -322,6 +323,8 @@ impl From<&MessageView> for MessageJson {
             cancel_requested: view.tail.cancel_requested,
             note: view.tail.note.clone(),
             attempts: view.tail.history.iter().map(AttemptJson::from).collect(),
+            edits: view.tail.edits.iter().map(EditJson::from).collect(),
+            died: view.died.map(moment),
             ..Self::default()
         };
         shown.with_state(&view.state)

@@ -9,6 +9,7 @@ use mq_core::state::State;
 use mq_core::view::{Lookup, MessageView};
 
 use super::answer::{Answer, Enqueued, Explained, MessageJson, MessagesPage, QueueJson, StatsJson};
+use super::bulk;
 use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 use super::care;
 use super::convert::{self, after, bytes_of, id, priority};
@@ -50,6 +51,11 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
         Call::Message(call) => show(engine, &call).await,
         Call::Explain { id } => explain(engine, &id).await,
         Call::Operate(call) => operate(engine, call).await,
+        Call::Bulk(call) => bulk::start(engine, call).await,
+        Call::BulkJobs {} => bulk::list(engine).await,
+        Call::BulkJob(call) => bulk::show(engine, &call).await,
+        Call::CancelBulkJob(call) => bulk::cancel(engine, call).await,
+        Call::DeadGroups { filter } => bulk::groups(engine, filter).await,
         Call::Pools {} => Ok(workers::pools(engine)),
         Call::Running {} => Ok(workers::running(engine)),
         Call::Scale(call) => workers::scale(engine, &call).await,
@@ -157,8 +163,7 @@ async fn explain(engine: &Engine, text: &str) -> Result {
 async fn operate(engine: &Engine, call: OperateCall) -> Result {
     let id = id(&call.id)?;
     let request = request(call.operation)?;
-    let answered = engine.backend().operate(id, request).await;
-    let operated = answered.map_err(|_| CallError::from(crate::EnqueueError::Abandoned))??;
+    let operated = engine.change(id, request).by(call.by).await?;
     let word = match operated {
         Operated::Done => "done",
         Operated::Requested => "requested",
@@ -166,7 +171,7 @@ async fn operate(engine: &Engine, call: OperateCall) -> Result {
     Ok(Answer::Operated(word.to_owned()))
 }
 
-fn request(operation: OperationJson) -> Result<OperateRequest> {
+pub(super) fn request(operation: OperationJson) -> Result<OperateRequest> {
     Ok(match operation {
         OperationJson::Cancel {} => OperateRequest::Cancel,
         OperationJson::Hold { label } => OperateRequest::Hold(label.parse()?),

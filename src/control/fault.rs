@@ -15,7 +15,8 @@ use crate::find::FindError;
 /// Words of `code`: those of [`EnqueueError::code`]; `malformed` (the line is no call), `protocol` (another version),
 /// `too_long` (the line), `busy` (too many connections), `closing` (the last line:
 /// calls without an answer were not taken), `bad_value` (a field has no such value), `filter` (not
-/// understood), `never_issued`,
+/// understood), `never_issued`, `unknown_job`, `bulk` (the job
+/// was refused, or has ended),
 /// `not_kept`, `wrong_state`, `unreadable`, `closed`, `poisoned`. New words may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]

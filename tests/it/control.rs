@@ -146,6 +146,7 @@ fn every_verb_is_answered_beside_the_owner() {
     assert_eq!((stats.live_messages, stats.queues[0].ready), (1, 1));
     let operate = |operation| {
         Call::Operate(OperateCall {
+            by: String::new(),
             id: id.clone(),
             operation,
         })
@@ -294,6 +295,7 @@ fn an_id_of_another_store_was_never_issued_here() {
             exact: false,
         }),
         Call::Operate(OperateCall {
+            by: String::new(),
             id,
             operation: OperationJson::Purge {},
         }),

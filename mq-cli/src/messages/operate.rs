@@ -6,12 +6,17 @@
 
 use std::time::Duration;
 
-use mq::control::OperationJson;
+use mq::Filter;
+use mq::control::{BulkCall, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::name::{Label, QueueName};
+use mq_core::view::StateKind;
 
 use crate::args::Data;
-use crate::exit::Result;
+use crate::bulk::{self, Pace};
+use crate::exit::{Failure, Result};
+use crate::listing::{self, Which};
+use crate::output::Output;
 use crate::target::Target;
 use crate::values;
 
@@ -21,8 +26,25 @@ pub(crate) struct Chosen {
     #[command(flatten)]
     data: Data,
     /// The messages' ids
-    #[arg(value_name = "ID", required = true)]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     ids: Vec<MessageId>,
+    /// Every message that the filters let through, as a bulk job
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    which: Which,
+    /// Only in this state: scheduled, ready, blocked, leased, held, completed, dead or superseded
+    #[arg(long, value_name = "STATE", value_parser = listing::state)]
+    state: Option<StateKind>,
+    /// Change nothing; print the ids that would be changed
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 /// Arguments of `mq messages hold`.
@@ -82,10 +104,20 @@ impl Chosen {
     /// # Errors
     /// At the first that cannot be changed.
     pub(crate) fn change(&self, operation: &OperationJson) -> Result {
+        if !self.all && (self.which.is_set() || self.state.is_some()) {
+            return Err(Failure::usage("filters go with --all; ids need none"));
+        }
         Target::visit(&self.data, |target, output| {
+            if self.all {
+                return self.change_all(target, operation, output);
+            }
             for id in &self.ids {
+                if self.dry_run {
+                    output.line(target.message(*id, false, false)?.id)?;
+                    continue;
+                }
                 let id = id.to_string();
-                let done = target.operate(&id, operation.clone());
+                let done = target.operate_by(&id, operation.clone(), &self.pace.by);
                 if done.is_err() {
                     // The ids before it are true and must reach the reader.
                     output.flush()?;
@@ -97,6 +129,32 @@ impl Chosen {
             }
             Ok(())
         })
+    }
+}
+
+impl Chosen {
+    fn change_all(
+        &self,
+        target: &Target,
+        operation: &OperationJson,
+        output: &mut Output,
+    ) -> Result {
+        let filter = self.which.filter(self.state, None);
+        if self.dry_run {
+            return listing::for_all(target, &filter, |message| Ok(output.line(&message.id)?));
+        }
+        let call = BulkCall {
+            filter: if filter.is_empty() {
+                Filter::all()
+            } else {
+                filter
+            },
+            operation: operation.clone(),
+            rate: self.pace.rate,
+            by: self.pace.by.clone(),
+            dry_run: false,
+        };
+        bulk::change_all(target, call, output)
     }
 }
 

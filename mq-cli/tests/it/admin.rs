@@ -278,3 +278,111 @@ fn what_makes_no_sense_is_refused_before_the_store_is_touched() {
     assert!(nothing.lines().is_empty());
     assert_eq!(store.live(), 1);
 }
+
+/// A store with five payments of 0, 100, … cents.
+fn payments() -> (Store, Vec<String>) {
+    let store = Store::new();
+    let lines: Vec<String> = (0..5)
+        .map(|n| format!("{{\"cents\": {}}}", n * 100))
+        .collect();
+    let ids = store.enqueue("pay", &lines);
+    (store, ids)
+}
+
+#[test]
+fn messages_are_chosen_by_fields_of_their_payloads() {
+    let (store, ids) = payments();
+    let listed = store
+        .mq("messages ls", &["--where", "/cents >= 300", "--json"])
+        .json();
+    assert_eq!(listed.len(), 2);
+    let both = [
+        "--where",
+        "/cents >= 100",
+        "--where",
+        "/cents != 200",
+        "--json",
+    ];
+    assert_eq!(store.mq("messages ls", &both).json().len(), 3);
+    let wrong = store.mq("messages ls", &["--where", "cents > 1"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.stderr);
+    let unkeyed = store.mq("messages ls", &["--ordering-key", "k"]);
+    assert_eq!(unkeyed.code, 2, "{}", unkeyed.stderr);
+    assert_eq!(ids.len(), 5);
+}
+
+#[test]
+fn many_messages_are_changed_by_filter_as_a_job_that_stays_on_record() {
+    let (store, ids) = payments();
+    let chosen = ["--all", "--where", "/cents >= 200", "--label", "audit"];
+    let dry = store.mq("messages hold", &[&chosen[..], &["--dry-run"]].concat());
+    assert_eq!(dry.lines(), ids.get(2..).unwrap());
+    assert!(
+        store.mq("jobs ls", &["--json"]).lines().is_empty(),
+        "a dry run is no job"
+    );
+    let held = store.mq(
+        "messages hold",
+        &[&chosen[..], &["--by", "zoe", "--rate", "1000"]].concat(),
+    );
+    assert_eq!(held.code, 0, "{}", held.stderr);
+    assert_eq!(held.lines(), ["job 1 completed: hold, 3 matched, 3 done"]);
+    let listed = store
+        .mq("messages ls", &["--held-as", "audit", "--json"])
+        .json();
+    assert_eq!(listed.len(), 3);
+    let edit = listed
+        .first()
+        .unwrap()
+        .get("edits")
+        .unwrap()
+        .get(0)
+        .unwrap();
+    assert_eq!(edit.get("by").unwrap(), "job 1 by zoe");
+    let job = store.mq("jobs ls", &["--json"]).only_json();
+    assert_eq!(
+        (job.get("by").unwrap(), job.get("state").unwrap()),
+        (&"zoe".into(), &"completed".into())
+    );
+    assert_eq!(store.mq("jobs cancel", &["1"]).code, 1, "it has ended");
+    assert_eq!(store.mq("jobs show", &["7"]).code, 5);
+    assert!(
+        store
+            .mq("jobs show", &["1"])
+            .only_json()
+            .get("spec")
+            .is_some()
+    );
+    let refused = store.mq("messages cancel", &["--queue", "pay", ids.first().unwrap()]);
+    assert_eq!(refused.code, 2, "filters need --all");
+    assert_eq!(store.mq("messages cancel", &[]).code, 2);
+    let all = store.mq("messages cancel", &["--all"]);
+    assert_eq!(all.lines(), ["job 2 completed: cancel, 5 matched, 5 done"]);
+}
+
+#[test]
+fn dead_letters_are_counted_in_groups_and_replayed_at_a_rate() {
+    let (store, _) = payments();
+    let dies = [
+        "--queue",
+        "pay",
+        "--until-empty",
+        "--",
+        "sh",
+        "-c",
+        "exit 100",
+    ];
+    store.mq("work", &dies);
+    let group = store.mq("dlq groups", &["--json"]).only_json();
+    assert_eq!(
+        (group.get("count").unwrap(), group.get("reason").unwrap()),
+        (&5.into(), &"dead_lettered".into())
+    );
+    assert_eq!(store.mq("dlq groups", &[]).lines().len(), 2);
+    let some = ["--all", "--where", "/cents < 200", "--rate", "1000"];
+    assert_eq!(
+        store.mq("dlq replay", &some).lines(),
+        ["job 1 completed: replay, 2 matched, 2 done"]
+    );
+    assert_eq!(store.mq("dlq ls", &["--json"]).json().len(), 3);
+}
