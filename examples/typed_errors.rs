@@ -71,7 +71,8 @@ async fn main() -> mq::Result {
         engine.enqueue(Charge { order, cents }).await?;
     }
     engine.run_until_empty().await?;
-    println!("{:?}", engine.admin().pools());
+    let pools = engine.admin().pools();
+    println!("{:?}", pools.first().map(|pool| pool.totals));
     workers.stop(secs(25)).await;
     engine.close().await?;
     Ok(())

@@ -22,7 +22,7 @@ pub struct Histogram {
 }
 
 /// What is read of a histogram.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Distribution {
     /// Values by class, up to the last class that has any.
     classes: Vec<u64>,
@@ -83,6 +83,15 @@ impl Histogram {
 impl fmt::Debug for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.read().percentiles().fmt(f)
+    }
+}
+
+impl fmt::Debug for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Distribution")
+            .field("count", &self.count())
+            .field("sum", &self.sum)
+            .finish_non_exhaustive()
     }
 }
 
