@@ -18,6 +18,15 @@ use crate::target::Target;
 /// How often to look how far a job is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  mq jobs ls --data ./data
+  mq jobs ls --data ./data --json | jq -r 'select(.state == \"running\") | .job'";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  mq jobs show --data ./data 7";
+
 const CANCEL_EXAMPLES: &str = "\
 Examples:
   mq jobs ls --data ./data
@@ -29,8 +38,10 @@ What the job has done stays done.";
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List bulk jobs that run, and the last that ended
+    #[command(after_help = LIST_EXAMPLES)]
     Ls(List),
     /// Show one bulk job: what it looks for and does, by whom, and what came of it
+    #[command(after_help = SHOW_EXAMPLES)]
     Show(One),
     /// Stop a bulk job
     #[command(after_help = CANCEL_EXAMPLES)]

@@ -22,10 +22,16 @@ use crate::output::Output;
 use crate::target::Target;
 use crate::view;
 
+const GROUPS_EXAMPLES: &str = "\
+Examples:
+  mq dlq groups --data ./data
+  mq dlq groups --data ./data --queue mail --json";
+
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   mq dlq replay --data ./data ID
   mq dlq replay --data ./data --all --queue mail
+  mq dlq replay --data ./data --all --error-type Declined --where '/cents >= 100' --rate 50
   mq dlq replay --data ./data --edit fixed.json ID";
 
 const PURGE_EXAMPLES: &str = "\
@@ -45,6 +51,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  mq dlq show --data ./data ID")]
     Show(Show),
     /// Count dead letters by kind, reason and type of error
+    #[command(after_help = GROUPS_EXAMPLES)]
     Groups(Groups),
     /// Bring dead letters back with fresh budgets, at the end of the line
     #[command(after_help = REPLAY_EXAMPLES)]
