@@ -48,6 +48,7 @@ guides! {
     configuration: "configuration.md",
     observability: "observability.md",
     metrics: "metrics.md",
+    testing_your_handlers: "testing-your-handlers.md",
     deploy: "deploy.md",
     operations: "operations.md",
     upgrade: "upgrade.md",
