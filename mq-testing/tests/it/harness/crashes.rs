@@ -27,7 +27,7 @@ async fn a_handler_that_ran_when_the_power_went_runs_again() {
     struct Counts(Arc<(AtomicUsize, AtomicUsize)>);
     async fn slow(_message: Charge, State(counts): State<Counts>) -> Outcome {
         counts.0.0.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(secs(20)).await;
+        tokio::time::sleep(secs(12)).await;
         counts.0.1.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
