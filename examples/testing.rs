@@ -53,7 +53,7 @@ async fn nobody_is_charged_twice() {
     let t = Harness::new().state(bank.clone()).handle(charge);
     let (order, cents) = (9, 995);
     t.enqueue(Charge { order, cents }).await;
-    t.run_until_empty().await; // with one crash in here, at another point each time
+    t.run_until_empty().await; // with one trouble in here, at another point each time
     bank.assert_times("charge order 9", 1);
     t.assert_enqueued::<Notify>(|notify| notify.order == 9)
         .once();
@@ -63,7 +63,7 @@ fn main() {
     run(7, declined_cards_end_dead);
     let explored = explore(7, nobody_is_charged_twice);
     println!(
-        "nobody was charged twice in {} runs with a crash each",
+        "nobody was charged twice in {} runs with one trouble each",
         explored.runs
     );
 }
