@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mq_core::manager::DeadFull;
 use mq_persistence::open::OpenError::InUse;
 
 use crate::engine::Engine;
@@ -81,6 +82,12 @@ impl Builder {
     /// Bytes of dead letters kept; when they are full, the queues that filled them take no more. Default: 1 GiB.
     pub fn dead_bytes(mut self, bytes: u64) -> Self {
         self.options.dead_bytes = bytes;
+        self
+    }
+
+    /// What happens when dead letters fill their budget. Default: [`DeadFull::StopIntake`]; nothing is lost.
+    pub fn on_dead_full(mut self, policy: DeadFull) -> Self {
+        self.options.dead_full = policy;
         self
     }
 

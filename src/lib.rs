@@ -95,7 +95,7 @@ pub use mq_core::bulk::{BulkCounts, BulkEnd, BulkId, BulkRefused};
 pub use mq_core::command::{Accepted, Enqueue, Operated};
 pub use mq_core::id::{LeaseToken, MessageId, Seq};
 pub use mq_core::key::{DedupPolicy, Key};
-pub use mq_core::manager::Explanation;
+pub use mq_core::manager::{DeadFull, Explanation};
 pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 pub use mq_core::name::{KindName, Label, NameError, QueueName, ScheduleName};
 pub use mq_core::queue::{FOREVER, QueueChange, QueueSettings};

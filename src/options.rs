@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mq_core::limits;
+use mq_core::manager::DeadFull;
 
 /// What an enqueue waits for before it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +81,7 @@ pub(crate) struct Options {
     pub(crate) capacity: Limit,
     pub(crate) payload_size_max: usize,
     pub(crate) dead_bytes: u64,
+    pub(crate) dead_full: DeadFull,
     pub(crate) completed_bytes: u64,
     pub(crate) keys: u64,
     pub(crate) idempotency_window: Duration,
@@ -99,6 +101,7 @@ impl Default for Options {
             capacity: Limit::default(),
             payload_size_max: limits::PAYLOAD_SIZE_DEFAULT,
             dead_bytes: limits::DEAD_BYTES_DEFAULT,
+            dead_full: DeadFull::default(),
             completed_bytes: limits::COMPLETED_BYTES_DEFAULT,
             keys: limits::KEYS_DEFAULT,
             idempotency_window: limits::IDEMPOTENCY_WINDOW_DEFAULT,
@@ -169,6 +172,7 @@ impl Options {
             capacity_messages: self.capacity.messages,
             capacity_bytes: self.capacity.bytes,
             dead_bytes: self.dead_bytes,
+            dead_full: self.dead_full,
             completed_bytes: self.completed_bytes,
             keys: self.keys,
             idempotency_window: self.idempotency_window,

@@ -69,8 +69,10 @@ pub struct Config {
     pub capacity_messages: u64,
     /// Bytes of live messages at most.
     pub capacity_bytes: u64,
-    /// Bytes of dead letters from which on queues that have some take no more messages.
+    /// Bytes of dead letters at most; what happens beyond is said by `dead_full`.
     pub dead_bytes: u64,
+    /// What happens when dead letters fill their budget.
+    pub dead_full: DeadFull,
     /// Bytes of completed messages kept at most.
     pub completed_bytes: u64,
     /// Keys at most: idempotency keys in their window, dedup keys and ordering keys.
@@ -87,11 +89,22 @@ impl Default for Config {
             capacity_messages: limits::CAPACITY_MESSAGES_DEFAULT,
             capacity_bytes: limits::CAPACITY_BYTES_DEFAULT,
             dead_bytes: limits::DEAD_BYTES_DEFAULT,
+            dead_full: DeadFull::default(),
             completed_bytes: limits::COMPLETED_BYTES_DEFAULT,
             keys: limits::KEYS_DEFAULT,
             idempotency_window: limits::IDEMPOTENCY_WINDOW_DEFAULT,
         }
     }
+}
+
+/// What happens when dead letters fill their budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeadFull {
+    /// Queues that have some take no more messages until some are replayed or purged. Nothing is lost.
+    #[default]
+    StopIntake,
+    /// Those that have been dead longest are removed for good, until the others fit. Each removal is journalled and counted.
+    EvictOldest,
 }
 
 /// When the manager wants to be asked again: the earliest moment on each clock at which something happens by itself.

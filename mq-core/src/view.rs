@@ -178,6 +178,8 @@ pub struct Stats {
     pub replayed: u64,
     /// Since the store was opened: leases that were renewed or extended.
     pub extended: u64,
+    /// Since the store was opened: dead letters removed because their budget was full ([`crate::manager::DeadFull`]).
+    pub dead_evicted: u64,
     /// How long the oldest dead letter has been one.
     pub oldest_dead: Option<Duration>,
     /// Ready messages of kinds that no pool serves, by queue and kind.

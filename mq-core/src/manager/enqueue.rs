@@ -24,7 +24,7 @@ use crate::view::StateKind;
 use super::entry::{Entry, Tag};
 use super::names::Queue;
 use super::room::Need;
-use super::{Command, QueueManager, Sealed};
+use super::{Command, DeadFull, QueueManager, Sealed};
 
 impl Sealed for EnqueueBatch {}
 
@@ -498,6 +498,9 @@ impl<'a> Plan<'a> {
     }
 
     fn check_dead_letters(&self, id: QueueId) -> Result<(), EnqueueRefused> {
+        if self.manager.config.dead_full == DeadFull::EvictOldest {
+            return Ok(());
+        }
         let (used, limit) = (self.manager.room.dead_bytes, self.manager.config.dead_bytes);
         let queue = self.manager.names.queue(id).filter(|queue| {
             let dead = queue.by_state.get(StateKind::Dead as usize);

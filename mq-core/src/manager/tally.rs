@@ -15,6 +15,7 @@ pub(super) struct Tally {
     died: Cell<u64>,
     replayed: Cell<u64>,
     extended: Cell<u64>,
+    evicted: Cell<u64>,
 }
 
 fn bump(counter: &Cell<u64>) {
@@ -59,6 +60,11 @@ impl Tally {
         bump(&self.replayed);
     }
 
+    /// A dead letter went because there was no room for it.
+    pub(super) fn evicted(&self) {
+        bump(&self.evicted);
+    }
+
     /// A lease was made to last longer.
     pub(super) fn extended(&self) {
         bump(&self.extended);
@@ -73,6 +79,7 @@ impl Tally {
         stats.died = self.died.get();
         stats.replayed = self.replayed.get();
         stats.extended = self.extended.get();
+        stats.dead_evicted = self.evicted.get();
         for (shown, counter) in stats.outcomes.iter_mut().zip(&self.outcomes) {
             *shown = counter.get();
         }

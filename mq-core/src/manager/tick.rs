@@ -10,7 +10,7 @@ use crate::time::{Monotonic, Now, StoreTime, Timestamp};
 
 use super::entry::{Entry, Tag, flag};
 use super::settle::Ending;
-use super::{Deadline, QueueManager};
+use super::{DeadFull, Deadline, QueueManager};
 
 /// Messages that one `advance` makes due, and keys that it forgets; a later call goes on.
 const ADVANCE_LEN_MAX: usize = 16_384;
@@ -94,6 +94,29 @@ impl QueueManager {
             }
             events.push(Event::Finished { seq });
         }
+        self.evict_dead(end, events);
+    }
+
+    /// Whether dead letters have to go.
+    fn has_dead_to_evict(&self) -> bool {
+        self.config.dead_full == DeadFull::EvictOldest
+            && self.room.dead_bytes > self.config.dead_bytes
+    }
+
+    /// Removes those that have been dead longest, until the others fit, while there are no more than `end` events.
+    fn evict_dead(&self, end: usize, events: &mut Vec<Event>) {
+        if !self.has_dead_to_evict() {
+            return;
+        }
+        let mut used = self.room.dead_bytes;
+        for (_, seq) in self.timers.dead.all() {
+            if used <= self.config.dead_bytes || events.len() >= end {
+                return;
+            }
+            used = used.saturating_sub(self.table.get(seq).map_or(0, Entry::kept_size));
+            self.tally.evicted();
+            events.push(Event::Finished { seq });
+        }
     }
 
     /// Ends a message that does not run.
@@ -167,6 +190,7 @@ impl QueueManager {
                 .map(StoreTime::from_ms),
             self.window.first_until(),
             (!self.cancelling.is_empty()).then_some(StoreTime::from_ms(0)),
+            self.has_dead_to_evict().then_some(StoreTime::from_ms(0)),
         ];
         let wall = self.timers.due.first();
         let monotonic = self.timers.lease.first();

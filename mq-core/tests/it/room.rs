@@ -6,7 +6,7 @@ use mq_core::command::{
 use mq_core::id::LeaseToken;
 use mq_core::key::DedupPolicy;
 use mq_core::limits::COMMAND_EVENTS_MAX;
-use mq_core::manager::Config;
+use mq_core::manager::{Config, DeadFull};
 use mq_core::message::{Draft, Sealed};
 use mq_core::state::{DeadReason, State};
 
@@ -216,6 +216,31 @@ fn full_dead_letters_stop_the_intake_of_the_queue_that_filled_them() {
     }
     rig.enqueue(draft());
     assert_eq!(rig.manager.stats(&rig.now).dead_bytes, 0);
+}
+
+#[test]
+fn full_dead_letters_let_the_oldest_go_if_the_user_chose_so() {
+    let mut rig = Rig::with(Config {
+        dead_bytes: 40,
+        dead_full: DeadFull::EvictOldest,
+        ..Config::default()
+    });
+    rig.open_pool();
+    let ids = rig.enqueue_all(vec![draft(), draft(), draft()]);
+    let tokens: Vec<LeaseToken> = ids.iter().map(|id| rig.grant_of(*id)).collect();
+    // The second dies first.
+    for token in [tokens[1], tokens[0], tokens[2]] {
+        rig.settle(token, dead_letter());
+        rig.pass(secs(1));
+        rig.tick();
+    }
+    let stats = rig.manager.stats(&rig.now);
+    assert!(stats.dead_bytes <= 40, "{stats:?}");
+    assert!(stats.dead_evicted >= 1, "{stats:?}");
+    assert!(rig.is_gone(ids[1]), "it was dead longest");
+    assert!(!rig.is_gone(ids[2]), "the last one stays");
+    rig.enqueue(draft());
+    rig.check_recovery();
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Model {
             checked_out: self.tally.checked_out,
             outcomes: self.tally.outcomes,
             stale: self.tally.stale,
+            dead_evicted: 0,
             oldest_dead: self
                 .messages
                 .iter()
