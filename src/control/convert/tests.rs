@@ -52,7 +52,7 @@ fn the_json_of_a_message_is_a_contract() {
         "id": "00000000-03e8-7000-8000-00001c000003", "queue": "mail", "kind": "email.welcome",
         "state": "dead", "reason": "budget_spent", "priority": 4, "enqueued": "1970-01-01T00:00:01.000Z",
         "size": 300, "deliveries": 20, "failures": 20, "crashes": 0, "snoozes": 0, "interruptions": 0,
-        "replays": 0, "suspect": false, "cancel_requested": false,
+        "replays": 0, "suspect": false, "cancel_requested": false, "died": "1970-01-01T00:00:02.000Z",
         "attempts": [{"delivery": 20, "ended": "1970-01-01T00:00:02.000Z", "outcome": "failed",
             "error_type": "exit", "error": "boom"}],
         "content_type": "json", "version": 0, "headers": [["tenant", "acme"]], "ordering_key": "customer-3",
