@@ -266,9 +266,13 @@ impl BulkJob {
             let mut rounds = this.backend.0.watch_rounds();
             loop {
                 rounds.mark_unchanged();
-                let report = this.look()?;
-                if report.ended.is_some() {
-                    return Ok(report);
+                // A glance that makes no round: the report itself waits for a sync, and only a job that is over has one.
+                let is_over = this.backend.0.look(|desk, _| {
+                    let job = desk.manager.bulk_job(this.id);
+                    job.is_none_or(|job| job.ended.is_some())
+                });
+                if is_over || this.backend.0.stopped().is_some() {
+                    return this.look();
                 }
                 if block_on(rounds.changed()).is_err() {
                     return Err(this.backend.why_stopped().into());

@@ -1,7 +1,7 @@
 //! The thread that carries out bulk jobs: step by step, those that a former opening left unfinished too.
 //!
 //! Invariants: payloads are read under no token; a step is synced before the next one begins, so that a job never runs ahead
-//! of the disk. Jobs take turns. A rate is kept by the monotonic clock.
+//! of the disk. Jobs take turns. A rate is kept by the monotonic clock. On a full disk only those go on that free room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ const STEP_LEN: usize = if READS_LEN_MAX < BULK_STEP_LEN_MAX {
 };
 /// Steps per second that a rate is divided into, if it is large enough.
 const STEPS_PER_SECOND: usize = 10;
+/// How soon a job is tried again whose records do not fit on the disk now.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
 
 /// A job in words that this program understands.
 #[derive(Debug)]
@@ -152,9 +154,15 @@ impl BulkRunner {
             return Ok(());
         };
         let (scan, from, len) = (&plan.scan, job.cursor, plan.step_len());
-        let sighted = self
-            .shell
-            .look(|desk, now| scan.sight(desk, now, from, len));
+        let sighted = self.shell.look(|desk, now| {
+            let lacks_room = desk.lacks_room_for(&plan.operation);
+            (!lacks_room).then(|| scan.sight(desk, now, from, len))
+        });
+        let Some(sighted) = sighted else {
+            plan.due = self.shell.clock().monotonic().saturating_add(DISK_PAUSE);
+            self.shell.call(); // a round asks the disk again
+            return Ok(());
+        };
         let found = scan.read(sighted);
         let step = BulkStep {
             id: job.id,

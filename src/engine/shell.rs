@@ -306,9 +306,10 @@ impl Shell {
         self.rounds.subscribe()
     }
 
-    fn take_in(&self, desk: &mut Desk, now: &Now) {
+    /// Takes in what stands in the rings; answers who waited for space in them.
+    fn take_in(&self, desk: &mut Desk, now: &Now) -> Vec<Waker> {
         if desk.is_closed() {
-            return; // what is still in the rings is refused when the close is done
+            return Vec::new(); // what is still in the rings is refused when the close is done
         }
         while !desk.is_full() {
             let Some(job) = self.settlements.try_pop() else {
@@ -322,8 +323,7 @@ impl Shell {
             };
             desk.enqueue(now, *job);
         }
-        let wakers = std::mem::take(&mut *self.space.lock());
-        wakers.into_iter().for_each(Waker::wake);
+        std::mem::take(&mut *self.space.lock())
     }
 
     fn has_work(&self) -> bool {
@@ -338,27 +338,28 @@ impl Shell {
     /// One frame from the rings to the disk. The caller holds the log token.
     pub(crate) fn round(&self, side: &mut LogSide) -> Result<Round, Stopped> {
         let guard = StopOnPanic(self);
-        let (handover, now) = {
-            let mut desk = self.desk.lock();
-            self.check()?;
-            let now = desk.time.now();
-            desk.look_at_disk();
-            self.take_in(&mut desk, &now);
-            desk.serve(&now);
-            if let Some(fault) = desk.fault() {
-                return Err(Stopped::Poisoned {
-                    operation: "applying an event".to_owned(),
-                    reason: fault.to_owned(),
-                });
-            }
-            let handover = if side.log.is_some() {
-                desk.hand_over(&now, &mut side.frame)
-            } else {
-                desk.close_frame(&now)
-            };
-            desk.release(&mut side.effects); // refusals of stale leases, say, rest on frames that are written already
-            (handover, now)
+        let mut desk = self.desk.lock();
+        self.check()?;
+        let now = desk.time.now();
+        desk.look_at_disk();
+        let found_space = self.take_in(&mut desk, &now);
+        desk.serve(&now);
+        let fault = desk.fault().map(str::to_owned);
+        let handover = if side.log.is_some() {
+            desk.hand_over(&now, &mut side.frame)
+        } else {
+            desk.close_frame(&now)
         };
+        if fault.is_none() {
+            desk.release(&mut side.effects); // refusals of stale leases, say, rest on frames that are written already
+        }
+        drop(desk);
+        // Not under the desk's lock: waking runs code of the caller's executor, which may come back to the desk.
+        found_space.into_iter().for_each(Waker::wake);
+        if let Some(reason) = fault {
+            let operation = "applying an event".to_owned();
+            return Err(Stopped::Poisoned { operation, reason });
+        }
         side.let_leave();
         if handover.has_events {
             self.sight.batch.record_number(handover.len as u64);

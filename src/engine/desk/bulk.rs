@@ -40,6 +40,13 @@ pub(crate) struct Stepped {
 }
 
 impl Desk {
+    /// Whether an operation on many messages has to wait: it would write into the room that settling needs on a full disk,
+    /// and free none.
+    pub(crate) fn lacks_room_for(&self, operation: &Operation) -> bool {
+        let frees = matches!(operation, Operation::Cancel | Operation::Purge);
+        self.disk_low && !frees
+    }
+
     /// Changes the messages of a step, each as if a user had asked for it alone.
     pub(crate) fn bulk_step(&mut self, now: &Now, step: &BulkStep) -> Result<Stepped, BulkRefused> {
         let id = step.id;

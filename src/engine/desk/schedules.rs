@@ -8,6 +8,7 @@ use mq_core::schedule::{FireSchedule, Fired, Put, PutSchedule, Schedule, Schedul
 use mq_core::time::Now;
 
 use super::Desk;
+use crate::engine::telling::Cause;
 
 /// The wall clock is looked at no less often while schedules wait: it may be set.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
@@ -46,8 +47,12 @@ impl Desk {
         if self.disk_low && !fire.drafts.is_empty() {
             return Err(self.disk_full().into());
         }
-        let accepted = self.decide(now, fire)?;
+        self.cause = Cause::Enqueue;
+        let accepted = self.decide(now, fire);
+        self.cause = Cause::Plain;
+        let accepted = accepted?;
         self.remember(&accepted, envelopes);
+        self.waiters.note_replaced(&accepted);
         if self.manager.awaits_durable() {
             self.sync_wanted = self.open; // its messages are handed out when this is durable
         }
