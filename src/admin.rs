@@ -7,6 +7,7 @@ use mq_core::name::QueueName;
 
 use crate::dead::DeadLetters;
 use crate::engine::EngineBackend;
+use crate::queue::Queue;
 
 /// Operations on one engine.
 #[derive(Clone, Debug)]
@@ -43,6 +44,12 @@ impl Admin {
             .pause_queue(queue, false)
             .await
             .unwrap_or(Err(Stopped::Closed))
+    }
+
+    /// One queue: its stored settings. A name that is not valid is an error of what is asked of it.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Queue {
+        Queue::new(self.backend.clone(), name)
     }
 
     /// Why a message is not running, in a form that can be printed.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use mq_core::manager::DeadFull;
 use mq_persistence::open::OpenError::InUse;
 
+use mq_dispatch::Retry;
+
 use crate::engine::Engine;
 use crate::environment::Environment;
 use crate::error::OpenError;
@@ -106,6 +108,13 @@ impl Builder {
     /// How long an idempotency key answers with the first id. Default: 24 h.
     pub fn idempotency_window(mut self, window: Duration) -> Self {
         self.options.idempotency_window = window;
+        self
+    }
+
+    /// How failures are tried again unless the message, its handler or its queue ([`crate::WorkersBuilder::queue`]) says
+    /// otherwise. Default: 20 attempts, exponential from 1 second to 5 minutes.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.options.retry = Some(retry);
         self
     }
 

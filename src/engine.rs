@@ -32,12 +32,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_core::backend::{Backend, Stopped, WhenFull};
+use mq_core::backend::{Backend, PreviousOf, Stopped, WhenFull};
 use mq_core::id::MessageId;
+use mq_core::key::Key;
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
 use mq_core::view::Lookup;
-use mq_dispatch::{Message, Workers, WorkersBuilder};
+use mq_dispatch::{Message, Previous, PreviousError, Retry, Workers, WorkersBuilder};
 use mq_persistence::open::OpenReport;
 use mq_persistence::storage::StorageLock;
 use parking_lot::Mutex;
@@ -54,6 +55,7 @@ pub(crate) use waiters::{Over, answer, over_by_lookup};
 
 use crate::admin::Admin;
 use crate::builder::Builder;
+use crate::check::{CheckError, CheckReport};
 use crate::completion::AwaitCompletion;
 use crate::control::{ControlSocket, Server};
 use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
@@ -92,6 +94,8 @@ struct Owner {
     backend: EngineBackend,
     report: Option<OpenReport>,
     full_wait: Duration,
+    /// For handlers that do not say it themselves.
+    retry: Option<Retry>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn StorageLock>>>,
     control: (ControlSocket, Option<Server>),
@@ -221,6 +225,31 @@ impl Engine {
         AwaitCompletion::new(self.owner.backend.clone(), id, Ok)
     }
 
+    /// Decodes every stored message of a kind and its aliases, waiting, held, dead or kept, as this program would: before
+    /// a deploy. Changes nothing; goes through the store in pages.
+    ///
+    /// # Errors
+    /// [`CheckError`] if the kind is not a valid name or the engine stopped.
+    pub async fn check<M: Message>(&self) -> Result<CheckReport, CheckError> {
+        crate::check::check::<M>(&self.owner.backend).await
+    }
+
+    /// The previous version of a dedup key in the queue of `M`: its last message that was processed with success, if that
+    /// is retained.
+    ///
+    /// # Errors
+    /// [`PreviousError`] if it cannot be read or is of another type; a key that is not valid has none.
+    pub async fn previous<M: Message>(
+        &self,
+        key: impl Into<Vec<u8>>,
+    ) -> Result<Option<Previous<M>>, PreviousError> {
+        let (Ok(queue), Ok(key)) = (M::QUEUE.parse(), Key::new(key.into())) else {
+            return Ok(None);
+        };
+        let asked = self.owner.backend.previous(PreviousOf::Key(queue, key));
+        Previous::of(asked.await??)
+    }
+
     /// A handler must not wait for room that only handlers can make.
     fn when_full(&self) -> WhenFull {
         if mq_dispatch::inside_handler() {
@@ -235,7 +264,11 @@ impl Engine {
         let shell = self.owner.backend.shell();
         let workers = WorkersBuilder::new(self.backend())
             .clock(Arc::clone(shell.clock()))
-            .roster(shell.roster.clone());
+            .roster(shell.roster.clone())
+            .defaults(|handlers| match self.owner.retry {
+                Some(retry) => handlers.retry(retry),
+                None => handlers,
+            });
         #[cfg(feature = "otel")]
         let workers = workers.observer(Arc::new(crate::otel::Attempts::new(shell.sight.trace)));
         workers
@@ -437,6 +470,7 @@ impl Engine {
                 backend,
                 report: None,
                 full_wait,
+                retry: None, // a guest starts no workers
                 threads: Mutex::default(),
                 lock: Mutex::default(),
                 control: (ControlSocket::Off, None),

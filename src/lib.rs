@@ -34,6 +34,7 @@ mod backup;
 mod builder;
 mod bulk;
 mod call;
+mod check;
 mod completion;
 pub mod control;
 mod dead;
@@ -52,6 +53,7 @@ mod options;
 pub mod otel;
 mod pools;
 mod prometheus;
+mod queue;
 mod request;
 mod schedules;
 mod stats;
@@ -63,6 +65,7 @@ pub use backup::{Backup, BackupError};
 pub use builder::Builder;
 pub use bulk::{BulkError, BulkJob, BulkOrder, BulkReport, DryRun, SAMPLE_LEN};
 pub use call::Call;
+pub use check::{CheckError, CheckFailure, CheckProblem, CheckReport};
 pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
 pub use control::ControlSocket;
 pub use dead::{DeadGroup, DeadLetters, GROUPS_LEN_MAX};
@@ -81,6 +84,7 @@ pub use filter::{
 pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
 pub use health::{Alarm, Check, Checked, Failing, Health};
 pub use options::{BadOption, Durability, Limit};
+pub use queue::{Queue, QueueError};
 pub use request::{Batch, Dedup, Pending, Request, Sending};
 pub use schedules::{
     Missed, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, ScheduleError, ScheduleView,
@@ -111,10 +115,10 @@ pub use mq_dispatch::{
     AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,
     DecodeError, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
     HandlerResult, Headers, Illness, Message, Needs, OnRuntimeThread, OptionExt, Outcome, Outgoing,
-    PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolOptions, PoolStats, Problem, Progress,
-    Reply, ResultExt, Retry, Roster, Running, SharedLayer, SharedService, Stage, StartError, State,
-    States, StopReport, Timers, Totals, TraceLayer, TraceService, Unhealthy, Workers,
-    WorkersBuilder, decode, encode,
+    PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolOptions, PoolStats, Previous,
+    PreviousError, Problem, Progress, Reply, ResultExt, Retry, Roster, Running, SharedLayer,
+    SharedService, Stage, StartError, State, States, StopReport, Timers, Totals, TraceLayer,
+    TraceService, Unhealthy, Workers, WorkersBuilder, decode, encode,
 };
 /// Derives [`trait@Message`]: `#[message(kind = "…")]` is required; see the macro's own page for the rest.
 pub use mq_macros::{FromRef, Message, handler};

@@ -131,6 +131,7 @@ impl Engine {
             backend,
             report: ground.report,
             full_wait: options.full_wait,
+            retry: options.retry,
             threads: Mutex::new(threads),
             lock: Mutex::new(ground.lock),
             control,

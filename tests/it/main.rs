@@ -16,3 +16,4 @@ mod requests;
 mod schedules;
 mod steering;
 mod store_care;
+mod versions;
