@@ -58,7 +58,7 @@ pub(crate) enum Verb {
     /// Look at changes of many messages, and stop them
     #[command(subcommand)]
     Jobs(bulk::Verb),
-    /// List queues, pause and resume them
+    /// List queues, pause, resume and purge them
     #[command(subcommand)]
     Queue(queue::Verb),
     /// Messages that are sent again and again: store schedules, look at them, pause them

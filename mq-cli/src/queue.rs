@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
-use mq::control::{Answer, Call, OneQueue, QueueJson};
+use mq::Filter;
+use mq::control::{Answer, BulkCall, Call, OneQueue, OperationJson, QueueJson};
 use mq_core::name::QueueName;
 
 use crate::args::Data;
+use crate::bulk;
 use crate::clock;
 use crate::exit::Result;
 use crate::target::Target;
+
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  mq queue purge --data ./data mail
+
+What waits is gone for good; what runs is asked to stop. Dead letters stay (see mq dlq purge), and so does what comes in meanwhile.
+It is a bulk job: mq jobs ls keeps the record.";
 
 /// Verbs of `mq queue`.
 #[derive(Debug, clap::Subcommand)]
@@ -24,6 +33,9 @@ pub(crate) enum Verb {
     /// Hand out of a queue again
     #[command(after_help = "Examples:\n  mq queue resume --data ./data mail")]
     Resume(One),
+    /// Cancel everything in a queue that is not over; dead letters stay
+    #[command(after_help = PURGE_EXAMPLES)]
+    Purge(One),
 }
 
 /// Arguments of `mq queue ls`.
@@ -55,6 +67,7 @@ pub(crate) fn run(verb: &Verb) -> Result {
         Verb::Ls(arguments) => list(arguments),
         Verb::Pause(one) => pause(one, true),
         Verb::Resume(one) => pause(one, false),
+        Verb::Purge(one) => purge(one),
     }
 }
 
@@ -68,6 +81,19 @@ fn pause(one: &One, paused: bool) -> Result {
         Call::ResumeQueue(queue)
     };
     Target::visit(&one.data, |target, _| target.call(call).map(drop))
+}
+
+fn purge(one: &One) -> Result {
+    Target::visit(&one.data, |target, output| {
+        let call = BulkCall {
+            filter: Filter::new().queue(one.queue.as_str()).live(),
+            operation: OperationJson::Cancel {},
+            rate: None,
+            by: "mq queue purge".to_owned(),
+            dry_run: false,
+        };
+        bulk::change_all(target, call, output)
+    })
 }
 
 fn list(arguments: &List) -> Result {

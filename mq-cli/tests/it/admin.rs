@@ -386,3 +386,26 @@ fn dead_letters_are_counted_in_groups_and_replayed_at_a_rate() {
     );
     assert_eq!(store.mq("dlq ls", &["--json"]).json().len(), 3);
 }
+
+#[test]
+fn a_queue_is_purged_and_its_dead_letters_and_other_queues_stay() {
+    let store = Store::new();
+    store.enqueue("q", &["dead".to_owned()]);
+    let script = [
+        "--queue",
+        "q",
+        "--until-empty",
+        "--",
+        "sh",
+        "-c",
+        "exit 100",
+    ];
+    assert_eq!(store.mq("work", &script).code, 1);
+    let lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+    store.enqueue("q", &lines);
+    store.enqueue("r", &["stays".to_owned()]);
+    let purged = store.mq("queue purge", &["q"]);
+    assert!(purged.lines().concat().contains("50"), "{}", purged.stdout);
+    assert_eq!(store.live(), 1);
+    assert_eq!(store.mq("dlq ls", &["--json"]).json().len(), 1);
+}
