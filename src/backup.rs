@@ -180,7 +180,16 @@ impl Backup {
     fn take_image(&self) -> Result<(Images, Vec<Arc<SegmentFile>>), BackupError> {
         let shell = &self.backend.0;
         let mut side = shell.lock_log();
-        let images = shell.images(&mut side)?.ok_or_else(|| {
+        let images = match shell.images(&mut side) {
+            Ok(images) => images,
+            // The journal may be short of what it promised: nobody may be served from it.
+            Err(stopped) => {
+                drop(side);
+                shell.stop(stopped.clone());
+                return Err(stopped.into());
+            }
+        };
+        let images = images.ok_or_else(|| {
             shell
                 .stopped()
                 .map_or(BackupError::InMemory, |stopped| stopped.clone().into())
