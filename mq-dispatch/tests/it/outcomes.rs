@@ -348,3 +348,28 @@ async fn the_last_attempt_goes_dead() {
     let stored = store.ended(id, 3).await;
     assert_eq!(stored.is, Is::Dead(DeadReason::BudgetSpent));
 }
+
+#[tokio::test(start_paused = true)]
+async fn retry_comes_from_the_handler_else_its_queue_else_the_program() {
+    let seconds = |count| Retry::fixed(Duration::from_secs(count));
+    let delay_of = async |own: Option<u64>, queue: &str| {
+        let store = Store::new();
+        let handler = |_: Charge| async move { Outcome::Err(Fail::retry("no")) };
+        let _workers = store
+            .workers()
+            .defaults(|handlers| handlers.retry(seconds(10)))
+            .queue("slow", |handlers| handlers.retry(seconds(20)))
+            .handle_with(handler, |handler| match own {
+                Some(own) => handler.retry(seconds(own)),
+                None => handler,
+            })
+            .start()
+            .unwrap();
+        let id = store.post(Outgoing::new(&Charge { order: 7 }).queue(queue));
+        let delays = store.ended(id, 1).await.delays;
+        delays.first().copied().unwrap().as_secs()
+    };
+    assert_eq!(delay_of(Some(30), "slow").await, 30);
+    assert_eq!(delay_of(None, "slow").await, 20);
+    assert_eq!(delay_of(None, "other").await, 10);
+}
