@@ -4,6 +4,7 @@
 //! there before is overwritten or removed.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,10 +47,12 @@ pub struct FreshDirectory {
     parent: PathBuf,
     name: String,
     incomplete: String,
+    /// It is neither finished nor removed.
+    is_claimed: bool,
 }
 
 impl FreshDirectory {
-    /// Checks that `path` is free: not there, or an empty directory.
+    /// Checks that `path` is free, not there or an empty directory, and claims it: of two that want it, one gets it.
     ///
     /// # Errors
     /// [`FreshError`] says what is in the way.
@@ -79,13 +82,18 @@ impl FreshDirectory {
         }
         let incomplete = format!("{name}{INCOMPLETE_SUFFIX}");
         let path = parent.join(&incomplete);
-        if std::fs::symlink_metadata(&path).is_ok() {
-            return Err(FreshError::Leftover { path });
+        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(FreshError::Leftover { path });
+            }
+            Err(error) => return Err(refuse(&error.to_string())),
         }
         Ok(Self {
             parent,
             name: name.to_owned(),
             incomplete,
+            is_claimed: true,
         })
     }
 
@@ -99,7 +107,8 @@ impl FreshDirectory {
     ///
     /// # Errors
     /// [`FreshError::Rename`].
-    pub fn finish(self) -> Result<(), FreshError> {
+    pub fn finish(mut self) -> Result<(), FreshError> {
+        self.is_claimed = false;
         let parent = DirectoryStorage::new(self.parent.clone());
         parent
             .rename(&self.incomplete, &self.name)
@@ -114,10 +123,22 @@ impl FreshDirectory {
     ///
     /// # Errors
     /// It could not be removed, and is there under its other name.
-    pub fn give_up(self) -> io::Result<()> {
+    pub fn give_up(mut self) -> io::Result<()> {
+        self.is_claimed = false;
         match std::fs::remove_dir_all(self.parent.join(&self.incomplete)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
+        }
+    }
+}
+
+/// A claim that nothing was written under goes with its value; what was written stays, under the other name.
+impl Drop for FreshDirectory {
+    fn drop(&mut self) {
+        if self.is_claimed
+            && let Err(error) = std::fs::remove_dir(self.parent.join(&self.incomplete))
+        {
+            tracing::debug!(%error, "an incomplete directory stays");
         }
     }
 }
