@@ -38,6 +38,8 @@ pub(super) struct State {
     /// Messages mentioned after the last loss, and the last sequence before it.
     mentioned: HashSet<Seq>,
     horizon: Option<Seq>,
+    /// The last sequence of the last loss, with what was whole in its stretch: their ends may be lost.
+    doubtful: Option<Seq>,
     /// Messages whose enqueue was not found: still alive when last mentioned, and over.
     orphans: BTreeSet<Seq>,
     over: BTreeSet<Seq>,
@@ -75,6 +77,7 @@ impl State {
             is_loose: false,
             mentioned: HashSet::new(),
             horizon: None,
+            doubtful: None,
             orphans: BTreeSet::new(),
             over: BTreeSet::new(),
         }
@@ -203,6 +206,7 @@ impl State {
         self.gap = true;
         self.is_loose = true;
         self.horizon = Some(self.last_seq);
+        self.doubtful = self.horizon;
         self.mentioned.clear();
     }
 
@@ -237,10 +241,16 @@ impl State {
             }
             self.gap &= self.is_loose;
             self.last_seq = self.last_seq.max(enqueued.seq);
+            if self.is_loose {
+                self.doubtful = Some(self.last_seq);
+            }
         }
         let taken = self.manager.apply(event, 0).is_ok();
         if let Some(seq) = seq_of(event) {
-            self.mentioned.insert(seq);
+            // What is whole in a damaged stretch proves nothing about what came later in it.
+            if !self.is_loose {
+                self.mentioned.insert(seq);
+            }
             match event {
                 Event::Finished { .. } if !taken => {
                     self.orphans.remove(&seq);
@@ -328,7 +338,7 @@ impl State {
             message.state,
             StoredState::Pending { .. } | StoredState::Held { .. }
         );
-        let is_before = self.horizon.is_some_and(|horizon| seq <= horizon);
+        let is_before = self.doubtful.is_some_and(|last| seq <= last);
         if is_alive && is_before && !self.mentioned.contains(&seq) {
             self.report.may_run_again_count += 1;
             if self.report.may_run_again.len() < LISTED_MAX {
