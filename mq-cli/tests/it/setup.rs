@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 /// A folder for one store.
@@ -187,13 +187,23 @@ impl Running {
         self.child.id()
     }
 
+    fn pid(&self) -> Pid {
+        let id = i32::try_from(self.child.id()).unwrap();
+        Pid::from_raw(id).unwrap()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// From here on its writes beyond the first `bytes` of a file fail, as on a full disk.
+    pub(crate) fn let_no_file_grow_beyond(&self, bytes: u64) {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
     }
 
     /// Waits for its end and answers its exit code; −1 if a signal ended it.
