@@ -10,10 +10,11 @@ use mq::environment::SystemClock;
 use mq_core::manager::Config;
 use mq_core::time::Clock;
 use mq_persistence::open::{JournalOptions, OpenInputs};
-use mq_persistence::salvage::{SalvageError, SalvageReport, salvage};
+use mq_persistence::salvage::{QueueBefore, SalvageError, SalvageReport, ScheduleBefore, salvage};
 use mq_persistence::storage::{FreshDirectory, FreshError};
 use serde::Serialize;
 
+use crate::clock::moment;
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
 use crate::offline;
@@ -25,7 +26,8 @@ Examples:
   mq salvage --data ./data --to ./rescued --json
 
 Reads ./data and changes nothing in it but its LOCK. Ids of messages hold in the new store. Messages whose end is among what
-is lost come back and run again: they are listed. Ends with 1 if anything is lost.";
+is lost come back and run again: they are listed. If part of the journal is lost, every schedule comes out paused, and the
+settings of queues are listed as they were before: look at both before you start a worker. Ends with 1 if anything is lost.";
 
 /// Arguments of `mq salvage`.
 #[derive(Debug, clap::Args)]
@@ -59,9 +61,38 @@ struct ReportJson {
     /// Ids of messages whose end may be among what is lost.
     may_run_again: Vec<String>,
     may_run_again_count: u64,
+    /// Numbers of bulk jobs that ran; they have ended as failed.
+    ended_jobs: Vec<u64>,
+    /// As they were before the loss; they are paused now.
+    schedules: Vec<ScheduleJson>,
+    schedules_count: u64,
+    /// As they were before the loss, and are now.
+    queues: Vec<QueueJson>,
+    queues_count: u64,
     renamed: Vec<String>,
     notes: Vec<String>,
     identity_lost: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ScheduleJson {
+    name: String,
+    was_paused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueJson {
+    name: String,
+    paused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_new: Option<String>,
+    /// For ever is the largest number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retain_completed_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_max: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,9 +160,38 @@ impl ReportJson {
                 .map(ToString::to_string)
                 .collect(),
             may_run_again_count: report.may_run_again_count,
+            ended_jobs: report.ended_jobs.iter().map(|job| job.id.0).collect(),
+            schedules: report.schedules.iter().map(ScheduleJson::new).collect(),
+            schedules_count: report.schedules_count,
+            queues: report.queues.iter().map(QueueJson::new).collect(),
+            queues_count: report.queues_count,
             renamed: report.renamed,
             notes: report.notes,
             identity_lost: report.identity_lost,
+        }
+    }
+}
+
+impl ScheduleJson {
+    fn new(schedule: &ScheduleBefore) -> ScheduleJson {
+        ScheduleJson {
+            name: schedule.name.to_string(),
+            was_paused: schedule.paused,
+            next: schedule.next.map(moment),
+        }
+    }
+}
+
+impl QueueJson {
+    fn new(queue: &QueueBefore) -> QueueJson {
+        let settings = &queue.settings;
+        let retained = settings.retain_completed.map(|span| span.as_millis());
+        QueueJson {
+            name: queue.name.to_string(),
+            paused: settings.paused,
+            hold_new: settings.hold_new.as_ref().map(ToString::to_string),
+            retain_completed_ms: retained.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            messages_max: settings.messages_max,
         }
     }
 }
@@ -214,9 +274,10 @@ fn describe(report: &ReportJson, output: &mut Output<impl Write>) -> Result {
     }
     for id in &report.may_run_again {
         output.line(format_args!(
-            "message {id} may have ended in what is lost; it runs again"
+            "message {id} may have ended, or been held, in what is lost; it runs again"
         ))?;
     }
+    describe_settings(report, output)?;
     for name in &report.renamed {
         output.line(format_args!("a name is lost; it is called {name} now"))?;
     }
@@ -232,9 +293,51 @@ fn describe(report: &ReportJson, output: &mut Output<impl Write>) -> Result {
         ("messages in the new store", report.messages),
         ("messages known to be lost", report.lost_count),
         ("messages that may run again", report.may_run_again_count),
+        ("schedules to be looked at", report.schedules_count),
+        ("queues to be looked at", report.queues_count),
     ];
     for (name, count) in facts {
         output.line(format_args!("{name:<28} {count}"))?;
+    }
+    Ok(())
+}
+
+/// What an operator has to look at before anything runs.
+fn describe_settings(report: &ReportJson, output: &mut Output<impl Write>) -> Result {
+    for job in &report.ended_jobs {
+        output.line(format_args!(
+            "bulk job {job} has not gone on: it may have been cancelled in what is lost"
+        ))?;
+    }
+    for schedule in &report.schedules {
+        let name = &schedule.name;
+        let before = if schedule.was_paused {
+            ", as it was"
+        } else {
+            ""
+        };
+        let next = schedule.next.as_deref();
+        let next = next.map_or_else(String::new, |next| format!("; it was to fire at {next}"));
+        output.line(format_args!(
+            "schedule {name} is paused{before}{next}; it may have been changed or removed in what is lost"
+        ))?;
+    }
+    for queue in &report.queues {
+        let QueueJson {
+            name,
+            paused,
+            hold_new,
+            retain_completed_ms,
+            messages_max,
+        } = queue;
+        let mut settings = vec![if *paused { "paused" } else { "not paused" }.to_owned()];
+        settings.extend(hold_new.as_ref().map(|label| format!("holds as {label}")));
+        settings.extend(retain_completed_ms.map(|ms| format!("keeps for {ms} ms")));
+        settings.extend(messages_max.map(|limit| format!("takes {limit} messages")));
+        let settings = settings.join(", ");
+        output.line(format_args!(
+            "queue {name} is set as before the loss: {settings}; it may have been set otherwise since"
+        ))?;
     }
     Ok(())
 }

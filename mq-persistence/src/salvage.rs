@@ -9,10 +9,12 @@
 //! 2. A message comes out only with its payload, checked. Nothing is invented but names of queues and kinds whose definition is lost.
 //! 3. Whatever is not there any more is in the report: where bytes are lost, which messages are lost with them, and which may run again
 //!    because the record of their end may be among them.
-//! 4. The new store has the identity of the old one, so that ids hold, and later incarnations, as [a copy](crate::backup) has.
+//! 4. Nothing goes on by itself in the new store whose end or pause may be among what is lost: bulk jobs have ended, schedules are paused.
+//! 5. The new store has the identity of the old one, so that ids hold, and later incarnations, as [a copy](crate::backup) has.
 //!
 //! What it does not do: repair in place, guess payloads.
 
+mod quiet;
 mod source;
 mod state;
 mod walk;
@@ -20,7 +22,11 @@ mod write;
 
 use std::sync::Arc;
 
+use mq_core::bulk::BulkId;
 use mq_core::id::MessageId;
+use mq_core::name::{QueueName, ScheduleName};
+use mq_core::queue::QueueSettings;
+use mq_core::time::Timestamp;
 
 use crate::backup::{BackupError, must_be_empty, must_be_sound};
 use crate::error::{Failure, JournalError};
@@ -52,11 +58,22 @@ pub struct SalvageReport {
     /// Sequences of messages that were enqueued in what is lost, if any were: first and last of each row. Those that ended before are
     /// not in it as far as that is known. A last of `u64::MAX` is an open end.
     pub unknown: Vec<(u64, u64)>,
-    /// Messages that may run again although they were settled: they lived before the last loss and are not mentioned after it. At most
-    /// [`LISTED_MAX`] of them.
+    /// Messages that may run again although they were settled, cancelled or held: they lived before the last loss and are not mentioned
+    /// after it. At most [`LISTED_MAX`] of them.
     pub may_run_again: Vec<MessageId>,
     /// How many there are.
     pub may_run_again_count: u64,
+    /// Bulk jobs that ran, or were not known to have ended: they end as failed, because something is lost.
+    pub ended_jobs: Vec<EndedJob>,
+    /// If part of the journal is lost: all schedules, at most [`LISTED_MAX`] of them, by name. They are paused: one that was removed
+    /// or paused in what is lost must not fire again.
+    pub schedules: Vec<ScheduleBefore>,
+    /// How many there are.
+    pub schedules_count: u64,
+    /// If part of the journal is lost: queues whose settings may have been changed in it, at most [`LISTED_MAX`] of them.
+    pub queues: Vec<QueueBefore>,
+    /// How many there are.
+    pub queues_count: u64,
     /// Queues and kinds whose name is lost, with the name they got.
     pub renamed: Vec<String>,
     /// Remarks: a torn tail, which nobody was promised.
@@ -102,6 +119,35 @@ pub struct LostMessage {
     pub id: Option<MessageId>,
     /// Why.
     pub reason: String,
+}
+
+/// A bulk job that does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedJob {
+    /// Its number.
+    pub id: BulkId,
+    /// Who started it.
+    pub by: String,
+}
+
+/// A schedule as it was before the loss: it may have been changed, paused or removed since. It is paused now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleBefore {
+    /// Its name.
+    pub name: ScheduleName,
+    /// It was paused.
+    pub paused: bool,
+    /// When it was to fire next.
+    pub next: Option<Timestamp>,
+}
+
+/// A queue as it was before the loss, and is now: an operator may have set it otherwise since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueBefore {
+    /// Its name.
+    pub name: QueueName,
+    /// Its settings.
+    pub settings: QueueSettings,
 }
 
 /// Why nothing was salvaged. The source is as it was; what was written of the new store can be removed.

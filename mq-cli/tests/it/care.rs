@@ -81,6 +81,7 @@ fn what_is_whole_in_a_damaged_store_comes_out_and_the_rest_is_named() {
         }
     }
     assert!(damaged);
+    let before = files(&store);
     let to = store.file("rescued");
     let to = to.to_str().unwrap();
     let ran = store.mq("salvage", &["--to", to, "--json"]);
@@ -88,9 +89,21 @@ fn what_is_whole_in_a_damaged_store_comes_out_and_the_rest_is_named() {
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["messages"], 1);
     assert_eq!(report["lost"][0]["id"], ids[1].as_str());
+    assert!(report["schedules"].is_array() && report["queues"].is_array());
+    assert_eq!(files(&store), before, "the damaged store was changed");
     let left = crate::setup::mq(&["messages", "ls", "--data", to, "--json"]);
     assert_eq!(left.only_json()["id"], ids[0].as_str());
     assert_eq!(store.mq("salvage", &["--to", to]).code, 2);
+}
+
+/// Every file of a store but its lock, with its bytes.
+fn files(store: &Store) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(store.data()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.is_file() && !path.ends_with("LOCK"));
+    files
+        .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+        .collect()
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(super) struct State {
     /// Messages whose enqueue was not found: still alive when last mentioned, and over.
     orphans: BTreeSet<Seq>,
     over: BTreeSet<Seq>,
+    /// Queues whose settings stand behind the last loss.
+    pub(super) queues_set: BTreeSet<QueueId>,
 }
 
 /// Names of queues and kinds, wherever they stand, and the largest numbers that are used.
@@ -80,6 +82,7 @@ impl State {
             doubtful: None,
             orphans: BTreeSet::new(),
             over: BTreeSet::new(),
+            queues_set: BTreeSet::new(),
         }
     }
 
@@ -99,7 +102,7 @@ impl State {
                 self.last_seq = *last_seq;
             }
             if let Err(error) = self.manager.restore(record) {
-                self.report.losses.push(whole_file(snapshot.name(), error));
+                self.note_loss(whole_file(snapshot.name(), error));
             }
         }
         for (seq, place) in snapshot.places().flatten() {
@@ -208,6 +211,12 @@ impl State {
         self.horizon = Some(self.last_seq);
         self.doubtful = self.horizon;
         self.mentioned.clear();
+        self.queues_set.clear();
+    }
+
+    /// Whether part of what happened is lost.
+    pub(super) const fn is_doubted(&self) -> bool {
+        self.horizon.is_some()
     }
 
     fn record(&mut self, at: Lsn, raw: &RawRecord<'_>, record: &Record) {
@@ -246,6 +255,11 @@ impl State {
             }
         }
         let taken = self.manager.apply(event, 0).is_ok();
+        if let Event::QueueSet { queue, .. } = event
+            && !self.is_loose
+        {
+            self.queues_set.insert(*queue);
+        }
         if let Some(seq) = seq_of(event) {
             // What is whole in a damaged stretch proves nothing about what came later in it.
             if !self.is_loose {

@@ -58,6 +58,7 @@ pub(super) fn write(
         store: state.last.store,
     };
     write_payloads(&mut state, &mut opened, &now)?;
+    state.quieten();
     write_state(&state, opened, &now)?;
     Ok(state.report)
 }

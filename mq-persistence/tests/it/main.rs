@@ -25,6 +25,7 @@ mod manager;
 mod places;
 mod recovery;
 mod salvage;
+mod salvage_quiet;
 mod samples;
 mod snapshot;
 mod store;

@@ -42,7 +42,7 @@ pub(crate) struct Store {
     pool: PoolId,
     mark: u64,
     pub(crate) time: u64,
-    tokens: Vec<LeaseToken>,
+    pub(crate) tokens: Vec<LeaseToken>,
 }
 
 impl Store {
@@ -81,7 +81,7 @@ impl Store {
         self.opened.manager.apply(event, self.mark).unwrap();
     }
 
-    fn run<C: Command>(&mut self, command: &C) -> Option<C::Answer> {
+    pub(crate) fn run<C: Command>(&mut self, command: &C) -> Option<C::Answer> {
         let mut events = Vec::new();
         let answer = self
             .opened
@@ -93,7 +93,7 @@ impl Store {
         answer.ok()
     }
 
-    fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         let now = self.now();
         let written = self.opened.log.write(&mut self.frame, &now).unwrap();
         self.opened.places.note(&written);
@@ -103,7 +103,7 @@ impl Store {
         self.time += 400;
     }
 
-    fn draft(&self, random: &mut SplitMix64) -> Draft {
+    pub(crate) fn draft(&self, random: &mut SplitMix64) -> Draft {
         let key = |random: &mut SplitMix64| KeyHash(u128::from(random.below(5)));
         let envelope = Envelope {
             payload: Bytes::from(vec![7; usize::try_from(random.below(900)).unwrap()]),
@@ -141,15 +141,34 @@ impl Store {
         for event in &events {
             self.take(event);
         }
-        while let Some((event, granted)) = self.opened.manager.next_grant(&now) {
-            self.take(&event);
-            self.tokens.push(granted.token);
-        }
+        self.grant();
         while self.tokens.len() > 2 {
             let token = self.tokens.swap_remove(0);
             self.settle(token, random);
         }
         self.commit();
+    }
+
+    /// Hands out what is ready.
+    pub(crate) fn grant(&mut self) {
+        while let Some((event, granted)) = self.opened.manager.next_grant(&self.now()) {
+            self.take(&event);
+            self.tokens.push(granted.token);
+        }
+    }
+
+    pub(crate) fn settle_as(
+        &mut self,
+        token: LeaseToken,
+        settlement: Settlement,
+        staged: Vec<Draft>,
+    ) {
+        self.run(&Settle {
+            token,
+            settlement,
+            staged,
+        });
+        self.opened.manager.add_permits(self.pool, 1);
     }
 
     fn settle(&mut self, token: LeaseToken, random: &mut SplitMix64) {
@@ -174,12 +193,7 @@ impl Store {
         } else {
             Vec::new()
         };
-        self.run(&Settle {
-            token,
-            settlement,
-            staged,
-        });
-        self.opened.manager.add_permits(self.pool, 1);
+        self.settle_as(token, settlement, staged);
     }
 
     pub(crate) fn keep(&mut self) {

@@ -92,7 +92,7 @@ impl Whole {
     }
 }
 
-fn run(source: &SimDisk, target: &SimDisk) -> Result<SalvageReport, SalvageError> {
+pub(crate) fn run(source: &SimDisk, target: &SimDisk) -> Result<SalvageReport, SalvageError> {
     let source: Arc<dyn Storage> = Arc::new(source.clone());
     let target: Arc<dyn Storage> = Arc::new(target.clone());
     let mut random = SplitMix64::new(SEED);
