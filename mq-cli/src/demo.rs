@@ -24,6 +24,7 @@ use self::audit::Audit;
 use self::effects::{Effect, EffectsLog};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure, Result};
+use crate::output;
 
 /// Orders made when no file is given.
 const ORDERS: u64 = 20_000;
@@ -168,10 +169,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         // It has usually ended; then there is nobody to kill, and nothing to say.
         if self.0.kill().is_ok() && self.0.wait().is_err() {
-            eprintln!(
-                "mq: the demo's child {} could not be waited for",
+            output::remark(format_args!(
+                "the demo's child {} could not be waited for",
                 self.0.id()
-            );
+            ));
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Data goes to standard output, remarks to standard error. Verbs, exit codes and JSON are a contract.
 
+// `println!` and `eprintln!` panic when nobody reads or the disk is full: `Output` answers with an error, `remark` goes on.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod backup;
 mod bench;
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
         // The reader of a listing has seen enough.
         Err(failure) if failure.is_broken_pipe() => Exit::Done.into(),
         Err(failure) => {
-            eprintln!("mq: {}", EscapedLines(&format!("{:#}", failure.error)));
+            output::remark(EscapedLines(&format!("{:#}", failure.error)));
             failure.exit.into()
         }
     }

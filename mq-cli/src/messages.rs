@@ -12,7 +12,7 @@ use crate::args::Data;
 use crate::escape::{Escaped, EscapedBytes};
 use crate::exit::Result;
 use crate::listing::{self, Extent, Which};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::target::Target;
 use crate::view;
 
@@ -175,7 +175,7 @@ fn list(arguments: &List) -> Result {
 /// Says on standard error that a listing was cut.
 pub(crate) fn hint_at_more(more: bool) {
     if more {
-        eprintln!("mq: there are more; raise --limit, or go on with --after and the last id");
+        output::remark("there are more; raise --limit, or go on with --after and the last id");
     }
 }
 

@@ -8,6 +8,13 @@ use serde::Serialize;
 use crate::exit::Result;
 use crate::{table, terminal};
 
+/// Says something on standard error, as `mq: REMARK`.
+///
+/// If standard error is closed or full the remark is lost: what it is about has happened all the same, and the exit code tells it.
+pub(crate) fn remark(remark: impl Display) {
+    writeln!(io::stderr(), "mq: {remark}").ok();
+}
+
 /// Where a verb prints what it was asked for.
 #[derive(Debug)]
 pub(crate) struct Output<W: Write = Stdout> {

@@ -26,6 +26,7 @@ use tokio::time;
 use crate::args::Data;
 use crate::escape::Escaped;
 use crate::exit::{Failure, Result};
+use crate::output;
 use crate::signal::Signals;
 use crate::store::{Missing, Store};
 use crate::values;
@@ -203,7 +204,7 @@ impl Ledger {
     pub(crate) fn end(self, store: &Store, scope: &Scope) -> Result {
         let backend = store.backend();
         if let Some(stays) = scope.what_stays(backend.as_ref()) {
-            eprintln!("mq: queue {} still holds {stays}", scope.queue);
+            output::remark(format_args!("queue {} still holds {stays}", scope.queue));
         }
         match scope
             .dead(backend.as_ref())

@@ -3,6 +3,7 @@
 //! Each handler appends its effect and then succeeds; its follow-up is committed with its success. Some payments fail
 //! once and are retried; declined cards are given up and become dead letters.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -62,10 +63,15 @@ impl Shop {
             .map_err(|failure| failure.error)?;
         let count = self.count.fetch_add(1, Relaxed) + 1;
         if count.is_multiple_of(REPORT_EVERY) {
-            println!("effects {count}");
+            report(count);
         }
         Ok(())
     }
+}
+
+/// Tells whoever started the shop how many effects there are; without a reader the work goes on.
+fn report(count: u64) {
+    writeln!(io::stdout(), "effects {count}").ok();
 }
 
 async fn place_order(message: PlaceOrder, State(shop): State<Shop>, ctx: Ctx) -> Outcome {
@@ -168,7 +174,7 @@ async fn serve(folder: &Path) -> Result {
         .run_until_empty()
         .await
         .context("the engine stopped")?;
-    println!("effects {}", shop.count.load(Relaxed));
+    report(shop.count.load(Relaxed));
     workers.stop(Duration::from_secs(25)).await;
     engine.close().await.context("cannot close the store")?;
     Ok(())

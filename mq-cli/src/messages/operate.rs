@@ -16,7 +16,7 @@ use crate::args::Data;
 use crate::bulk::{self, Pace};
 use crate::exit::{Failure, Result};
 use crate::listing::{self, Which};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::target::Target;
 use crate::values;
 
@@ -123,7 +123,9 @@ impl Chosen {
                     output.flush()?;
                 }
                 if done? == "requested" {
-                    eprintln!("mq: {id} is running; its handler was asked to stop");
+                    output::remark(format_args!(
+                        "{id} is running; its handler was asked to stop"
+                    ));
                 }
                 output.line(&id)?;
             }

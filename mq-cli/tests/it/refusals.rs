@@ -98,3 +98,18 @@ fn what_is_not_there_is_5() {
     );
     assert_eq!(store.mq("dlq replay", &[id]).code, 5, "no dead letter");
 }
+
+#[test]
+fn a_full_disk_under_standard_error_changes_no_exit_code() {
+    let store = Store::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full");
+    for (verb, rest, code) in [
+        ("enqueue", &[][..], 2),
+        ("stats", &[], 5),
+        ("enqueue", &["--queue", "q", "/dev/null/none"], 1),
+    ] {
+        let mut command = store.command(verb, rest);
+        let ended = command.stderr(full().unwrap()).status().unwrap();
+        assert_eq!(ended.code(), Some(code), "{verb} {rest:?}");
+    }
+}
