@@ -3,4 +3,6 @@
 
 pub mod machine;
 pub mod puppets;
+pub mod suite;
+pub mod suites;
 pub mod workload;

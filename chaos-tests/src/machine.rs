@@ -30,6 +30,7 @@ pub const LEASE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Machine {
     engine: Option<Engine>,
+    disk: SimDisk,
     backend: Arc<dyn Backend>,
     puppets: Puppets,
     clock: Arc<ManualClock>,
@@ -100,6 +101,7 @@ impl Machine {
             .map_err(text)?;
         Ok(Self {
             engine: Some(engine),
+            disk: disk.clone(),
             backend,
             puppets,
             clock,
@@ -225,20 +227,41 @@ impl Machine {
             .map_err(text)
     }
 
-    /// Closes in order.
+    /// Closes in order. The engine's threads still run one at a time, so that equal runs close equally.
     ///
     /// # Errors
     /// Why it could not be done.
     pub fn close(&mut self) -> Result<(), String> {
+        let Some(engine) = self.engine.take() else {
+            return Ok(());
+        };
+        self.commit(); // asleep and not called: the next call is the close
+        let closer = std::thread::spawn(move || engine.close_wait());
+        self.puppets.await_call("mq-commit");
+        for thread in [
+            "mq-bulk",
+            "mq-maintain",
+            "mq-commit",
+            "mq-maintain",
+            "mq-bulk",
+        ] {
+            self.puppets.run(thread);
+        }
         self.puppets.release();
-        self.engine
-            .take()
-            .map_or(Ok(()), |engine| engine.close_wait().map_err(text))
+        let closed = closer.join();
+        closed.map_or_else(
+            |_| Err("it panicked".to_owned()),
+            |closed| closed.map_err(text),
+        )
     }
 }
 
+/// A machine that goes away dies at that moment: what its threads do on their way out does not reach the disk.
 impl Drop for Machine {
     fn drop(&mut self) {
+        if self.engine.is_some() {
+            self.disk.crash_after(self.disk.io_count());
+        }
         self.puppets.release();
         drop(self.engine.take());
     }

@@ -7,6 +7,7 @@
 //! After [`Puppets::release`] the threads run freely, for an orderly end; their parkers then sleep until called.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ struct Stage {
     turn: Turn,
     names: Vec<String>,
     finished: Vec<bool>,
+    /// The threads whose sleep would end at once.
+    called: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl Puppets {
             turn: Turn::Test,
             names: Vec::new(),
             finished: Vec::new(),
+            called: BTreeSet::new(),
         };
         Self {
             theatre: Arc::new(Theatre {
@@ -81,6 +85,17 @@ impl Puppets {
         stage.turn = Turn::Thread(thread);
         self.theatre.changed.notify_all();
         while stage.turn == Turn::Thread(thread) {
+            self.theatre.changed.wait(&mut stage);
+        }
+    }
+
+    /// Waits until the sleeping thread of this name is called, from outside the stage; not if it has ended or never started.
+    pub fn await_call(&self, name: &str) {
+        let mut stage = self.theatre.stage.lock();
+        let Some(thread) = stage.names.iter().position(|known| known == name) else {
+            return;
+        };
+        while stage.finished.get(thread) == Some(&false) && !stage.called.contains(&thread) {
             self.theatre.changed.wait(&mut stage);
         }
     }
@@ -151,6 +166,7 @@ impl Park for Puppets {
     fn parker(&self) -> Arc<dyn Parker> {
         Arc::new(PuppetParker {
             theatre: Arc::clone(&self.theatre),
+            sleeper: Mutex::new(None),
             called: Mutex::new(false),
         })
     }
@@ -159,6 +175,7 @@ impl Park for Puppets {
 #[derive(Debug)]
 struct PuppetParker {
     theatre: Arc<Theatre>,
+    sleeper: Mutex<Option<usize>>,
     called: Mutex<bool>,
 }
 
@@ -166,6 +183,7 @@ impl Parker for PuppetParker {
     fn park(&self, _limit: Option<Duration>) {
         let Some(thread) = SELF.get() else { return };
         let mut stage = self.theatre.stage.lock();
+        *self.sleeper.lock() = Some(thread);
         if stage.turn == Turn::Everybody {
             while !*self.called.lock() {
                 self.theatre.changed.wait(&mut stage);
@@ -175,11 +193,14 @@ impl Parker for PuppetParker {
             self.theatre.await_turn(&mut stage, thread);
         }
         *self.called.lock() = false;
+        stage.called.remove(&thread);
     }
 
     fn unpark(&self) {
         *self.called.lock() = true;
-        let stage = self.theatre.stage.lock();
+        let mut stage = self.theatre.stage.lock();
+        let sleeper = *self.sleeper.lock();
+        stage.called.extend(sleeper);
         self.theatre.changed.notify_all();
         drop(stage);
     }

@@ -292,7 +292,7 @@ pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
     knowledge.lives += 1;
     let machine = match Machine::open(disk, knowledge.lives) {
         Ok(machine) => machine,
-        Err(_) if disk.has_crashed() => return Ok(Checked::Interrupted),
+        Err(_) if disk.was_disturbed() => return Ok(Checked::Interrupted),
         Err(error) => return Err(error),
     };
     let mut script = Script {
@@ -300,18 +300,19 @@ pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
         known: knowledge,
     };
     match script.run_until_empty() {
-        _ if disk.has_crashed() => script
+        Err(_) if disk.was_disturbed() => script
             .known
             .oracle
             .so_far()
             .into_result()
             .map(|()| Checked::Interrupted),
-        Ok(()) => script
-            .known
-            .oracle
-            .when_empty()
-            .into_result()
-            .map(|()| Checked::Complete),
+        Ok(()) => {
+            script.known.oracle.when_empty().into_result()?;
+            match script.machine.close() {
+                Err(_) if disk.was_disturbed() => Ok(Checked::Interrupted),
+                closed => closed.map(|()| Checked::Complete),
+            }
+        }
         Err(error) => Err(error),
     }
 }

@@ -41,12 +41,12 @@ impl Crash {
         }
     }
 
-    /// What it means for promises.
+    /// What it means for promises when the life on `disk` ends so.
     #[must_use]
-    pub const fn ending(self) -> Ending {
+    pub fn ending(self, disk: &SimDisk) -> Ending {
         match self {
-            Self::Kill => Ending::Killed,
-            Self::Power(_) => Ending::PowerLost,
+            Self::Kill if !disk.took_back() => Ending::Killed,
+            Self::Kill | Self::Power(_) => Ending::PowerLost,
         }
     }
 
@@ -305,13 +305,13 @@ where
     point.workload.arm(&disk);
     scenario::run_workload(&workload, &disk, &mut knowledge)?;
     let mut left = point.crash.strike(&disk);
-    let mut ending = point.crash.ending();
+    let mut ending = point.crash.ending(&disk);
     if let Some((disturbance, crash)) = point.then {
         disturbance.arm(&left);
         scenario::run_check(&check, &left, &mut knowledge, ending)
             .map_err(|failure| failure.at(point))?;
+        ending = crash.ending(&left);
         left = crash.strike(&left);
-        ending = crash.ending();
     }
     scenario::run_check(&check, &left, &mut knowledge, ending)
         .and_then(|checked| scenario::expect_complete(checked, &left))

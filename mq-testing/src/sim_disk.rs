@@ -114,6 +114,12 @@ impl SimDisk {
         state.death.is_some() || state.faulted
     }
 
+    /// Whether a failed sync took back what was written ([`Fault::SyncLostReverted`]): then a mere kill may lose what a power cut may.
+    #[must_use]
+    pub fn took_back(&self) -> bool {
+        self.lock_state().reverted
+    }
+
     /// Whether nothing is pending: every byte, size and name is durable.
     #[must_use]
     pub fn is_synced(&self) -> bool {

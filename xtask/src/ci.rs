@@ -170,6 +170,22 @@ const STEPS: &[Step] = &[
         work: Work::Tests(&["test", "--workspace", "--doc"], &[]),
     },
     Step {
+        name: "chaos",
+        what: "the short form of every suite of cargo xtask chaos",
+        work: Work::Cargo(
+            &[
+                "run",
+                "-p",
+                "chaos-tests",
+                "--bin",
+                "chaos",
+                "--",
+                "--quick",
+            ],
+            &[],
+        ),
+    },
+    Step {
         name: "test",
         what: "unit, integration and crash tests of every crate",
         work: Work::Tests(

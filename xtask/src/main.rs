@@ -3,6 +3,7 @@
 //! `ci` is the one check before a change lands and what continuous integration runs; `tidy` is the part of it that
 //! reads the source; `bench` forwards to the benchmark program. Nothing here is part of the library.
 
+mod chaos;
 mod ci;
 mod examples;
 mod production;
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   ci --list          names the checks and what each one does
   ci --only STEP     one check
   tidy               sizes, forbidden words, unsafe code, file headers
+  chaos [ARG...]     crashes, faults, damage: the suites; --help names the arguments
   bench [ARG...]     cargo run --release -p mq-benches -- ARG...
 ";
 
@@ -48,6 +50,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         ["ci", "--only", step] => ci::run_one(root, step),
         ["tidy"] => tidy::run(root),
+        ["chaos", rest @ ..] => chaos::run(root, rest),
         ["bench", rest @ ..] => Invocation::cargo(&["run", "--release", "-p", "mq-benches", "--"])
             .arguments(rest)
             .run(root),

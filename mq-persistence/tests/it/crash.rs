@@ -116,8 +116,8 @@ fn nothing_promised_is_lost_in_a_row_of_lives_that_all_end_badly() {
                 disk.drop_caches();
             }
             let crash = any_crash(&mut random);
+            ending = crash.ending(&disk);
             disk = crash.strike(&disk);
-            ending = crash.ending();
         }
         let journal = Journal::open(&disk, &mut known, ending);
         let journal = journal.unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));

@@ -147,7 +147,8 @@ where
                 then: None,
             };
             let left = crash.strike(&disk);
-            self.recover(&left, &mut knowledge.clone(), point, crash.ending(), report)?;
+            let ending = crash.ending(&disk);
+            self.recover(&left, &mut knowledge.clone(), point, ending, report)?;
             let salt = salt.wrapping_mul(7).wrapping_add(index);
             self.disturb_recovery(salt, &ended, self.seconds(second, &left, salt), report)?;
         }
@@ -196,15 +197,14 @@ where
             let left = ended.crash.strike(ended.disk);
             disturbance.arm(&left);
             let mut knowledge = ended.knowledge.clone();
-            run_check(&self.check, &left, &mut knowledge, ended.crash.ending()).map_err(
-                |failure| {
-                    // No second crash is needed to see this again; the disturbance is.
-                    failure.at(CrashPoint {
-                        then: Some((disturbance, Crash::Kill)),
-                        ..point
-                    })
-                },
-            )?;
+            let ending = ended.crash.ending(ended.disk);
+            run_check(&self.check, &left, &mut knowledge, ending).map_err(|failure| {
+                // No second crash is needed to see this again; the disturbance is.
+                failure.at(CrashPoint {
+                    then: Some((disturbance, Crash::Kill)),
+                    ..point
+                })
+            })?;
             report.disturbed_recoveries += 1;
             for crash in &self.plan.nested {
                 let crash = crash.reseeded(salt.wrapping_add(index));
@@ -216,7 +216,7 @@ where
                     &crash.strike(&left),
                     &mut knowledge.clone(),
                     point,
-                    crash.ending(),
+                    crash.ending(&left),
                     report,
                 )?;
             }

@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) faults: FaultPlan,
     /// Whether any fault has hit a call.
     pub(super) faulted: bool,
+    /// Whether a sync took back what was written.
+    pub(super) reverted: bool,
     pub(super) capacity: Option<u64>,
     pub(super) trace: Trace,
 }
@@ -170,6 +172,7 @@ impl State {
             Some(Fault::SyncLostReverted) => {
                 content.abandon();
                 content.forget_abandoned();
+                self.reverted = true;
                 Err(fault::io_error())
             }
             Some(Fault::Lie) => {

@@ -1,0 +1,155 @@
+//! `cargo xtask chaos`: runs suites one after the other and prints what was tried and found as a table.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chaos_tests::suite::{Level, Outcome, Run, Suite, grouped, now};
+use chaos_tests::suites::SUITES;
+
+const USAGE: &str = "\
+usage: cargo xtask chaos [OPTION...] [SUITE...]
+
+  --quick       what every change must pass; minutes
+  --nightly     everything; hours
+  --seed N      where all randomness comes from
+  --cases N     of a seeded suite, this many cases, the first of them with the seed itself
+  --list        names the suites
+";
+
+struct Order {
+    level: Level,
+    seed: u64,
+    cases: Option<u64>,
+    list: bool,
+    names: Vec<String>,
+}
+
+struct Row {
+    suite: &'static Suite,
+    outcome: Outcome,
+    cases: u64,
+    faults: u64,
+    took: Duration,
+}
+
+fn main() -> ExitCode {
+    match order(std::env::args().skip(1)) {
+        Ok(order) if order.list => {
+            for suite in SUITES {
+                println!("{:<20} {}", suite.name, suite.what);
+            }
+            ExitCode::SUCCESS
+        }
+        Ok(order) => run(&order),
+        Err(problem) => {
+            eprintln!("chaos: {problem}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the caller asked for.
+fn order(arguments: impl Iterator<Item = String>) -> Result<Order, String> {
+    let mut order = Order {
+        level: Level::Default,
+        seed: 20_261_127,
+        cases: None,
+        list: false,
+        names: Vec::new(),
+    };
+    let mut arguments = arguments;
+    while let Some(word) = arguments.next() {
+        let mut number = || {
+            let value = arguments.next().ok_or(format!("{word} needs a number"))?;
+            value.parse().map_err(|_| format!("{value} is no number"))
+        };
+        match word.as_str() {
+            "--quick" => order.level = Level::Quick,
+            "--nightly" => order.level = Level::Nightly,
+            "--seed" => order.seed = number()?,
+            "--cases" => order.cases = Some(number()?),
+            "--list" => order.list = true,
+            "--help" | "-h" => return Err("help".to_owned()),
+            _ if word.starts_with('-') => return Err(format!("unknown option {word}")),
+            _ if SUITES.iter().all(|suite| suite.name != word) => {
+                return Err(format!("no suite is called {word}; --list names them"));
+            }
+            _ => order.names.push(word),
+        }
+    }
+    Ok(order)
+}
+
+fn run(order: &Order) -> ExitCode {
+    println!("chaos: seed {}", order.seed);
+    let chosen = |suite: &&Suite| {
+        if order.names.is_empty() {
+            suite.from <= order.level
+        } else {
+            order.names.iter().any(|name| name == suite.name)
+        }
+    };
+    let rows: Vec<Row> = SUITES
+        .iter()
+        .filter(chosen)
+        .map(|suite| try_suite(order, suite))
+        .collect();
+    println!("\n{}", table(&rows));
+    let mut failed = false;
+    for row in &rows {
+        if let Outcome::Failed(reason) = &row.outcome {
+            failed = true;
+            println!("{}: {reason}\n", row.suite.name);
+        }
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn try_suite(order: &Order, suite: &'static Suite) -> Row {
+    println!("chaos: {}: {}", suite.name, suite.what);
+    let run = Run::new(suite.name, order.level, order.seed, order.cases);
+    let started = now();
+    let mut outcome = (suite.work)(&run);
+    let (cases, faults) = run.counts();
+    if cases == 0 && matches!(outcome, Outcome::Passed) {
+        outcome = Outcome::Failed("nothing was tried".to_owned());
+    }
+    let row = Row {
+        suite,
+        outcome,
+        cases,
+        faults,
+        took: started.elapsed(),
+    };
+    println!("{}", line(&row));
+    row
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = format!(
+        "{:<20} {:>12} {:>12} {:>8} {:>9}\n",
+        "suite", "cases", "faults", "found", "time"
+    );
+    rows.iter()
+        .map(|row| format!("{}\n", line(row)))
+        .fold(head, |table, line| table + &line)
+}
+
+fn line(row: &Row) -> String {
+    let found = match &row.outcome {
+        Outcome::Passed => "0".to_owned(),
+        Outcome::Failed(_) => "BROKEN".to_owned(),
+        Outcome::Skipped(reason) => format!("skipped: {reason}"),
+    };
+    format!(
+        "{:<20} {:>12} {:>12} {found:>8} {:>7.1} s",
+        row.suite.name,
+        grouped(row.cases),
+        grouped(row.faults),
+        row.took.as_secs_f64()
+    )
+}
