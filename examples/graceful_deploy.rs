@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (engine, workers, _) = new.await??;
     engine.run_until_empty().await?;
-    println!("{}", engine.admin().explain(receipt.accepted.id));
+    println!("{}", engine.admin().explain(receipt.accepted.id).await?);
     workers.stop(secs(25)).await;
     engine.close().await?;
     Ok(())

@@ -61,7 +61,7 @@ impl BackupError {
             Self::Target(FreshError::Rename { .. }) | Self::Copy(_) | Self::System { .. } => {
                 "failed"
             }
-            Self::Stopped(_) => "stopped",
+            Self::Stopped(stopped) => stopped.code(),
         }
     }
 }

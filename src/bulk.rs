@@ -40,6 +40,19 @@ pub enum BulkError {
     Stopped(#[from] Stopped),
 }
 
+impl BulkError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Filter(error) => error.code(),
+            Self::Rate => "bad_value",
+            Self::Refused(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+        }
+    }
+}
+
 impl From<FindError> for BulkError {
     fn from(error: FindError) -> Self {
         match error {
@@ -171,10 +184,10 @@ impl BulkOrder {
 
 impl IntoFuture for BulkOrder {
     type Output = Result<BulkJob, BulkError>;
-    type IntoFuture = <Call<Self::Output> as IntoFuture>::IntoFuture;
+    type IntoFuture = Call<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Call::new(move || self.wait()).into_future()
+        Call::new(move || self.wait())
     }
 }
 

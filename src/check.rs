@@ -30,6 +30,17 @@ pub enum CheckProblem {
     Read(ReadError),
 }
 
+impl CheckProblem {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Decode(error) => error.code(),
+            Self::Read(error) => error.code(),
+        }
+    }
+}
+
 /// A stored message that this program cannot handle.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -78,6 +89,17 @@ pub enum CheckError {
     /// The engine does not serve any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl CheckError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Name(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+        }
+    }
 }
 
 /// Decodes everything stored of the kind of `M` and its aliases.

@@ -22,7 +22,6 @@ mod client;
 mod connection;
 mod convert;
 mod execute;
-mod explain;
 mod fault;
 mod line;
 mod place;

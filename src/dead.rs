@@ -49,6 +49,9 @@ pub struct DeadGroup {
     pub sample: MessageId,
 }
 
+/// What is known of a dead letter, and what the producer gave.
+type DeadLetter = (Box<MessageView>, Option<Arc<Envelope>>);
+
 type GroupKey = (Option<KindName>, Option<&'static str>, Option<String>);
 
 impl DeadLetters {
@@ -99,20 +102,20 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`ReadError`] if its bytes are damaged or the engine stopped.
-    pub async fn show(
-        &self,
-        id: MessageId,
-    ) -> Result<Option<(Box<MessageView>, Option<Arc<Envelope>>)>, ReadError> {
-        let found = self.backend.message(id).await;
-        let Lookup::Found(view) = found.unwrap_or(Err(Stopped::Closed))? else {
-            return Ok(None);
-        };
-        if view.state.kind() != StateKind::Dead {
-            return Ok(None);
-        }
-        let envelope = self.backend.envelope(id).await;
-        let envelope = envelope.unwrap_or(Err(ReadError::Stopped(Stopped::Closed)))?;
-        Ok(Some((view, envelope)))
+    pub fn show(&self, id: MessageId) -> Call<Result<Option<DeadLetter>, ReadError>> {
+        let backend = self.backend.clone();
+        Call::of(async move {
+            let found = backend.message(id).await;
+            let Lookup::Found(view) = found.unwrap_or(Err(Stopped::Closed))? else {
+                return Ok(None);
+            };
+            if view.state.kind() != StateKind::Dead {
+                return Ok(None);
+            }
+            let envelope = backend.envelope(id).await;
+            let envelope = envelope.unwrap_or(Err(ReadError::Stopped(Stopped::Closed)))?;
+            Ok(Some((view, envelope)))
+        })
     }
 
     /// Brings a dead letter back at the end of its line, with fresh budgets; id, headers, keys and history stay.

@@ -55,6 +55,7 @@ pub(crate) use waiters::{Over, answer, over_by_lookup};
 
 use crate::admin::Admin;
 use crate::builder::Builder;
+use crate::call::Call;
 use crate::check::{CheckError, CheckReport};
 use crate::completion::AwaitCompletion;
 use crate::control::{ControlSocket, Server};
@@ -230,8 +231,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`CheckError`] if the kind is not a valid name or the engine stopped.
-    pub async fn check<M: Message>(&self) -> Result<CheckReport, CheckError> {
-        crate::check::check::<M>(&self.owner.backend).await
+    pub fn check<M: Message>(&self) -> Call<Result<CheckReport, CheckError>> {
+        let backend = self.owner.backend.clone();
+        Call::of(async move { crate::check::check::<M>(&backend).await })
     }
 
     /// The previous version of a dedup key in the queue of `M`: its last message that was processed with success, if that
@@ -239,15 +241,19 @@ impl Engine {
     ///
     /// # Errors
     /// [`PreviousError`] if it cannot be read or is of another type; a key that is not valid has none.
-    pub async fn previous<M: Message>(
+    pub fn previous<M: Message>(
         &self,
-        key: impl Into<Vec<u8>>,
-    ) -> Result<Option<Previous<M>>, PreviousError> {
-        let (Ok(queue), Ok(key)) = (M::QUEUE.parse(), Key::new(key.into())) else {
-            return Ok(None);
-        };
-        let asked = self.owner.backend.previous(PreviousOf::Key(queue, key));
-        Previous::of(asked.await??)
+        key: impl AsRef<[u8]>,
+    ) -> Call<Result<Option<Previous<M>>, PreviousError>> {
+        let backend = self.owner.backend.clone();
+        let key = Key::new(Bytes::copy_from_slice(key.as_ref()));
+        Call::of(async move {
+            let (Ok(queue), Ok(key)) = (M::QUEUE.parse(), key) else {
+                return Ok(None);
+            };
+            let asked = backend.previous(PreviousOf::Key(queue, key));
+            Previous::of(asked.await??)
+        })
     }
 
     /// A handler must not wait for room that only handlers can make.
@@ -302,24 +308,24 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
-    pub async fn message(&self, id: MessageId) -> Result<Lookup, Stopped> {
-        self.owner
-            .backend
-            .message(id)
-            .await
-            .unwrap_or_else(|_| Err(self.why_stopped()))
+    pub fn message(&self, id: MessageId) -> Call<Result<Lookup, Stopped>> {
+        let backend = self.owner.backend.clone();
+        Call::of(async move {
+            let found = backend.message(id).await;
+            found.unwrap_or_else(|_| Err(backend.why_stopped()))
+        })
     }
 
     /// Reads what the producer gave for a stored message; `None` if it is not in the store.
     ///
     /// # Errors
     /// [`ReadError`] if its bytes are damaged or the engine stopped.
-    pub async fn envelope(&self, id: MessageId) -> Result<Option<Arc<Envelope>>, ReadError> {
-        self.owner
-            .backend
-            .envelope(id)
-            .await
-            .unwrap_or_else(|_| Err(self.why_stopped().into()))
+    pub fn envelope(&self, id: MessageId) -> Call<Result<Option<Arc<Envelope>>, ReadError>> {
+        let backend = self.owner.backend.clone();
+        Call::of(async move {
+            let read = backend.envelope(id).await;
+            read.unwrap_or_else(|_| Err(backend.why_stopped().into()))
+        })
     }
 
     /// The messages that match a filter, to be asked for page by page: live, held, dead and kept ones.
@@ -384,13 +390,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
-    pub async fn sync(&self) -> Result<(), Stopped> {
-        let synced = self
-            .owner
-            .backend
-            .0
-            .at_desk(Needs::Sync, |_, _| Ok(()), Err);
-        synced.await.unwrap_or_else(|_| Err(self.why_stopped()))
+    pub fn sync(&self) -> Call<Result<(), Stopped>> {
+        let backend = self.owner.backend.clone();
+        Call::of(async move {
+            let synced = backend.0.at_desk(Needs::Sync, |_, _| Ok(()), Err).await;
+            synced.unwrap_or_else(|_| Err(backend.why_stopped()))
+        })
     }
 
     /// Runs until SIGINT or SIGTERM, then stops the workers with their grace and closes.

@@ -40,6 +40,19 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Options(_) => "options",
+            Self::Store(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+            Self::System { .. } => "system",
+        }
+    }
+}
+
 fn list(options: &[BadOption]) -> String {
     options
         .iter()
@@ -70,7 +83,7 @@ impl SnapshotError {
         match self {
             Self::InMemory => "in_memory",
             Self::NoRoom => "no_room",
-            Self::Stopped(_) => "stopped",
+            Self::Stopped(stopped) => stopped.code(),
         }
     }
 }
@@ -225,10 +238,10 @@ impl EnqueueError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Encode(_) => "encode",
-            Self::Invalid { .. } => "invalid",
-            Self::Name(_) => "name",
-            Self::Key(_) => "key",
+            Self::Encode(error) => error.code(),
+            Self::Invalid { source, .. } => source.code(),
+            Self::Name(error) => error.code(),
+            Self::Key(error) => error.code(),
             Self::Priority { .. } => "priority",
             Self::Full { .. } => "full",
             Self::WouldDeadlock { .. } => "would_deadlock",
@@ -346,6 +359,25 @@ pub enum Error {
     /// A call that blocks was made on a thread of an async runtime: use its async form there.
     #[error("this call would block a thread of the async runtime; use its async form there")]
     OnRuntimeThread,
+}
+
+impl Error {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Open(error) => error.code(),
+            Self::Enqueue(error) => error.code(),
+            Self::Wait(error) => error.code(),
+            Self::Start(error) => error.code(),
+            Self::Control(error) => error.code(),
+            Self::Operate(error) => error.code(),
+            Self::Read(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+            Self::Signal(_) => "system",
+            Self::OnRuntimeThread => "on_runtime_thread",
+        }
+    }
 }
 
 impl<M: mq_dispatch::Message> From<TryEnqueueError<M>> for Error {

@@ -164,6 +164,14 @@ pub struct FilterError {
     pub problems: Vec<FilterProblem>,
 }
 
+impl FilterError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "filter"
+    }
+}
+
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {

@@ -49,6 +49,14 @@ pub struct CursorError {
     pub given: String,
 }
 
+impl CursorError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "cursor"
+    }
+}
+
 impl FromStr for Cursor {
     type Err = CursorError;
 
@@ -75,6 +83,17 @@ pub enum FindError {
     /// The engine does not serve any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl FindError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Filter(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+        }
+    }
 }
 
 /// A page of messages by ascending id.

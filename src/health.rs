@@ -19,7 +19,7 @@ const FULL_WITHIN: Duration = Duration::from_secs(4 * 3600);
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Check {
+pub enum HealthCheck {
     /// The store was opened and recovered.
     RecoveryDone,
     /// No write or sync has failed.
@@ -44,7 +44,7 @@ pub enum Check {
     Undecodable,
 }
 
-impl Check {
+impl HealthCheck {
     /// All of them, in the order in which they are reported.
     pub const ALL: [Self; 11] = [
         Self::RecoveryDone,
@@ -84,7 +84,7 @@ impl Check {
 #[non_exhaustive]
 pub struct Alarm {
     /// Which check it fails.
-    pub check: Check,
+    pub check: HealthCheck,
     /// What is wrong.
     pub reason: String,
     /// What to do about it.
@@ -96,9 +96,9 @@ pub struct Alarm {
 /// One check that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Checked {
+pub struct HealthFinding {
     /// Which.
-    pub check: Check,
+    pub check: HealthCheck,
     /// What is wrong, if something is.
     pub failure: Option<Failing>,
 }
@@ -123,13 +123,13 @@ pub struct Health {
     pub live: bool,
     /// New work is taken and handled.
     pub ready: bool,
-    /// Each check, in the order of [`Check::ALL`].
-    pub checks: Vec<Checked>,
+    /// Each check, in the order of [`HealthCheck::ALL`].
+    pub checks: Vec<HealthFinding>,
 }
 
 impl Health {
     /// The checks that failed.
-    pub fn failing(&self) -> impl Iterator<Item = (Check, &Failing)> {
+    pub fn failing(&self) -> impl Iterator<Item = (HealthCheck, &Failing)> {
         let failing = self.checks.iter();
         failing.filter_map(|checked| Some((checked.check, checked.failure.as_ref()?)))
     }
@@ -137,7 +137,7 @@ impl Health {
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Checked { check, failure } in &self.checks {
+        for HealthFinding { check, failure } in &self.checks {
             let name = check.as_str();
             match failure {
                 None => writeln!(f, "[+]{name} ok")?,
@@ -171,14 +171,14 @@ impl Engine {
         let stats = self.stats();
         let stopped = self.stopped();
         let draining = self.shell().is_closing() || stopped == Some(Stopped::Closed);
-        let checks: Vec<Checked> = Check::ALL
+        let checks: Vec<HealthFinding> = HealthCheck::ALL
             .into_iter()
-            .map(|check| Checked {
+            .map(|check| HealthFinding {
                 check,
                 failure: failure(check, &stats, stopped.as_ref(), draining),
             })
             .collect();
-        let blocked = |it: &Checked| it.failure.as_ref().is_some_and(|it| it.blocks);
+        let blocked = |it: &HealthFinding| it.failure.as_ref().is_some_and(|it| it.blocks);
         Health {
             live: !matches!(stopped, Some(Stopped::Poisoned { .. })),
             ready: !checks.iter().any(blocked),
@@ -188,23 +188,26 @@ impl Engine {
 }
 
 fn failure(
-    check: Check,
+    check: HealthCheck,
     stats: &Stats,
     stopped: Option<&Stopped>,
     draining: bool,
 ) -> Option<Failing> {
     match check {
-        Check::RecoveryDone => None,
-        Check::JournalWritable => journal(stopped),
-        Check::FsyncRecent => disk_answers(stats),
-        Check::DiskFree => disk_free(stats),
-        Check::Intake => intake(stats),
-        Check::DeadLetters => dead_letters(stats),
-        Check::NotDraining => draining.then(|| {
+        HealthCheck::RecoveryDone => None,
+        HealthCheck::JournalWritable => journal(stopped),
+        HealthCheck::FsyncRecent => disk_answers(stats),
+        HealthCheck::DiskFree => disk_free(stats),
+        HealthCheck::Intake => intake(stats),
+        HealthCheck::DeadLetters => dead_letters(stats),
+        HealthCheck::NotDraining => draining.then(|| {
             let reason = "the engine is being closed, or is closed".to_owned();
             blocking(reason, "open the store again to go on")
         }),
-        Check::Unserved | Check::NotTaken | Check::WorkersStuck | Check::Undecodable => {
+        HealthCheck::Unserved
+        | HealthCheck::NotTaken
+        | HealthCheck::WorkersStuck
+        | HealthCheck::Undecodable => {
             let mut alarms = stats.alarms.iter().filter(|alarm| alarm.check == check);
             let first = alarms.next()?;
             let more = alarms.count();
@@ -216,7 +219,7 @@ fn failure(
             Some(Failing {
                 reason,
                 next_step: first.next_step,
-                blocks: matches!(check, Check::WorkersStuck | Check::NotTaken),
+                blocks: matches!(check, HealthCheck::WorkersStuck | HealthCheck::NotTaken),
             })
         }
     }

@@ -43,6 +43,7 @@ mod engine;
 pub mod environment;
 mod error;
 mod events;
+mod explain;
 mod filter;
 mod find;
 pub mod guide;
@@ -77,15 +78,16 @@ pub use error::{
     TryEnqueueError, WaitError,
 };
 pub use events::{Event, Events, MessageEvent, What};
+pub use explain::{Explained, SharedKey};
 pub use filter::{
     Comparison, Filter, FilterError, FilterProblem, PREDICATE_SIZE_MAX, PREDICATES_LEN_MAX,
     Predicate, PredicateError, older_than,
 };
 pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
-pub use health::{Alarm, Check, Checked, Failing, Health};
+pub use health::{Alarm, Failing, Health, HealthCheck, HealthFinding};
 pub use options::{BadOption, Durability, Limit};
 pub use queue::{Queue, QueueError};
-pub use request::{Batch, Dedup, Pending, Request, Sending};
+pub use request::{Batch, Pending, Request, Sending};
 pub use schedules::{
     Missed, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule, ScheduleError, ScheduleView,
     Schedules, When,
@@ -113,7 +115,7 @@ pub use mq_core::view::{Lookup, MessageView, QueueStats, StateKind, Stats as Sto
 pub use mq_dispatch::{
     AsyncHandler, Attempt, AttemptError, AttemptFuture, AttemptRequest, AttemptResponse,
     AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,
-    DecodeError, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
+    DecodeError, Dedup, EncodeError, Fail, Fault, FromContext, FromRef, Handler, HandlerOptions,
     HandlerResult, Headers, Illness, Message, Needs, OnRuntimeThread, OptionExt, Outcome, Outgoing,
     PARALLELISM_BY_CORES, PartList, Parts, Percentiles, PoolOptions, PoolStats, Previous,
     PreviousError, Problem, Progress, Reply, ResultExt, Retry, Roster, Running, SharedLayer,

@@ -13,7 +13,7 @@ use mq_core::state::Outcome;
 use mq_core::view::{QueueStats, StateKind};
 use mq_dispatch::PoolStats;
 
-use crate::health::Check;
+use crate::health::HealthCheck;
 use crate::metrics::{self, Kind, Metric};
 use crate::stats::Stats;
 
@@ -180,10 +180,10 @@ impl Stats {
         put(metrics::BACKWARD_JUMPS, one(self.clock_jumps_backward));
         put(metrics::JUMPS, one(self.clock_jumps));
         let watched = [
-            Check::Unserved,
-            Check::NotTaken,
-            Check::WorkersStuck,
-            Check::Undecodable,
+            HealthCheck::Unserved,
+            HealthCheck::NotTaken,
+            HealthCheck::WorkersStuck,
+            HealthCheck::Undecodable,
         ];
         let alarms = watched.map(|check| {
             let raised = self.alarms.iter().filter(|alarm| alarm.check == check);

@@ -6,6 +6,7 @@ use mq_core::backend::{Backend, Stopped};
 use mq_core::name::{Label, NameError, QueueName};
 use mq_core::queue::{QueueChange, QueueSettings};
 
+use crate::call::Call;
 use crate::engine::EngineBackend;
 
 /// Why a setting of a queue was not changed or read.
@@ -18,6 +19,17 @@ pub enum QueueError {
     /// The engine does not serve any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl QueueError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Name(error) => error.code(),
+            Self::Stopped(stopped) => stopped.code(),
+        }
+    }
 }
 
 /// One queue, as its operator sees it. A queue need not have been used before it is set.
@@ -48,25 +60,28 @@ impl Queue {
         Self { backend, name }
     }
 
-    async fn set(&self, change: QueueChange) -> Result<(), QueueError> {
-        let set = self.backend.set_queue(self.name.clone()?, change);
-        Ok(set.await.unwrap_or(Err(Stopped::Closed))?)
+    fn set(&self, change: Result<QueueChange, NameError>) -> Call<Result<(), QueueError>> {
+        let this = self.clone();
+        Call::of(async move {
+            let set = this.backend.set_queue(this.name?, change?);
+            Ok(set.await.unwrap_or(Err(Stopped::Closed))?)
+        })
     }
 
-    /// Stops handing out its messages.
+    /// Stops handing out its messages, until it is resumed: after a restart, too. As [`crate::Admin::pause_queue`].
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.
-    pub async fn pause(&self) -> Result<(), QueueError> {
-        self.set(QueueChange::Pause(true)).await
+    pub fn pause(&self) -> Call<Result<(), QueueError>> {
+        self.set(Ok(QueueChange::Pause(true)))
     }
 
     /// Hands out its messages again.
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.
-    pub async fn resume(&self) -> Result<(), QueueError> {
-        self.set(QueueChange::Pause(false)).await
+    pub fn resume(&self) -> Call<Result<(), QueueError>> {
+        self.set(Ok(QueueChange::Pause(false)))
     }
 
     /// Holds new messages under a label until they are released, unless they are enqueued with a label of their own;
@@ -74,10 +89,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.
-    pub async fn hold_new(&self, label: impl Into<Option<&str>>) -> Result<(), QueueError> {
+    pub fn hold_new<'a>(&self, label: impl Into<Option<&'a str>>) -> Call<Result<(), QueueError>> {
         let label: Option<&str> = label.into();
-        let label = label.map(str::parse::<Label>).transpose()?;
-        self.set(QueueChange::HoldNew(label)).await
+        let label = label.map(str::parse::<Label>).transpose();
+        self.set(label.map(QueueChange::HoldNew))
     }
 
     /// Keeps messages enqueued from now on so long after their completion, with their results, unless they are enqueued
@@ -86,11 +101,11 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.
-    pub async fn retain_completed(
+    pub fn retain_completed(
         &self,
         span: impl Into<Option<Duration>>,
-    ) -> Result<(), QueueError> {
-        self.set(QueueChange::RetainCompleted(span.into())).await
+    ) -> Call<Result<(), QueueError>> {
+        self.set(Ok(QueueChange::RetainCompleted(span.into())))
     }
 
     /// Takes no more than so many messages from producers: an enqueue beyond it is refused at once
@@ -98,16 +113,19 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.
-    pub async fn limit_messages(&self, limit: impl Into<Option<u64>>) -> Result<(), QueueError> {
-        self.set(QueueChange::LimitMessages(limit.into())).await
+    pub fn limit_messages(&self, limit: impl Into<Option<u64>>) -> Call<Result<(), QueueError>> {
+        self.set(Ok(QueueChange::LimitMessages(limit.into())))
     }
 
     /// What is set.
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.
-    pub async fn settings(&self) -> Result<QueueSettings, QueueError> {
-        let read = self.backend.queue_settings(self.name.clone()?);
-        Ok(read.await.unwrap_or(Err(Stopped::Closed))?)
+    pub fn settings(&self) -> Call<Result<QueueSettings, QueueError>> {
+        let this = self.clone();
+        Call::of(async move {
+            let read = this.backend.queue_settings(this.name?);
+            Ok(read.await.unwrap_or(Err(Stopped::Closed))?)
+        })
     }
 }

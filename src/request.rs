@@ -4,7 +4,6 @@
 //! of its message, so that its answer can be waited for ([`Request::and_wait`]) and a refusal can give it back.
 
 mod batch;
-mod dedup;
 mod sending;
 
 use std::fmt;
@@ -18,7 +17,7 @@ use mq_core::key::Key;
 use mq_core::message::{Due, NewMessage, Priority};
 use mq_core::name::Label;
 use mq_core::time::Timestamp;
-use mq_dispatch::Message;
+use mq_dispatch::{Dedup, Message};
 
 use crate::completion::AndWait;
 use crate::engine::{EngineBackend, EnqueueJob, Needs, block_until_ready};
@@ -26,7 +25,6 @@ use crate::error::EnqueueError;
 use crate::options::Durability;
 
 pub use batch::Batch;
-pub use dedup::Dedup;
 pub use sending::{Pending, Sending};
 
 use sending::first;
@@ -68,22 +66,22 @@ impl<M, E> Request<M, E> {
         self
     }
 
-    fn set_key(self, key: impl Into<Vec<u8>>, place: impl FnOnce(&mut NewMessage, Key)) -> Self {
+    fn set_key(self, key: impl AsRef<[u8]>, place: impl FnOnce(&mut NewMessage, Key)) -> Self {
         self.set(|message| {
-            place(message, Key::new(key.into())?);
+            place(message, Key::new(Bytes::copy_from_slice(key.as_ref()))?);
             Ok(())
         })
     }
 
     /// A producer's retry with the same key, within the window (24 h by default), answers the first message's id.
-    pub fn idempotency_key(self, key: impl Into<Vec<u8>>) -> Self {
+    pub fn idempotency_key(self, key: impl AsRef<[u8]>) -> Self {
         self.set_key(key, |message, key| {
             message.envelope.idempotency_key = Some(key)
         })
     }
 
     /// Messages with the same key are handled one after the other, in the order of their enqueues.
-    pub fn ordering_key(self, key: impl Into<Vec<u8>>) -> Self {
+    pub fn ordering_key(self, key: impl AsRef<[u8]>) -> Self {
         self.set_key(key, |message, key| {
             message.envelope.ordering_key = Some(key)
         })
@@ -99,12 +97,7 @@ impl<M, E> Request<M, E> {
 
     /// At most one live message per key.
     pub fn dedup(self, dedup: Dedup) -> Self {
-        let (key, policy, retain) = dedup.into_parts();
-        self.set_key(key, |message, key| {
-            message.envelope.dedup_key = Some(key);
-            message.dedup = Some(policy);
-            message.retain = message.retain.or(retain);
-        })
+        self.set(|message| Ok(dedup.set_on(message)?))
     }
 
     /// Not before so long from now. At most 100 years.

@@ -20,6 +20,7 @@ use mq_core::schedule::{
 };
 use mq_core::time::{Now, Timestamp};
 
+use crate::call::Call;
 use crate::engine::{Desk, EngineBackend, Needs, prepare_batch};
 use crate::error::EnqueueError;
 
@@ -94,128 +95,137 @@ impl Schedules {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn put(&self, name: &str, schedule: Schedule) -> Result<Put, ScheduleError> {
-        self.store(name, schedule, Existing::Replace).await
+    pub fn put(&self, name: &str, schedule: Schedule) -> Call<Result<Put, ScheduleError>> {
+        self.store(name, schedule, Existing::Replace)
     }
 
     /// Stores a schedule unless there is one of that name: a default that operators may change.
     ///
     /// # Errors
     /// [`ScheduleError`]; what is stored stays as it was.
-    pub async fn put_default(&self, name: &str, schedule: Schedule) -> Result<Put, ScheduleError> {
-        self.store(name, schedule, Existing::Keep).await
+    pub fn put_default(&self, name: &str, schedule: Schedule) -> Call<Result<Put, ScheduleError>> {
+        self.store(name, schedule, Existing::Keep)
     }
 
-    async fn store(
+    fn store(
         &self,
         name: &str,
         schedule: Schedule,
         existing: Existing,
-    ) -> Result<Put, ScheduleError> {
-        let name = ScheduleName::new(name)?;
-        let shell = self.backend.shell();
-        let now = shell.clock().wall();
-        let checked = schedule.check(&name, now, shell.payload_size_max)?;
-        let put = PutSchedule {
-            name,
-            timing: checked.timing,
-            template: checked.template,
-            next: checked.first,
-            existing,
-        };
-        self.act(move |desk, now| Ok(desk.put_schedule(now, &put)?))
-            .await
+    ) -> Call<Result<Put, ScheduleError>> {
+        self.call(name, move |this, name| async move {
+            let shell = this.backend.shell();
+            let now = shell.clock().wall();
+            let checked = schedule.check(&name, now, shell.payload_size_max)?;
+            let put = PutSchedule {
+                name,
+                timing: checked.timing,
+                template: checked.template,
+                next: checked.first,
+                existing,
+            };
+            this.act(move |desk, now| Ok(desk.put_schedule(now, &put)?))
+                .await
+        })
     }
 
     /// All schedules, by name; there are 10,000 at most.
     ///
     /// # Errors
     /// [`Stopped`] if the engine does not serve any more.
-    pub async fn list(&self) -> Result<Vec<ScheduleView>, Stopped> {
-        let shell = self.backend.shell_arc();
-        let kept = shell.at_desk(Needs::Sync, |desk, _| Ok(desk.manager.schedules()), Err);
-        let kept = kept.await.unwrap_or(Err(Stopped::Closed))?;
-        let mut views: Vec<_> = kept.iter().map(|kept| self.view(kept)).collect();
-        views.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(views)
+    pub fn list(&self) -> Call<Result<Vec<ScheduleView>, Stopped>> {
+        let this = self.clone();
+        Call::of(async move {
+            let shell = this.backend.shell_arc();
+            let kept = shell.at_desk(Needs::Sync, |desk, _| Ok(desk.manager.schedules()), Err);
+            let kept = kept.await.unwrap_or(Err(Stopped::Closed))?;
+            let mut views: Vec<_> = kept.iter().map(|kept| this.view(kept)).collect();
+            views.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            Ok(views)
+        })
     }
 
     /// One schedule; `None` if there is none of that name.
     ///
     /// # Errors
     /// [`ScheduleError::Name`], [`ScheduleError::Stopped`].
-    pub async fn get(&self, name: &str) -> Result<Option<ScheduleView>, ScheduleError> {
-        match self.kept(name).await {
-            Ok(kept) => Ok(Some(self.view(&kept))),
-            Err(ScheduleError::Unknown { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+    pub fn get(&self, name: &str) -> Call<Result<Option<ScheduleView>, ScheduleError>> {
+        self.call(name, |this, name| async move {
+            match this.kept(&name).await {
+                Ok(kept) => Ok(Some(this.view(&kept))),
+                Err(ScheduleError::Unknown { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// The next `count` times at which a schedule fires (at most 1,000); for a paused one, those if it were resumed now.
     ///
     /// # Errors
     /// [`ScheduleError`] if there is none of that name or it cannot be read.
-    pub async fn next_fires(
+    pub fn next_fires(
         &self,
         name: &str,
         count: usize,
-    ) -> Result<Vec<Timestamp>, ScheduleError> {
-        let kept = self.kept(name).await?;
-        let calendar = plan_of(&kept)?.calendar;
-        let first = if kept.paused {
-            calendar.first(self.backend.shell().clock().wall())
-        } else {
-            kept.next
-        };
-        Ok(schedule::preview(&calendar, first, count))
+    ) -> Call<Result<Vec<Timestamp>, ScheduleError>> {
+        self.call(name, move |this, name| async move {
+            let kept = this.kept(&name).await?;
+            let calendar = plan_of(&kept)?.calendar;
+            let first = if kept.paused {
+                calendar.first(this.backend.shell().clock().wall())
+            } else {
+                kept.next
+            };
+            Ok(schedule::preview(&calendar, first, count))
+        })
     }
 
     /// Lets a schedule fire no more until it is resumed; survives a restart.
     ///
     /// # Errors
     /// [`ScheduleError`]; nothing was changed.
-    pub async fn pause(&self, name: &str) -> Result<(), ScheduleError> {
-        let name = ScheduleName::new(name)?;
-        let pause = PauseSchedule { name };
-        self.act(move |desk, now| Ok(desk.decide(now, &pause)?))
-            .await
+    pub fn pause(&self, name: &str) -> Call<Result<(), ScheduleError>> {
+        self.call(name, |this, name| async move {
+            let pause = PauseSchedule { name };
+            this.act(move |desk, now| Ok(desk.decide(now, &pause)?))
+                .await
+        })
     }
 
     /// Lets a paused schedule fire again, from its next time on: what it was due for meanwhile is not made up for.
     ///
     /// # Errors
     /// [`ScheduleError`]; nothing was changed.
-    pub async fn resume(&self, name: &str) -> Result<(), ScheduleError> {
-        for _ in 0..TRIES {
-            let seen = self.kept(name).await?;
-            if !seen.paused {
-                return Ok(());
+    pub fn resume(&self, name: &str) -> Call<Result<(), ScheduleError>> {
+        self.call(name, |this, name| async move {
+            for _ in 0..TRIES {
+                let seen = this.kept(&name).await?;
+                if !seen.paused {
+                    return Ok(());
+                }
+                let calendar = plan_of(&seen)?.calendar;
+                let next = calendar.first(this.backend.shell().clock().wall());
+                let resume = ResumeSchedule { seen, next };
+                let resumed = this.act(move |desk, now| Ok(desk.decide(now, &resume)?));
+                match resumed.await {
+                    Err(ScheduleError::Busy { .. }) => {}
+                    done => return done,
+                }
             }
-            let calendar = plan_of(&seen)?.calendar;
-            let next = calendar.first(self.backend.shell().clock().wall());
-            let resume = ResumeSchedule { seen, next };
-            match self
-                .act(move |desk, now| Ok(desk.decide(now, &resume)?))
-                .await
-            {
-                Err(ScheduleError::Busy { .. }) => {}
-                done => return done,
-            }
-        }
-        let name = ScheduleName::new(name)?;
-        Err(ScheduleError::Busy { name })
+            Err(ScheduleError::Busy { name })
+        })
     }
 
     /// Removes a schedule. Messages that it has sent stay.
     ///
     /// # Errors
     /// [`ScheduleError`]; nothing was changed.
-    pub async fn remove(&self, name: &str) -> Result<(), ScheduleError> {
-        let name = ScheduleName::new(name)?;
-        let remove = RemoveSchedule { name };
-        self.act(move |desk, now| Ok(desk.decide(now, &remove)?))
-            .await
+    pub fn remove(&self, name: &str) -> Call<Result<(), ScheduleError>> {
+        self.call(name, |this, name| async move {
+            let remove = RemoveSchedule { name };
+            this.act(move |desk, now| Ok(desk.decide(now, &remove)?))
+                .await
+        })
     }
 
     /// Sends a schedule's message now, paused or not; its next time stays. With a dedup key the answer may be the
@@ -223,46 +233,58 @@ impl Schedules {
     ///
     /// # Errors
     /// [`ScheduleError`]; nothing was sent.
-    pub async fn run_now(&self, name: &str) -> Result<Accepted, ScheduleError> {
-        for _ in 0..TRIES {
-            let seen = self.kept(name).await?;
-            let message = plan_of(&seen)?.message;
-            let due = self.backend.shell().clock().wall();
-            let shell = self.backend.shell();
-            let message = message_of_run(&message, &seen.name, due);
-            let (batch, envelopes, _) =
-                prepare_batch(vec![message], &shell.identity, shell.payload_size_max)
-                    .map_err(EnqueueError::from)?;
-            let fire = FireSchedule {
-                seen,
-                due,
-                drafts: batch.drafts,
-                firing: Firing::ByHand,
-            };
-            let fired = self
-                .act(move |desk, now| Ok(desk.fire_schedule(now, &fire, &envelopes)?))
-                .await;
-            match fired {
-                Err(ScheduleError::Busy { .. }) => {}
-                Err(error) => return Err(error),
-                Ok(accepted) => {
-                    if let Some(accepted) = accepted.first() {
-                        return Ok(*accepted);
-                    }
+    pub fn run_now(&self, name: &str) -> Call<Result<Accepted, ScheduleError>> {
+        self.call(name, |this, name| async move {
+            for _ in 0..TRIES {
+                match this.send(&name).await {
+                    Err(ScheduleError::Busy { .. }) | Ok(None) => {}
+                    Err(error) => return Err(error),
+                    Ok(Some(accepted)) => return Ok(accepted),
                 }
             }
-        }
-        let name = ScheduleName::new(name)?;
-        Err(ScheduleError::Busy { name })
+            Err(ScheduleError::Busy { name })
+        })
     }
 
-    async fn kept(&self, name: &str) -> Result<Arc<Kept>, ScheduleError> {
-        let name = ScheduleName::new(name)?;
+    async fn send(&self, name: &ScheduleName) -> Result<Option<Accepted>, ScheduleError> {
+        let seen = self.kept(name).await?;
+        let message = plan_of(&seen)?.message;
+        let shell = self.backend.shell();
+        let due = shell.clock().wall();
+        let message = message_of_run(&message, &seen.name, due);
+        let (batch, envelopes, _) =
+            prepare_batch(vec![message], &shell.identity, shell.payload_size_max)
+                .map_err(EnqueueError::from)?;
+        let fire = FireSchedule {
+            seen,
+            due,
+            drafts: batch.drafts,
+            firing: Firing::ByHand,
+        };
+        let fired = self.act(move |desk, now| Ok(desk.fire_schedule(now, &fire, &envelopes)?));
+        Ok(fired.await?.first().copied())
+    }
+
+    async fn kept(&self, name: &ScheduleName) -> Result<Arc<Kept>, ScheduleError> {
+        let name = name.clone();
         self.act(move |desk, _| {
             let kept = desk.manager.schedule(&name).cloned();
             kept.ok_or(ScheduleError::Unknown { name })
         })
         .await
+    }
+
+    /// A call about the schedule of this name.
+    fn call<T: Send + 'static, F>(
+        &self,
+        name: &str,
+        work: impl FnOnce(Self, ScheduleName) -> F + Send + 'static,
+    ) -> Call<Result<T, ScheduleError>>
+    where
+        F: Future<Output = Result<T, ScheduleError>> + Send,
+    {
+        let (this, name) = (self.clone(), ScheduleName::new(name));
+        Call::of(async move { work(this, name?).await })
     }
 
     /// Acts at the desk; answers when everything decided so far is synced.

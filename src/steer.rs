@@ -9,7 +9,7 @@ use mq_core::message::{Due, Priority};
 use mq_core::name::{Label, QueueName};
 
 use crate::admin::Admin;
-use crate::bulk::{BulkError, BulkJob, BulkOrder, BulkReport};
+use crate::bulk::{BulkJob, BulkOrder, BulkReport};
 use crate::call::Call;
 use crate::dead::DeadLetters;
 use crate::engine::{Engine, EngineBackend};
@@ -99,10 +99,10 @@ impl Order {
 
 impl IntoFuture for Order {
     type Output = Result<Operated, OperateError>;
-    type IntoFuture = <Call<Self::Output> as IntoFuture>::IntoFuture;
+    type IntoFuture = Call<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Call::new(move || self.wait()).into_future()
+        Call::new(move || self.wait())
     }
 }
 
@@ -145,7 +145,7 @@ impl Replay {
 
 impl IntoFuture for Replay {
     type Output = Result<Operated, OperateError>;
-    type IntoFuture = <Call<Self::Output> as IntoFuture>::IntoFuture;
+    type IntoFuture = Call<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         self.order.into_future()
@@ -225,21 +225,9 @@ impl Admin {
         Call::new(move || backend.bulk_reports())
     }
 
-    /// A bulk job by its number.
+    /// A bulk job by its number: how far it is, its end, a stop to it.
     #[must_use]
     pub fn bulk_job(&self, id: BulkId) -> BulkJob {
         BulkJob::new(self.backend().clone(), id)
-    }
-
-    /// Stops a bulk job; what it has done stays done.
-    ///
-    /// # Errors
-    /// [`BulkError`] from the call: it has ended already, say.
-    pub fn cancel_bulk_job(
-        &self,
-        id: BulkId,
-        by: impl Into<String>,
-    ) -> Call<Result<BulkReport, BulkError>> {
-        self.bulk_job(id).cancel(by)
     }
 }

@@ -4,6 +4,7 @@ use mq_core::backend::Stopped;
 use mq_persistence::snapshot::SnapshotFacts;
 
 use crate::admin::Admin;
+use crate::call::Call;
 use crate::error::SnapshotError;
 
 impl Admin {
@@ -19,21 +20,15 @@ impl Admin {
     /// ```
     /// # let directory = tempfile::tempdir()?;
     /// # let engine = mq::Engine::builder(directory.path().join("data")).open_wait()?;
-    /// let snapshot = engine.admin().snapshot_wait()?;
+    /// let snapshot = engine.admin().snapshot().wait()?;
     /// println!("{} messages, {} bytes", snapshot.places, snapshot.size);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub async fn snapshot(&self) -> Result<SnapshotFacts, SnapshotError> {
-        let taken = self.backend().shell().snapshot().await;
-        taken.unwrap_or_else(|_| Err(Stopped::Closed.into()))
-    }
-
-    /// [`Admin::snapshot`] for programs without async.
-    ///
-    /// # Errors
-    /// As [`Admin::snapshot`].
-    pub fn snapshot_wait(&self) -> Result<SnapshotFacts, SnapshotError> {
-        let taken = self.backend().shell().snapshot().wait();
-        taken.unwrap_or_else(|_| Err(Stopped::Closed.into()))
+    pub fn snapshot(&self) -> Call<Result<SnapshotFacts, SnapshotError>> {
+        let backend = self.backend().clone();
+        Call::of(async move {
+            let taken = backend.shell().snapshot().await;
+            taken.unwrap_or_else(|_| Err(Stopped::Closed.into()))
+        })
     }
 }

@@ -104,6 +104,17 @@ pub enum Stopped {
     },
 }
 
+impl Stopped {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Poisoned { .. } => "poisoned",
+        }
+    }
+}
+
 /// Why an enqueue failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EnqueueError {
@@ -149,6 +160,18 @@ pub enum SettleError {
     Stopped(#[from] Stopped),
 }
 
+impl SettleError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { source, .. } => source.code(),
+            Self::Refused(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+        }
+    }
+}
+
 /// Why an operation on a message failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OperateError {
@@ -161,6 +184,18 @@ pub enum OperateError {
     /// The store stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl OperateError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(error) => error.code(),
+            Self::Refused(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+        }
+    }
 }
 
 /// Why a stored message could not be read.
@@ -177,6 +212,17 @@ pub enum ReadError {
     /// The store stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl ReadError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "unreadable",
+            Self::Stopped(error) => error.code(),
+        }
+    }
 }
 
 /// A message handed to a pool.

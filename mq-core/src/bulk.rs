@@ -218,3 +218,14 @@ pub enum BulkRefused {
         how: &'static str,
     },
 }
+
+impl BulkRefused {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "unknown_job",
+            Self::TooMany | Self::TooLarge { .. } | Self::Ended { .. } => "bulk",
+        }
+    }
+}

@@ -133,6 +133,24 @@ pub enum EnqueueRefused {
     },
 }
 
+impl EnqueueRefused {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "full",
+            Self::TooLarge { .. } => "too_large",
+            Self::QueueFull { .. } => "queue_full",
+            Self::DeadLettersFull { .. } => "dead_letters_full",
+            Self::KeyReused { .. } => "key_reused",
+            Self::KeyHeld { .. } => "key_held",
+            Self::KeysFull { .. } => "keys_full",
+            Self::KeyTwiceInBatch { .. } => "key_twice_in_batch",
+            Self::NumbersUsedUp { .. } => "numbers_used_up",
+        }
+    }
+}
+
 /// Which messages a pool takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
@@ -299,6 +317,18 @@ pub enum SettleRefused {
     },
 }
 
+impl SettleRefused {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Stale(_) => "stale_lease",
+            Self::Staged(error) => error.code(),
+            Self::ResultTooLarge { .. } | Self::CheckpointTooLarge { .. } => "too_large",
+        }
+    }
+}
+
 /// Give leases back whose handlers never started: costs nothing and leaves no trace.
 #[derive(Clone, Debug)]
 pub struct GiveBack {
@@ -437,6 +467,20 @@ pub enum OperateRefused {
     /// A replay into a full store.
     #[error(transparent)]
     Full(#[from] EnqueueRefused),
+}
+
+impl OperateRefused {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NeverIssued { .. } => "never_issued",
+            Self::NotKept { .. } => "not_kept",
+            Self::WrongState { .. } => "wrong_state",
+            Self::KeyHeld { .. } => "key_held",
+            Self::Full(error) => error.code(),
+        }
+    }
 }
 
 /// A lease handed to a pool, without the envelope: the engine adds it from its cache or from disk.

@@ -25,6 +25,14 @@ pub struct KeyError {
     pub size: usize,
 }
 
+impl KeyError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "key"
+    }
+}
+
 impl Key {
     /// Checks and wraps a key.
     ///

@@ -164,6 +164,14 @@ pub enum InvalidMessage {
     DedupIncomplete,
 }
 
+impl InvalidMessage {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "invalid"
+    }
+}
+
 impl NewMessage {
     /// A message with defaults for everything but its queue, kind and payload.
     #[must_use]

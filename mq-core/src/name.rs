@@ -41,6 +41,14 @@ pub enum NameError {
     },
 }
 
+impl NameError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "name"
+    }
+}
+
 fn check(what: &'static str, text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty { what });

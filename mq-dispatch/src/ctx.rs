@@ -46,6 +46,19 @@ pub enum CtxError {
     OnRuntimeThread,
 }
 
+impl CtxError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Encode(error) => error.code(),
+            Self::Refused(error) => error.code(),
+            Self::Abandoned(_) => "abandoned",
+            Self::OnRuntimeThread => "on_runtime_thread",
+        }
+    }
+}
+
 impl OnRuntimeThread for CtxError {
     fn on_runtime_thread() -> Self {
         Self::OnRuntimeThread

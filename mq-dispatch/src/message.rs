@@ -95,6 +95,19 @@ pub enum EncodeError {
     },
 }
 
+impl EncodeError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Name(error) => error.code(),
+            Self::Priority { .. } => "priority",
+            Self::Key(error) => error.code(),
+            Self::Json { .. } => "encode",
+        }
+    }
+}
+
 /// Why stored bytes could not become a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -116,6 +129,17 @@ pub enum DecodeError {
         /// What serde or the upgrade says.
         reason: String,
     },
+}
+
+impl DecodeError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Newer { .. } => "newer",
+            Self::Malformed { .. } => "undecodable",
+        }
+    }
 }
 
 /// Writes a value as JSON.

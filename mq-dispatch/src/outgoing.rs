@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_core::key::{DedupPolicy, Key};
+use mq_core::key::Key;
 use mq_core::message::{Due, NewMessage, Priority};
 use mq_core::name::{Label, QueueName};
 use mq_core::time::Timestamp;
 
+use crate::dedup::Dedup;
 use crate::message::{EncodeError, Message, encode};
 
 /// A message that is not enqueued yet.
@@ -46,8 +47,8 @@ impl Outgoing {
     }
 
     /// Not before this moment of the wall clock.
-    pub fn due_at(self, moment: Timestamp) -> Self {
-        self.set(|message| message.due = Due::At(moment))
+    pub fn at(self, due: Timestamp) -> Self {
+        self.set(|message| message.due = Due::At(due))
     }
 
     /// Dead as expired if it has not started so long after the enqueue.
@@ -68,13 +69,9 @@ impl Outgoing {
         })
     }
 
-    /// At most one live message has this key; `policy` says what a second one means.
-    pub fn dedup(self, key: impl AsRef<[u8]>, policy: DedupPolicy) -> Self {
-        self.with(|message| {
-            message.envelope.dedup_key = Some(key_of(key)?);
-            message.dedup = Some(policy);
-            Ok(())
-        })
+    /// At most one live message per key; the policy says what a second one means.
+    pub fn dedup(self, dedup: Dedup) -> Self {
+        self.with(|message| Ok(dedup.set_on(message)?))
     }
 
     /// Messages with this key run one after the other, in the order of their enqueue.
@@ -101,6 +98,11 @@ impl Outgoing {
     /// Attempts that may fail before it goes dead; beats the handler's setting.
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set(|message| message.failures_max = Some(attempts))
+    }
+
+    /// However often it fails, it does not go dead.
+    pub fn unlimited_attempts(self) -> Self {
+        self.max_attempts(mq_core::limits::FAILURES_UNLIMITED)
     }
 
     /// Kept so long after it completed, with its result.

@@ -31,6 +31,18 @@ pub enum PreviousError {
     Abandoned(#[from] Abandoned),
 }
 
+impl PreviousError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Read(error) => error.code(),
+            Self::Decode(error) => error.code(),
+            Self::Abandoned(_) => "abandoned",
+        }
+    }
+}
+
 impl<M: Message> Previous<M> {
     /// Decodes what the store keeps.
     ///

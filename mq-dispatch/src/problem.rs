@@ -122,6 +122,18 @@ pub enum StartError {
     Stopped(#[from] Stopped),
 }
 
+impl StartError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Handlers { .. } => "handlers",
+            Self::Threads { .. } => "system",
+            Self::Stopped(error) => error.code(),
+        }
+    }
+}
+
 fn count(problems: usize) -> String {
     if problems == 1 {
         "1 problem".to_owned()
@@ -163,6 +175,19 @@ pub enum ControlError {
     /// made all the same.
     #[error("wait() would block a thread of the async runtime; use .await there")]
     OnRuntimeThread,
+}
+
+impl ControlError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownKind { .. } => "unknown_kind",
+            Self::OutOfRange { .. } => "out_of_range",
+            Self::Stopping => "closed",
+            Self::OnRuntimeThread => "on_runtime_thread",
+        }
+    }
 }
 
 impl OnRuntimeThread for ControlError {

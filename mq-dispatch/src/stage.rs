@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::{Grant, SettleError};
-use mq_core::key::{DedupPolicy, Key};
+use mq_core::key::Key;
 use mq_core::message::NewMessage;
 use mq_core::time::Timestamp;
 
 use crate::ctx::{Ctx, CtxError};
+use crate::dedup::Dedup;
 use crate::outgoing::Outgoing;
 use crate::reply::Reply;
 
@@ -22,6 +23,17 @@ const ENVELOPE_OVERHEAD: usize = 128;
 const HEADER_OVERHEAD: usize = 16;
 /// Headers of the W3C trace context. Source: <https://www.w3.org/TR/trace-context/>.
 const TRACE_HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+
+/// What can be said of an [`Outgoing`], said of a follow-up.
+macro_rules! outgoing_setters {
+    ($($setter:ident($($argument:ident: $type:ty),*);)*) => {$(
+        #[doc = concat!("See [`Outgoing::", stringify!($setter), "`].")]
+        pub fn $setter(mut self, $($argument: $type),*) -> Self {
+            self.message = self.message.$setter($($argument),*);
+            self
+        }
+    )*};
+}
 
 /// A follow-up that is not staged yet.
 #[must_use = "nothing is staged yet: `.await` it, or `.wait()` for it"]
@@ -36,44 +48,21 @@ impl Stage {
         Self { ctx, message }
     }
 
-    /// See [`Outgoing::queue`].
-    pub fn queue(self, name: &str) -> Self {
-        self.map(|message| message.queue(name))
-    }
-
-    /// See [`Outgoing::priority`].
-    pub fn priority(self, level: u8) -> Self {
-        self.map(|message| message.priority(level))
-    }
-
-    /// See [`Outgoing::delay`].
-    pub fn delay(self, delay: Duration) -> Self {
-        self.map(|message| message.delay(delay))
-    }
-
-    /// See [`Outgoing::due_at`].
-    pub fn due_at(self, moment: Timestamp) -> Self {
-        self.map(|message| message.due_at(moment))
-    }
-
-    /// See [`Outgoing::header`].
-    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.map(|message| message.header(name, value))
-    }
-
-    /// See [`Outgoing::idempotency_key`].
-    pub fn idempotency_key(self, key: impl AsRef<[u8]>) -> Self {
-        self.map(|message| message.idempotency_key(key))
-    }
-
-    /// See [`Outgoing::dedup`].
-    pub fn dedup(self, key: impl AsRef<[u8]>, policy: DedupPolicy) -> Self {
-        self.map(|message| message.dedup(key, policy))
-    }
-
-    /// See [`Outgoing::ordering_key`].
-    pub fn ordering_key(self, key: impl AsRef<[u8]>) -> Self {
-        self.map(|message| message.ordering_key(key))
+    outgoing_setters! {
+        queue(name: &str);
+        priority(level: u8);
+        delay(delay: Duration);
+        at(due: Timestamp);
+        expires_in(limit: Duration);
+        header(name: impl Into<String>, value: impl Into<String>);
+        idempotency_key(key: impl AsRef<[u8]>);
+        dedup(dedup: Dedup);
+        ordering_key(key: impl AsRef<[u8]>);
+        halt_on_dead();
+        hold(label: &str);
+        max_attempts(attempts: u32);
+        unlimited_attempts();
+        retain(span: Duration);
     }
 
     /// Stages it and blocks this thread until room is reserved; for blocking handlers.
@@ -82,12 +71,6 @@ impl Stage {
     /// [`CtxError`]; nothing is staged then.
     pub fn wait(self) -> Result<(), CtxError> {
         self.into_future().wait()
-    }
-
-    fn map(self, change: impl FnOnce(Outgoing) -> Outgoing) -> Self {
-        let Self { ctx, message } = self;
-        let message = change(message);
-        Self { ctx, message }
     }
 }
 

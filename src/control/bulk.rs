@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mq_core::bulk::{BulkEnd, BulkId, BulkRefused};
+use mq_core::bulk::{BulkEnd, BulkId};
 use mq_core::state::{Edit, EditKind};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::call::OperationJson;
 use super::execute::request;
 use super::fault::CallError;
 use super::text::moment;
-use crate::bulk::{BulkError, BulkReport, DryRun};
+use crate::bulk::{BulkReport, DryRun};
 use crate::dead::DeadGroup;
 use crate::engine::Engine;
 use crate::filter::Filter;
@@ -237,20 +237,6 @@ impl From<DeadGroup> for DeadGroupJson {
     }
 }
 
-impl From<BulkError> for CallError {
-    fn from(error: BulkError) -> Self {
-        match error {
-            BulkError::Filter(error) => error.into(),
-            BulkError::Stopped(stopped) => stopped.into(),
-            error @ BulkError::Rate => Self::new("bad_value", error),
-            error @ BulkError::Refused(BulkRefused::Unknown { .. }) => {
-                Self::new("unknown_job", error)
-            }
-            error @ BulkError::Refused(_) => Self::new("bulk", error),
-        }
-    }
-}
-
 type Result = std::result::Result<Answer, CallError>;
 
 pub(super) async fn start(engine: &Engine, call: BulkCall) -> Result {
@@ -287,7 +273,7 @@ pub(super) async fn show(engine: &Engine, call: &OneBulkJob) -> Result {
 
 pub(super) async fn cancel(engine: &Engine, call: OneBulkJob) -> Result {
     let id = BulkId(call.job);
-    let report = engine.admin().cancel_bulk_job(id, call.by).await?;
+    let report = engine.admin().bulk_job(id).cancel(call.by).await?;
     Ok(Answer::BulkJob(Box::new(report.into())))
 }
 

@@ -10,7 +10,6 @@ use super::answer::Answer;
 use super::fault::CallError;
 use crate::backup::BackupError;
 use crate::engine::Engine;
-use crate::error::SnapshotError;
 
 /// A copy to be made by the owner of the store, with its rights.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -89,17 +88,6 @@ pub(super) async fn backup(engine: &Engine, call: BackupCall) -> Result<Answer, 
         bytes: report.bytes,
         position: report.at.to_string(),
     }))
-}
-
-impl From<SnapshotError> for CallError {
-    fn from(error: SnapshotError) -> Self {
-        match error {
-            SnapshotError::Stopped(stopped) => stopped.into(),
-            error @ (SnapshotError::InMemory | SnapshotError::NoRoom) => {
-                Self::new(error.code(), error)
-            }
-        }
-    }
 }
 
 impl From<BackupError> for CallError {

@@ -28,12 +28,13 @@ const CONTENT_TYPES: [(&str, ContentType); 3] = [
     ("binary", ContentType::Binary),
 ];
 
-const POLICIES: [(&str, DedupPolicy); 5] = [
+const POLICIES: [(&str, DedupPolicy); 6] = [
     ("replace", DedupPolicy::Replace),
     ("keep", DedupPolicy::Keep),
     ("reject", DedupPolicy::Reject),
     ("discard_identical", DedupPolicy::DiscardIdentical),
     ("run_once_more", DedupPolicy::RunOnceMore),
+    ("upsert", DedupPolicy::Upsert),
 ];
 
 /// The value that `word` stands for.

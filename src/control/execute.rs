@@ -5,7 +5,6 @@
 use mq_core::backend::OperateRequest;
 use mq_core::command::Operated;
 use mq_core::id::MessageId;
-use mq_core::state::State;
 use mq_core::view::{Lookup, MessageView};
 
 use super::answer::{Answer, Enqueued, Explained, MessageJson, MessagesPage, QueueJson, StatsJson};
@@ -13,7 +12,6 @@ use super::bulk;
 use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 use super::care;
 use super::convert::{self, after, bytes_of, id, priority};
-use super::explain::sentence;
 use super::fault::CallError;
 use super::schedule;
 use super::top;
@@ -90,12 +88,11 @@ pub(super) async fn submit(
 }
 
 async fn pause(engine: &Engine, call: &OneQueue, paused: bool) -> Result {
-    let queue = call.queue.parse()?;
-    let admin = engine.admin();
+    let queue = engine.admin().queue(&call.queue);
     if paused {
-        admin.pause_queue(queue).await?;
+        queue.pause().await?;
     } else {
-        admin.resume_queue(queue).await?;
+        queue.resume().await?;
     }
     Ok(Answer::Done {})
 }
@@ -136,26 +133,20 @@ async fn explain(engine: &Engine, text: &str) -> Result {
     let mut next = Some(id(text)?);
     let mut chain = Vec::new();
     while let Some(id) = next.take().filter(|_| chain.len() < EXPLAINED_MAX) {
-        let view = match find(engine, id).await {
-            Err(_) if !chain.is_empty() => break, // it has gone meanwhile, so it does not block any more
-            found => found?,
+        let explained = engine.admin().explain(id).await?;
+        let text = explained.to_string();
+        let Some(view) = explained.message else {
+            if chain.is_empty() {
+                find(engine, id).await?; // says how it is not there
+            }
+            break; // it has gone meanwhile, so it does not block any more
         };
-        let reason = engine.admin().explain(id);
         chain.push(Explained {
             id: id.to_string(),
             state: view.state.kind().as_str().to_owned(),
-            text: sentence(&reason, &view),
+            text,
         });
-        next = match view.state {
-            State::Blocked { by } => Some(by),
-            State::Scheduled { .. }
-            | State::Ready
-            | State::Leased { .. }
-            | State::Held { .. }
-            | State::Completed { .. }
-            | State::Dead { .. }
-            | State::Superseded { .. } => None,
-        };
+        next = explained.held_up_by.map(|view| view.id);
     }
     Ok(Answer::Explained(chain))
 }

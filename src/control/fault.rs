@@ -4,20 +4,21 @@ use mq_core::backend::{OperateError, ReadError, Stopped};
 use mq_core::command::OperateRefused;
 use mq_core::id::MessageId;
 use mq_core::name::NameError;
+use mq_dispatch::ControlError;
 use serde::{Deserialize, Serialize};
 
-use crate::error::EnqueueError;
+use crate::bulk::BulkError;
+use crate::error::{EnqueueError, SnapshotError};
 use crate::filter::FilterError;
 use crate::find::FindError;
+use crate::queue::QueueError;
+use crate::schedules::ScheduleError;
 
 /// Why a call failed. Unless the sentence says otherwise nothing was changed.
 ///
-/// Words of `code`: those of [`EnqueueError::code`]; `malformed` (the line is no call), `protocol` (another version),
-/// `too_long` (the line), `busy` (too many connections), `closing` (the last line:
-/// calls without an answer were not taken), `bad_value` (a field has no such value), `filter` (not
-/// understood), `never_issued`, `unknown_job`, `bulk` (the job
-/// was refused, or has ended),
-/// `not_kept`, `wrong_state`, `unreadable`, `closed`, `poisoned`. New words may come.
+/// Words of `code`: those of the `code()` of each error of this crate, which docs/errors.md explains; and `malformed` (the
+/// line is no call), `protocol` (another version), `too_long` (the line), `busy` (too many connections), `closing` (the
+/// last line: calls without an answer were not taken), `bad_value` (a field has no such value). New words may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 #[non_exhaustive]
@@ -61,65 +62,35 @@ impl CallError {
     }
 }
 
-impl From<Stopped> for CallError {
-    fn from(stopped: Stopped) -> Self {
-        let code = match &stopped {
-            Stopped::Closed => "closed",
-            Stopped::Poisoned { .. } => "poisoned",
-        };
-        Self::new(code, stopped)
-    }
-}
-
-impl From<FilterError> for CallError {
-    fn from(error: FilterError) -> Self {
-        Self::new("filter", error)
-    }
-}
-
-impl From<FindError> for CallError {
-    fn from(error: FindError) -> Self {
-        match error {
-            FindError::Filter(error) => error.into(),
-            FindError::Stopped(stopped) => stopped.into(),
+/// Errors that say themselves what they are.
+macro_rules! errors_with_codes {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CallError {
+            fn from(error: $error) -> Self {
+                Self::new(error.code(), error)
+            }
         }
-    }
+    )*};
 }
 
-impl From<EnqueueError> for CallError {
-    fn from(error: EnqueueError) -> Self {
-        Self::new(error.code(), error)
-    }
-}
-
-impl From<NameError> for CallError {
-    fn from(error: NameError) -> Self {
-        Self::new("name", error)
-    }
-}
-
-impl From<ReadError> for CallError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Stopped(stopped) => stopped.into(),
-            error @ ReadError::Unreadable { .. } => Self::new("unreadable", error),
-        }
-    }
-}
+errors_with_codes!(
+    Stopped,
+    FilterError,
+    FindError,
+    EnqueueError,
+    NameError,
+    ReadError,
+    BulkError
+);
+errors_with_codes!(SnapshotError, ScheduleError, QueueError, ControlError);
 
 impl From<OperateError> for CallError {
     fn from(error: OperateError) -> Self {
-        let code = match &error {
-            OperateError::Stopped(stopped) => return stopped.clone().into(),
-            OperateError::Invalid(_) => "invalid",
-            OperateError::Refused(refused) => match refused {
-                OperateRefused::NeverIssued { .. } => "never_issued",
-                OperateRefused::NotKept { id } => return Self::not_kept(*id),
-                OperateRefused::WrongState { .. } => "wrong_state",
-                OperateRefused::KeyHeld { .. } => "key_held",
-                OperateRefused::Full(_) => "full",
-            },
-        };
-        Self::new(code, error)
+        match error {
+            OperateError::Refused(OperateRefused::NotKept { id }) => Self::not_kept(id),
+            error @ (OperateError::Refused(_)
+            | OperateError::Invalid(_)
+            | OperateError::Stopped(_)) => Self::new(error.code(), error),
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::convert::word_of_enqueue;
 use super::fault::CallError;
 use super::text::moment;
 use crate::engine::Engine;
-use crate::schedules::{Missed, Schedule, ScheduleError, ScheduleView, When};
+use crate::schedules::{Missed, Schedule, ScheduleView, When};
 
 /// Schedules of a page without a limit of its own, and the most of any page.
 const PAGE_LEN_DEFAULT: u32 = 100;
@@ -306,14 +306,5 @@ impl From<&ScheduleView> for ScheduleJson {
             json.kind = Some(message.kind.to_string());
         }
         json
-    }
-}
-
-impl From<ScheduleError> for CallError {
-    fn from(error: ScheduleError) -> Self {
-        match error {
-            ScheduleError::Stopped(stopped) => stopped.into(),
-            error => Self::new(error.code(), error),
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use mq_dispatch::{ControlError, PoolStats, Running};
+use mq_dispatch::{PoolStats, Running};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
@@ -134,18 +134,6 @@ impl From<&Running> for RunningJson {
             cancel: running.cancel.map(|reason| reason.as_str().to_owned()),
             stuck: running.stuck,
         }
-    }
-}
-
-impl From<ControlError> for CallError {
-    fn from(error: ControlError) -> Self {
-        let code = match &error {
-            ControlError::UnknownKind { .. } => "unknown_kind",
-            ControlError::OutOfRange { .. } => "out_of_range",
-            ControlError::Stopping => "closed",
-            ControlError::OnRuntimeThread => "on_runtime_thread",
-        };
-        Self::new(code, error)
     }
 }
 

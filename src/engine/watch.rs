@@ -11,7 +11,7 @@ use mq_core::telemetry::store;
 use mq_core::view::Stats as StoreStats;
 use mq_dispatch::Illness;
 
-use crate::health::{Alarm, Check};
+use crate::health::{Alarm, HealthCheck};
 
 /// Reasons that are kept; what is beyond waits until one of them is over.
 const ALARMS_MAX: usize = 100;
@@ -135,12 +135,12 @@ impl Watch {
 }
 
 impl Reason {
-    const fn check(&self) -> Check {
+    const fn check(&self) -> HealthCheck {
         match self {
-            Self::Unserved { .. } => Check::Unserved,
-            Self::NotTaken => Check::NotTaken,
-            Self::Stuck { .. } | Self::Layer { .. } => Check::WorkersStuck,
-            Self::Undecodable { .. } => Check::Undecodable,
+            Self::Unserved { .. } => HealthCheck::Unserved,
+            Self::NotTaken => HealthCheck::NotTaken,
+            Self::Stuck { .. } | Self::Layer { .. } => HealthCheck::WorkersStuck,
+            Self::Undecodable { .. } => HealthCheck::Undecodable,
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
         });
     }
 
-    fn checks(watch: &Watch) -> Vec<Check> {
+    fn checks(watch: &Watch) -> Vec<HealthCheck> {
         let alarms = watch.alarms(Duration::from_secs(1_000));
         alarms.into_iter().map(|alarm| alarm.check).collect()
     }
@@ -215,7 +215,7 @@ mod tests {
         look(&mut watch, 5, true, Vec::new());
         assert_eq!(checks(&watch), []);
         look(&mut watch, 10, true, Vec::new());
-        assert_eq!(checks(&watch), [Check::NotTaken]);
+        assert_eq!(checks(&watch), [HealthCheck::NotTaken]);
         look(&mut watch, 15, false, Vec::new());
         assert_eq!(checks(&watch), []);
     }
@@ -252,7 +252,10 @@ mod tests {
             false,
             vec![stuck, Illness::Undecodable { kind: kind() }],
         );
-        assert_eq!(checks(&watch), [Check::WorkersStuck, Check::Undecodable]);
+        assert_eq!(
+            checks(&watch),
+            [HealthCheck::WorkersStuck, HealthCheck::Undecodable]
+        );
         look(&mut watch, 5, false, Vec::new());
         assert_eq!(checks(&watch), []);
     }

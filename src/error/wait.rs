@@ -124,7 +124,7 @@ impl WaitError {
             Self::Output { .. } => "output",
             Self::TooManyWaiters { .. } => "too_many_waiters",
             Self::OnRuntimeThread => "on_runtime_thread",
-            Self::Stopped(_) => "stopped",
+            Self::Stopped(stopped) => stopped.code(),
         }
     }
 

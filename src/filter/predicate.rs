@@ -137,6 +137,14 @@ pub enum PredicateError {
     },
 }
 
+impl PredicateError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "filter"
+    }
+}
+
 impl Predicate {
     /// Compares the field at a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) with a primitive value.
     ///

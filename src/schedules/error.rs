@@ -108,21 +108,21 @@ impl ScheduleError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Name(_) => "name",
+            Self::Name(error) => error.code(),
             Self::Expression { .. } => "expression",
             Self::Zone { .. } | Self::ZoneWithoutCron => "zone",
             Self::Never { .. } => "never",
             Self::Interval { .. } => "interval",
             Self::NoMessage => "no_message",
-            Self::Invalid { .. } => "invalid",
-            Self::Encode(_) => "encode",
+            Self::Invalid { source } => source.code(),
+            Self::Encode(error) => error.code(),
             Self::Option { .. } => "option",
             Self::Unknown { .. } => "unknown_schedule",
             Self::Unreadable { .. } => "unreadable_schedule",
             Self::TooLarge(_) => "too_large",
             Self::Busy { .. } => "busy",
             Self::Enqueue(error) => error.code(),
-            Self::Stopped(_) => "stopped",
+            Self::Stopped(stopped) => stopped.code(),
         }
     }
 }

@@ -106,7 +106,7 @@ fn the_document_lists_every_name() {
             "{name}"
         );
     }
-    for check in mq::Check::ALL {
+    for check in mq::HealthCheck::ALL {
         assert!(
             document.contains(&format!("| `{}` |", check.as_str())),
             "{check:?}"

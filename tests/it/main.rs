@@ -6,6 +6,7 @@ mod compiler;
 mod completion;
 mod contract;
 mod control;
+mod errors;
 mod finding;
 mod handlers;
 mod idle;

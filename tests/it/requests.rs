@@ -81,7 +81,7 @@ fn a_batch_takes_messages_with_options_of_their_own() {
     let bad = engine
         .batch()
         .push(Outgoing::new(&Charge { cents: 1 }).priority(10));
-    assert_eq!(bad.wait().unwrap_err().code(), "encode");
+    assert_eq!(bad.wait().unwrap_err().code(), "priority");
     assert_eq!(engine.stats().enqueued, 3, "all or none");
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mq::prelude::*;
 use mq::{
-    DedupPolicy, Missed, NewMessage, Outgoing, Put, Schedule, ScheduleError, Timestamp, When, days,
+    Dedup, Missed, NewMessage, Outgoing, Put, Schedule, ScheduleError, Timestamp, When, days,
     hours, millis,
 };
 use mq_testing::Harness;
@@ -69,7 +69,7 @@ async fn a_schedule_that_cannot_be_is_refused_and_says_what_to_do() {
         (
             "a",
             hourly().message(report().priority(10)),
-            "encode",
+            "priority",
             "0 to 9",
         ),
         (
@@ -80,7 +80,7 @@ async fn a_schedule_that_cannot_be_is_refused_and_says_what_to_do() {
         ),
         (
             "a",
-            hourly().message(report().due_at(Timestamp::from_ms(1))),
+            hourly().message(report().at(Timestamp::from_ms(1))),
             "option",
             "delay",
         ),
@@ -139,9 +139,7 @@ async fn an_unknown_schedule_is_an_error_that_names_it() {
 async fn a_schedule_is_shown_as_it_was_put() {
     let engine = Engine::in_memory().open().await.unwrap();
     let schedules = engine.schedules();
-    let report = Outgoing::new(&REPORT)
-        .priority(7)
-        .dedup("r", DedupPolicy::Keep);
+    let report = Outgoing::new(&REPORT).priority(7).dedup(Dedup::keep("r"));
     let nightly = Schedule::cron("0 3 * * *")
         .zone("Asia/Tokyo")
         .missed(Missed::Skip);

@@ -199,7 +199,7 @@ async fn messages_enqueued_after_a_job_began_are_not_touched() {
     assert_eq!(report.ended, None, "it goes on after a restart");
     assert_eq!(report.rate, Some(1));
     assert_eq!(state(&engine, late).await, StateKind::Ready);
-    engine.admin().cancel_bulk_job(id, "test").await.unwrap();
+    engine.admin().bulk_job(id).cancel("test").await.unwrap();
 }
 
 #[derive(Serialize, Deserialize, Message)]

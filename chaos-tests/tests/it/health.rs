@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chaos_tests::machine::Machine;
-use mq::{Check, Health, Limit};
+use mq::{Health, HealthCheck, Limit};
 use mq_core::backend::WhenFull;
 use mq_core::command::Settlement;
 use mq_core::message::NewMessage;
@@ -30,7 +30,7 @@ fn health(machine: &Machine) -> Health {
 }
 
 /// The names of the checks that fail.
-fn failing(machine: &Machine) -> Vec<Check> {
+fn failing(machine: &Machine) -> Vec<HealthCheck> {
     health(machine).failing().map(|(check, _)| check).collect()
 }
 
@@ -46,7 +46,7 @@ fn a_new_store_is_live_and_ready_and_says_so_check_by_check() {
     assert!(health.live && health.ready);
     let text = health.to_string();
     assert!(text.contains("[+]journal_writable ok\n"), "{text}");
-    assert_eq!(text.lines().count(), Check::ALL.len() + 1);
+    assert_eq!(text.lines().count(), HealthCheck::ALL.len() + 1);
     assert!(text.ends_with("live: yes, ready: yes"), "{text}");
 }
 
@@ -62,7 +62,7 @@ fn a_failed_sync_ends_live_and_names_the_next_step() {
     let health = health(&machine);
     assert!(!health.live && !health.ready);
     let (check, failing) = health.failing().next().unwrap();
-    assert_eq!(check, Check::JournalWritable);
+    assert_eq!(check, HealthCheck::JournalWritable);
     assert!(failing.reason.contains("sync"), "{}", failing.reason);
     assert!(failing.next_step.contains("restart"));
 }
@@ -73,7 +73,7 @@ fn a_full_store_is_not_ready_and_is_again_when_there_is_room() {
     let machine = Machine::open_with(&SimDisk::new(), 0, limit).unwrap();
     while enqueue(&machine, 1) {}
     assert!(health(&machine).live && !health(&machine).ready);
-    assert_eq!(failing(&machine), [Check::Intake]);
+    assert_eq!(failing(&machine), [HealthCheck::Intake]);
     let grant = machine.take(1).remove(0);
     let done = Settlement::Succeed { result: None };
     machine.settle(&grant, done, Vec::new()).unwrap();
@@ -93,7 +93,10 @@ fn a_full_disk_is_not_ready() {
     }
     let health = health(&machine);
     assert!(health.live && !health.ready, "{health}");
-    assert!(failing(&machine).contains(&Check::DiskFree), "{health}");
+    assert!(
+        failing(&machine).contains(&HealthCheck::DiskFree),
+        "{health}"
+    );
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn a_kind_that_nobody_serves_is_reported_after_half_a_minute_and_no_more_when_it
         "programs start their workers one by one"
     );
     pass(&machine, 20);
-    assert_eq!(failing(&machine), [Check::Unserved]);
+    assert_eq!(failing(&machine), [HealthCheck::Unserved]);
     assert!(health(&machine).ready, "other kinds go on");
     let alarms = engine.stats().alarms;
     assert_eq!(alarms.len(), 1);
@@ -135,6 +138,6 @@ fn an_engine_that_is_being_closed_is_live_and_not_ready() {
     machine.close().unwrap();
     let health = engine.health();
     assert!(health.live && !health.ready);
-    let failing: Vec<Check> = health.failing().map(|(check, _)| check).collect();
-    assert_eq!(failing, [Check::NotDraining]);
+    let failing: Vec<HealthCheck> = health.failing().map(|(check, _)| check).collect();
+    assert_eq!(failing, [HealthCheck::NotDraining]);
 }

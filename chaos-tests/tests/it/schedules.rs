@@ -9,12 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use chaos_tests::machine::Machine;
 use mq::{
-    Limit, Missed, NewMessage, Outgoing, Put, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER, Schedule,
-    ScheduleView, Timestamp,
+    Dedup, Limit, Missed, NewMessage, Outgoing, Put, SCHEDULE_HEADER, SCHEDULED_FOR_HEADER,
+    Schedule, ScheduleView, Timestamp,
 };
 use mq_core::command::Settlement;
 use mq_core::id::Seq;
-use mq_core::key::DedupPolicy;
 use mq_core::view::Filter;
 use mq_testing::clock::{ManualClock, START_MS};
 use mq_testing::crash_points::{Checked, Crash, Plan, Reopened, crash_everywhere};
@@ -403,10 +402,11 @@ fn a_fire_by_hand_is_sent_now_and_leaves_the_schedule_alone() {
 
 #[test]
 fn runs_with_a_dedup_key_do_not_pile_up() {
-    for policy in [DedupPolicy::Keep, DedupPolicy::Reject] {
+    for dedup in [Dedup::keep("poll"), Dedup::reject("poll")] {
+        let told = format!("{dedup:?}");
         let disk = SimDisk::new();
         let machine = Machine::open(&disk, 0).unwrap();
-        let one = Outgoing::from(message()).dedup("poll", policy);
+        let one = Outgoing::from(message()).dedup(dedup);
         put(
             &machine,
             "poll",
@@ -415,13 +415,13 @@ fn runs_with_a_dedup_key_do_not_pile_up() {
         for _ in 0..3 {
             pass(&machine, secs(10));
         }
-        assert_eq!(times(&machine), ["2026-01-01T00:00:10.000Z"], "{policy:?}");
+        assert_eq!(times(&machine), ["2026-01-01T00:00:10.000Z"], "{told}");
         let stuck = view(&machine, "poll");
         assert_eq!((stuck.next, stuck.trouble), (Some(at(40)), None));
         let grant = machine.take(1).remove(0);
         machine.settle(&grant, SUCCEED, Vec::new()).unwrap();
         pass(&machine, secs(10));
-        assert_eq!(times(&machine), ["2026-01-01T00:00:40.000Z"], "{policy:?}");
+        assert_eq!(times(&machine), ["2026-01-01T00:00:40.000Z"], "{told}");
     }
 }
 

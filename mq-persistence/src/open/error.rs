@@ -88,6 +88,24 @@ pub enum OpenError {
     Journal(#[from] JournalError),
 }
 
+impl OpenError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "in_use",
+            Self::Refused(_) => "unsuitable",
+            Self::NewerFormat { .. } => "newer_format",
+            Self::OtherStore { .. }
+            | Self::MissingSegment { .. }
+            | Self::MissingIdentity { .. } => "incomplete",
+            Self::Corrupt(_) | Self::Contradiction { .. } => "corrupt",
+            Self::DiskFull { .. } => "no_room",
+            Self::Io(_) | Self::Journal(_) => "io",
+        }
+    }
+}
+
 /// Where a store is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

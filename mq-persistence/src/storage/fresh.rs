@@ -41,6 +41,18 @@ pub enum FreshError {
     },
 }
 
+impl FreshError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "target_in_use",
+            Self::Leftover { .. } => "leftover",
+            Self::Rename { .. } => "failed",
+        }
+    }
+}
+
 /// A directory on its way. See the head of this file.
 #[derive(Debug)]
 pub struct FreshDirectory {

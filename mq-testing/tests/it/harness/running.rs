@@ -283,10 +283,9 @@ async fn keys_and_paused_queues_do_what_they_do_in_production() {
         .enqueue_with(charge_of(1), |request| request.idempotency_key("order-1"))
         .await;
     assert_eq!(first, again);
-    let queue: mq::QueueName = "default".parse().unwrap();
-    t.engine().admin().pause_queue(queue.clone()).await.unwrap();
+    t.engine().admin().pause_queue("default").await.unwrap();
     assert!(t.run_until_empty().await.is_empty(), "the queue is paused");
-    t.engine().admin().resume_queue(queue).await.unwrap();
+    t.engine().admin().resume_queue("default").await.unwrap();
     assert_eq!(t.run_until_empty().await.len(), 1);
     assert_eq!(t.engine().clock_jumps(), 0);
 }

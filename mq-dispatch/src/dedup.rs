@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mq_core::key::DedupPolicy;
+use mq_core::key::{DedupPolicy, Key, KeyError};
+use mq_core::message::NewMessage;
 use mq_core::queue::FOREVER;
 
 /// What happens when a live message has the same dedup key. See [`DedupPolicy`].
@@ -48,8 +49,8 @@ impl Dedup {
     }
 
     /// For syncs that send everything and want what changed to be processed: [`Dedup::discard_identical`], and a success
-    /// is kept for ever as the previous version that the next sync is compared with, unless [`crate::Request::retain`]
-    /// says otherwise.
+    /// is kept for ever as the previous version that the next sync is compared with, unless a
+    /// retention of its own says otherwise.
     #[must_use]
     pub fn idempotent(key: impl ToString) -> Self {
         Self {
@@ -64,8 +65,15 @@ impl Dedup {
         Self::new(key, DedupPolicy::RunOnceMore)
     }
 
-    pub(super) fn into_parts(self) -> (Vec<u8>, DedupPolicy, Option<Duration>) {
-        (self.key, self.policy, self.retain)
+    /// Gives a message built by hand this key and policy.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the key is empty or longer than 512 bytes; the message is as it was.
+    pub fn set_on(self, message: &mut NewMessage) -> Result<(), KeyError> {
+        message.envelope.dedup_key = Some(Key::new(self.key)?);
+        message.dedup = Some(self.policy);
+        message.retain = message.retain.or(self.retain);
+        Ok(())
     }
 
     fn new(key: impl ToString, policy: DedupPolicy) -> Self {
