@@ -7,6 +7,9 @@ use hdrhistogram::Histogram;
 use crate::line::Figures;
 use crate::process::Usage;
 
+/// The longest latency that is told apart from longer ones.
+const HOUR_MICROS: u64 = 3_600_000_000;
+
 /// One look at the child.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sample {
@@ -36,8 +39,8 @@ pub(crate) struct Latency {
 impl Latency {
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            all: Histogram::new(3)?,
-            minute: Histogram::new(3)?,
+            all: Histogram::new_with_bounds(1, HOUR_MICROS, 3)?,
+            minute: Histogram::new_with_bounds(1, HOUR_MICROS, 3)?,
             by_minute: Vec::new(),
             disturbed: 0,
         })
