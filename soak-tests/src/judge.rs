@@ -244,7 +244,7 @@ impl Judge {
             match known {
                 Some((_, first)) if *first != seq => {
                     let first = *first;
-                    self.violate(format!("{name:?} is both message {first} and {seq}"));
+                    return self.violate(format!("{name:?} is both message {first} and {seq}"));
                 }
                 Some(_) => {
                     self.counts.existing += u64::from(!is_new);
