@@ -111,7 +111,9 @@ pub use mq_core::state::{
     Happened, State as MessageState, Tail,
 };
 pub use mq_core::time::{StoreTime, Timestamp};
-pub use mq_core::view::{Lookup, MessageView, QueueStats, StateKind, Stats as StoreStats};
+pub use mq_core::view::{
+    DeadCount, Lookup, MessageView, QueueStats, StateKind, Stats as StoreStats,
+};
 pub use mq_dispatch::{
     AsyncHandler, Attempt, AttemptError, AttemptFuture, AttemptRequest, AttemptResponse,
     AttemptService, BlockingHandler, CancelReason, Cancelled, Control, ControlError, Ctx, CtxError,

@@ -101,6 +101,8 @@ metrics! {
         "Handlers that go on though their lease was taken away.";
     DEAD: Gauge "mq.dlq.depth" "{message}" []
         "Dead letters.";
+    DEAD_BY: Gauge "mq.dlq.messages" "{message}" ["kind", "reason"]
+        "Dead letters by kind and reason.";
     DEAD_AGE: Gauge "mq.dlq.oldest_message.age" "s" []
         "How long the oldest dead letter has been one.";
     DIED: Counter "mq.dlq.added" "{message}" []

@@ -4,13 +4,13 @@
 //! Invariants: every metric of the list is written with its help and type, whether it has a series or not; names and labels
 //! are those of the list; a label never has more values than its cap: what is beyond goes by the name of `_other`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use mq_core::histogram::Distribution;
 use mq_core::state::Outcome;
-use mq_core::view::{QueueStats, StateKind};
+use mq_core::view::{DeadCount, QueueStats, StateKind};
 use mq_dispatch::PoolStats;
 
 use crate::health::HealthCheck;
@@ -127,6 +127,7 @@ impl Stats {
         put(metrics::EXPIRATIONS, one(expired));
         put(metrics::LOST_ACKS, one(store.stale));
         put(metrics::DEAD, one(self.dead.total));
+        put(metrics::DEAD_BY, dead_by(&store.dead_counts));
         put(metrics::DEAD_AGE, seconds(self.dead.oldest));
         put(metrics::DIED, one(store.died));
         put(metrics::REPLAYED, one(store.replayed));
@@ -220,6 +221,23 @@ impl Stats {
             put(metrics::REFUSES, one(disk.refuses.into()));
         }
     }
+}
+
+/// By kind and reason, the queues together; kinds beyond the cap as one.
+fn dead_by(counts: &[DeadCount]) -> Series {
+    let mut sums: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
+    let mut kinds = BTreeSet::new();
+    for dead in counts {
+        let kind = dead.kind.as_str();
+        if kinds.len() < KINDS_MAX {
+            kinds.insert(kind);
+        }
+        let shown = if kinds.contains(kind) { kind } else { OTHER };
+        *sums.entry((shown, dead.reason.as_str())).or_default() += dead.count;
+    }
+    let sums = sums.into_iter();
+    sums.map(|((kind, reason), count)| labelled([kind, reason], count))
+        .collect()
 }
 
 fn put_queue(name: &str, queue: &QueueStats, put: &mut impl FnMut(Metric, Series)) {

@@ -19,6 +19,7 @@ mod bulk;
 mod chains;
 mod change;
 mod checkout;
+mod dead;
 mod enqueue;
 mod entry;
 mod explain;
@@ -173,6 +174,8 @@ pub struct QueueManager {
     previous: keys::Index,
     /// Dead letters by dedup key; several may have one.
     dead_keys: keys::Index,
+    /// Dead letters by line and reason.
+    dead: Vec<dead::Reasons>,
     chains: chains::Chains,
     /// By leader: who waits until it is over.
     followers: keys::NumberMap<u64, Seq>,
@@ -208,6 +211,7 @@ impl QueueManager {
             dedup: keys::Index::default(),
             previous: keys::Index::default(),
             dead_keys: keys::Index::default(),
+            dead: Vec::new(),
             chains: chains::Chains::default(),
             followers: keys::NumberMap::default(),
             cancelling: BTreeSet::new(),

@@ -101,7 +101,7 @@ pub enum Completion {
 }
 
 /// Why a message is dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeadReason {
     /// Its failure budget is spent.
     BudgetSpent,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::{MessageId, Seq};
 use crate::message::Priority;
 use crate::name::{KindName, QueueName};
-use crate::state::{State, Tail};
+use crate::state::{DeadReason, State, Tail};
 use crate::time::Timestamp;
 
 pub use crate::filter::{Filter, KeyIs};
@@ -145,6 +145,19 @@ pub struct QueueStats {
     pub oldest_ready: Option<Duration>,
 }
 
+/// Dead letters of one queue and kind that died for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadCount {
+    /// Their queue.
+    pub queue: QueueName,
+    /// Their kind.
+    pub kind: KindName,
+    /// Why they are dead.
+    pub reason: DeadReason,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// Counts of the whole store, kept up to date with each event; reading them scans nothing but the list of queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -180,6 +193,8 @@ pub struct Stats {
     pub extended: u64,
     /// Since the store was opened: dead letters removed because their budget was full ([`crate::manager::DeadFull`]).
     pub dead_evicted: u64,
+    /// The dead letters of each queue, kind and reason that has some, sorted by these.
+    pub dead_counts: Vec<DeadCount>,
     /// How long the oldest dead letter has been one.
     pub oldest_dead: Option<Duration>,
     /// Ready messages of kinds that no pool serves, by queue and kind.

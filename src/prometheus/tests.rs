@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mq_core::view::QueueStats;
+use mq_core::state::DeadReason;
+use mq_core::view::{DeadCount, QueueStats};
 
 use crate::engine::Engine;
 use crate::metrics;
@@ -168,6 +169,34 @@ fn queues_beyond_the_cap_go_by_one_name_and_nothing_of_them_is_lost() {
     assert_eq!(depths.len(), 201);
     assert!((depths.iter().map(|line| line.value).sum::<f64>() - 2_000.0).abs() < 1e-9);
     assert_eq!(depths.last().unwrap().labels["queue"], "_other");
+}
+
+#[test]
+fn dead_letters_are_told_by_kind_and_reason_and_none_is_lost_beyond_the_cap() {
+    let mut stats = stats();
+    let dead = |number: usize, queue: &str| DeadCount {
+        queue: queue.parse().unwrap(),
+        kind: format!("k{number:04}").parse().unwrap(),
+        reason: DeadReason::Crashed,
+        count: 2,
+    };
+    stats.store.dead_counts = (0..600).map(|number| dead(number, "a")).collect();
+    stats.store.dead_counts.push(dead(0, "b"));
+    let (_, lines) = read(&stats.to_prometheus());
+    let lines: Vec<&Line> = lines
+        .iter()
+        .filter(|line| line.name == "mq_dlq_messages")
+        .collect();
+    assert_eq!(lines.len(), 501);
+    let of = |kind: &str| {
+        lines
+            .iter()
+            .find(|line| line.labels["kind"] == kind)
+            .unwrap()
+    };
+    assert!((of("k0000").value - 4.0).abs() < 1e-9, "both queues");
+    assert!((of("_other").value - 200.0).abs() < 1e-9);
+    assert!(lines.iter().all(|line| line.labels["reason"] == "crashed"));
 }
 
 #[test]

@@ -324,3 +324,62 @@ async fn handlers_and_aliases_share_one_pool_of_a_real_engine() {
     assert_eq!(crowd.0.lock().1, 3, "as many as the pool says, and no more");
     assert_eq!(pool.totals.given_back, 0);
 }
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(kind = "scan")]
+struct Scan {
+    number: u64,
+    page: String,
+}
+
+async fn give_up(scan: Scan) -> Outcome {
+    Err(Fail::dead_letter(std::io::Error::other("unreadable")).note(scan.number.to_string()))
+}
+
+/// Who chose so has the newest dead letters and an open intake, whatever fails.
+#[tokio::test]
+async fn dead_letters_evict_the_oldest_where_that_was_chosen_and_intake_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = || {
+        Engine::builder(folder.path().join("data"))
+            .dead_bytes(1 << 20)
+            .on_dead_full(mq::DeadFull::EvictOldest)
+    };
+    let engine = builder().open().await.unwrap();
+    let workers = engine.workers().handle(give_up).start().unwrap();
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        let page = "x".repeat(100 << 10);
+        let receipt = engine.enqueue(Scan { number, page }).await.unwrap();
+        ids.push(receipt.accepted.id);
+        engine.run_until_empty().await.unwrap();
+    }
+    while engine.stats().dead.bytes > 1 << 20 {
+        tokio::task::yield_now().await;
+    }
+    let stats = engine.stats();
+    assert_eq!(stats.died, 20);
+    assert_eq!(stats.dead_evicted, 20 - stats.dead.total);
+    let [counted] = &stats.dead_counts[..] else {
+        panic!("{:?}", stats.dead_counts);
+    };
+    assert_eq!(
+        (counted.kind.as_str(), counted.count),
+        ("scan", stats.dead.total)
+    );
+    assert_eq!(counted.reason, mq::DeadReason::DeadLettered);
+    workers.stop(secs(25)).await;
+    engine.close().await.unwrap();
+
+    let engine = builder().open().await.unwrap();
+    let left = engine
+        .admin()
+        .dead_letters()
+        .list(mq::Filter::new())
+        .await
+        .unwrap();
+    let left: Vec<_> = left.messages.iter().map(|view| view.id).collect();
+    assert!((8..=11).contains(&left.len()), "{left:?}");
+    assert_eq!(left, ids[20 - left.len()..], "the newest stay");
+    engine.close().await.unwrap();
+}

@@ -13,6 +13,7 @@ use crate::state::StoredState;
 use crate::time::StoreTime;
 
 use super::QueueManager;
+use super::dead::Death;
 use super::entry::{DedupFacts, Entry, Limits, Tag, flag};
 use super::keys::Remembered;
 use super::leases::Lease;
@@ -238,10 +239,11 @@ impl QueueManager {
                 .retention
                 .insert(until.as_ms(), seq, &self.table);
         }
-        if let Some(at) = entry.dead_since() {
-            self.timers.dead.insert(at, seq, &self.table);
-        }
+        let death = Death::of(&entry);
         self.table.insert(seq, entry);
+        if let Some(death) = death {
+            self.bury(seq, death);
+        }
         self.move_roles(seq, Roles::default(), roles, mark);
         if waits {
             self.limbo.push(mark, seq);
@@ -334,8 +336,8 @@ impl QueueManager {
             self.room.remove(&entry);
             self.names.count(entry.place, entry.tag.kind(), false);
             self.forget_expiry(seq, entry.limits().expires);
-            if let Some(at) = entry.dead_since() {
-                self.timers.dead.remove(at, seq, &self.table);
+            if let Some(death) = Death::of(&entry) {
+                self.exhume(seq, death);
             }
         }
         self.move_roles(seq, roles, Roles::default(), mark);

@@ -6,7 +6,8 @@ use crate::id::Seq;
 
 use super::QueueManager;
 use super::apply::{ApplyError, tag_of};
-use super::entry::{Entry, Tag, flag};
+use super::dead::Death;
+use super::entry::{Tag, flag};
 use super::names::Place;
 use super::roles::Roles;
 
@@ -18,7 +19,7 @@ impl QueueManager {
             .get(seq)
             .ok_or(ApplyError::UnknownMessage { seq })?;
         let (old, roles, was_cancelled) = (entry.tag, Roles::of(entry), entry.has(flag::CANCEL));
-        let was_dead = entry.dead_since();
+        let was_dead = Death::of(entry);
         let stays_out = old.is_out() && new.lease == LeaseAfter::Kept;
         let tag = tag_of(&new.state, stays_out);
         let out_and_over = stays_out && !tag.is_out();
@@ -82,16 +83,16 @@ impl QueueManager {
         self.names.count(place, tag.kind(), true);
     }
 
-    /// Keeps dead letters in order of time and counts those that come and go. Before this change it was dead since `before`.
-    fn note_death(&mut self, seq: Seq, before: Option<u64>) {
-        let since = self.table.get(seq).and_then(Entry::dead_since);
-        if let Some(at) = before {
-            self.timers.dead.remove(at, seq, &self.table);
+    /// Keeps the books of dead letters and counts those that come and go. `before` is what it was before this change.
+    fn note_death(&mut self, seq: Seq, before: Option<Death>) {
+        let now = self.table.get(seq).and_then(Death::of);
+        if let Some(death) = before {
+            self.exhume(seq, death);
         }
-        if let Some(at) = since {
-            self.timers.dead.insert(at, seq, &self.table);
+        if let Some(death) = now {
+            self.bury(seq, death);
         }
-        match (before, since) {
+        match (before, now) {
             (None, Some(_)) => self.tally.died(),
             (Some(_), None) => self.tally.replayed(),
             (None, None) | (Some(_), Some(_)) => {}

@@ -264,17 +264,6 @@ impl Entry {
         self.rare()?.state.as_ref()
     }
 
-    /// Since when it is a dead letter, in milliseconds of the wall clock; `None` if it is none.
-    pub(super) fn dead_since(&self) -> Option<u64> {
-        match self.kept_state()? {
-            StoredState::Dead { at, .. } => Some(at.as_ms()),
-            StoredState::Pending { .. }
-            | StoredState::Held { .. }
-            | StoredState::Completed { .. }
-            | StoredState::Superseded { .. } => None,
-        }
-    }
-
     /// Its state as it stands on disk.
     pub(super) fn stored_state(&self) -> StoredState {
         self.kept_state().cloned().unwrap_or(StoredState::Pending {

@@ -194,6 +194,7 @@ impl QueueManager {
                 .dead
                 .first()
                 .map(|(at, _)| now.wall.since(Timestamp::from_ms(at))),
+            dead_counts: self.dead_counts(),
             ..Stats::default()
         };
         self.tally.write(&mut stats);

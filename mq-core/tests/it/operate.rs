@@ -297,10 +297,16 @@ fn dead_letters_are_counted_as_they_come_and_go_and_the_oldest_is_known() {
     let stats = rig.manager.stats(&rig.now);
     assert_eq!((stats.died, stats.replayed), (1, 0));
     assert_eq!(stats.oldest_dead, Some(secs(60)));
+    let [counted] = &stats.dead_counts[..] else {
+        panic!("{stats:?}");
+    };
+    assert_eq!(counted.reason, DeadReason::DeadLettered);
+    assert_eq!((counted.queue.as_str(), counted.count), ("q", 1));
     rig.operate(id, Operation::Replay { edit: None }).unwrap();
     let stats = rig.manager.stats(&rig.now);
     assert_eq!((stats.died, stats.replayed), (1, 1));
     assert_eq!(stats.oldest_dead, None);
+    assert_eq!(stats.dead_counts, []);
     let (mut rig, id) = message_in(StateKind::Dead);
     rig.operate(id, Operation::Purge).unwrap();
     assert_eq!(

@@ -6,7 +6,9 @@ use mq_core::id::{MessageId, Seq};
 use mq_core::name::{KindName, QueueName};
 use mq_core::state::{State, StoredState};
 use mq_core::time::{Now, Timestamp};
-use mq_core::view::{Filter, KeyIs, Lookup, MessageView, Page, QueueStats, StateKind, Stats};
+use mq_core::view::{
+    DeadCount, Filter, KeyIs, Lookup, MessageView, Page, QueueStats, StateKind, Stats,
+};
 
 use super::message::Message;
 use super::model::Model;
@@ -82,6 +84,7 @@ impl Model {
                 })
                 .min()
                 .map(|at| now.wall.since(at)),
+            dead_counts: self.dead_counts(),
             unserved: self.unserved(),
             ..Stats::default()
         }
@@ -107,6 +110,24 @@ impl Model {
             }
         }
         (queue.clone(), stats)
+    }
+
+    fn dead_counts(&self) -> Vec<DeadCount> {
+        let mut counts = BTreeMap::new();
+        for message in &self.messages {
+            if let StoredState::Dead { reason, .. } = message.stored {
+                let key = (message.queue.clone(), message.kind.clone(), reason);
+                *counts.entry(key).or_insert(0) += 1;
+            }
+        }
+        let counts = counts.into_iter();
+        let counts = counts.map(|((queue, kind, reason), count)| DeadCount {
+            queue,
+            kind,
+            reason,
+            count,
+        });
+        counts.collect()
     }
 
     fn unserved(&self) -> Vec<(QueueName, KindName, u64)> {

@@ -289,3 +289,18 @@ async fn keys_and_paused_queues_do_what_they_do_in_production() {
     assert_eq!(t.run_until_empty().await.len(), 1);
     assert_eq!(t.engine().clock_jumps(), 0);
 }
+
+#[mq_testing::test]
+async fn a_message_of_unlimited_attempts_outlives_every_budget() {
+    let t = Harness::new().handle(decline);
+    let id = t
+        .enqueue_with(charge_of(9), |request| request.unlimited_attempts())
+        .await;
+    for _ in 0..40 {
+        t.run_one().await.assert_retry();
+        t.advance(minutes(6)).await;
+    }
+    t.message(id).assert_attempts(40);
+    let t = t.crash().await;
+    t.run_one().await.assert_retry();
+}
