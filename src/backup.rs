@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::Stopped;
+use mq_core::limits::BACKUP_RATE_MIN;
 use mq_core::pending::Pending;
 use mq_persistence::backup::{Backup as Copying, BackupError as CopyError};
 use mq_persistence::backup::{BackupProgress, BackupReport};
@@ -21,6 +22,7 @@ use mq_persistence::storage::{FreshDirectory, FreshError};
 
 use crate::admin::Admin;
 use crate::engine::{EngineBackend, Images};
+use crate::environment::Parker;
 
 /// Why there is no backup. The store that was to be copied is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,14 @@ pub enum BackupError {
     /// The copy could not be made, or is not sound. What was written of it is removed.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// The rate is so low that the copy would hold the store's segments for ages. Nothing was copied.
+    #[error(
+        "a rate of {rate} bytes in a second is too low; give {BACKUP_RATE_MIN} at least, or none"
+    )]
+    RateTooLow {
+        /// Bytes in a second, as asked for.
+        rate: u64,
+    },
     /// The operating system gave no thread. Nothing was copied.
     #[error("the operating system refused a thread to copy on")]
     System {
@@ -53,14 +63,11 @@ impl BackupError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InMemory => "in_memory",
-            Self::Target(FreshError::InUse { .. }) | Self::Copy(CopyError::NotEmpty { .. }) => {
-                "target_in_use"
-            }
-            Self::Target(FreshError::Leftover { .. }) => "leftover",
+            Self::Copy(CopyError::NotEmpty { .. }) => "target_in_use",
+            Self::Target(refused) => refused.code(),
+            Self::RateTooLow { .. } => "rate_too_low",
             Self::Copy(CopyError::Unsound { .. }) => "unsound",
-            Self::Target(FreshError::Rename { .. }) | Self::Copy(_) | Self::System { .. } => {
-                "failed"
-            }
+            Self::Copy(_) | Self::System { .. } => "failed",
             Self::Stopped(stopped) => stopped.code(),
         }
     }
@@ -107,25 +114,33 @@ impl Admin {
 }
 
 impl Backup {
-    /// Copies at most so many bytes in a second, so that the store keeps its share of the disk. Default: as fast as it goes.
+    /// Copies at most so many bytes in a second, at least [`BACKUP_RATE_MIN`], so that the store keeps its share of the disk.
+    /// Default: as fast as it goes.
     pub fn rate(mut self, bytes_per_second: u64) -> Self {
-        self.rate = Some(bytes_per_second.max(1));
+        self.rate = Some(bytes_per_second);
         self
     }
 
-    /// Is told how far the copy is, after each MiB, on the thread that copies.
+    /// Is told how far the copy is, after each MiB and while it is checked, on the thread that copies.
     pub fn on_progress(mut self, told: impl FnMut(BackupProgress) + Send + 'static) -> Self {
         self.on_progress = Some(Box::new(told));
         self
     }
 
-    /// Makes the copy on this thread. Never call it on a thread of an async runtime.
+    /// Makes the copy on this thread. Never call it on a thread of an async runtime. A close of the engine ends it, and waits for
+    /// it to be gone.
     ///
     /// # Errors
     /// [`BackupError`]; the store is as it was.
     pub fn wait(self) -> Result<BackupReport, BackupError> {
+        if let Some(rate) = self.rate.filter(|rate| *rate < BACKUP_RATE_MIN) {
+            return Err(BackupError::RateTooLow { rate });
+        }
+        let shell = Arc::clone(&self.backend.0);
+        let parker = shell.park.parker();
+        let _copying = shell.copies.enter(Arc::clone(&parker));
         let target = FreshDirectory::check(&self.to)?;
-        match self.copy_into(&target) {
+        match self.copy_into(&target, &*parker) {
             Ok(report) => {
                 target.finish()?;
                 Ok(report)
@@ -139,11 +154,14 @@ impl Backup {
         }
     }
 
-    fn copy_into(mut self, target: &FreshDirectory) -> Result<BackupReport, BackupError> {
+    fn copy_into(
+        mut self,
+        target: &FreshDirectory,
+        parker: &dyn Parker,
+    ) -> Result<BackupReport, BackupError> {
         let (images, segments) = self.take_image()?;
         let shell = Arc::clone(&self.backend.0);
         let begun = shell.clock().monotonic();
-        let parker = shell.park.parker();
         let copying = Copying {
             identity: shell.identity.clone(),
             records: images.manager.records(),
@@ -159,7 +177,8 @@ impl Backup {
             if let Some(rate) = self.rate {
                 let due = begun + time_for(progress.copied, rate);
                 let ahead = due.saturating_sub(shell.clock().monotonic());
-                if !ahead.is_zero() {
+                // Whoever stops the engine calls, before this sleep or in it.
+                if !ahead.is_zero() && shell.stopped().is_none() {
                     parker.park(Some(ahead));
                 }
             }
@@ -211,10 +230,13 @@ impl IntoFuture for Backup {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (promise, pending) = Pending::new();
+            let shell = Arc::clone(&self.backend.0);
             let thread = std::thread::Builder::new().name("mq-backup".to_owned());
-            thread
+            let thread = thread
                 .spawn(move || promise.keep(self.wait()))
                 .map_err(|source| BackupError::System { source })?;
+            shell.copies.keep(thread);
+            drop(shell);
             pending
                 .await
                 .unwrap_or_else(|_| Err(Stopped::Closed.into()))

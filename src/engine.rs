@@ -7,6 +7,7 @@
 mod backend;
 mod bulk;
 mod cache;
+mod copies;
 mod desk;
 mod effects;
 mod gather;
@@ -508,6 +509,7 @@ impl Owner {
                 tracing::error!("an engine thread panicked");
             }
         }
+        self.backend.0.copies.end();
         drop(self.lock.lock().take());
     }
 }

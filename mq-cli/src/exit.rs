@@ -118,7 +118,7 @@ impl From<CallError> for Failure {
             }
             "expression" | "zone" | "never" | "interval" | "filter" => Exit::Usage,
             "unreadable" | "unsound" => Exit::Corrupt,
-            "target_in_use" | "leftover" => Exit::Usage,
+            "target_in_use" | "leftover" | "target_refused" | "rate_too_low" => Exit::Usage,
             _ => Exit::Failed,
         };
         Failure::new(exit, error)

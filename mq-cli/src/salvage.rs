@@ -360,8 +360,10 @@ impl From<SalvageError> for Failure {
 impl From<FreshError> for Failure {
     fn from(error: FreshError) -> Failure {
         let exit = match &error {
-            FreshError::InUse { .. } | FreshError::Leftover { .. } => Exit::Usage,
-            FreshError::Rename { .. } => Exit::Failed,
+            FreshError::InUse { .. } | FreshError::Leftover { .. } | FreshError::Refused { .. } => {
+                Exit::Usage
+            }
+            FreshError::Rename { .. } | FreshError::Unsynced { .. } => Exit::Failed,
         };
         Failure::new(exit, error)
     }

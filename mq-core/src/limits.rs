@@ -102,6 +102,8 @@ pub const SCHEDULE_TIMING_SIZE_MAX: usize = 512;
 pub const SCHEDULE_TEMPLATE_SIZE_MAX: usize = 64 << 10;
 /// Connections to the control socket of a store at once; the next one is refused.
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
+/// The lowest rate of a backup, in bytes of a second: the segments that it copies are not recycled meanwhile.
+pub const BACKUP_RATE_MIN: u64 = 64 << 10;
 /// Workers of one pool.
 pub const PARALLELISM_MAX: u32 = 10_000;
 

@@ -17,11 +17,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mq_core::image::ImageRecord;
+use mq_core::manager::{Config, QueueManager};
 use mq_core::time::Now;
 
 use crate::error::{Failure, JournalError};
 use crate::identity::Identity;
-use crate::inspect::{InspectError, Severity, VerifyReport, verify};
+use crate::inspect::{InspectError, Severity, VerifyReport, verify_while};
 use crate::lsn::Lsn;
 use crate::open::{LOCK_NAME, write_identity};
 use crate::pins::SegmentFile;
@@ -122,7 +123,8 @@ impl From<Failure> for BackupError {
 }
 
 impl<R: Iterator<Item = ImageRecord>> Backup<R> {
-    /// Writes the copy into `target`, a directory that is empty or not there, and checks it. `go_on` is asked after each MiB.
+    /// Writes the copy into `target`, a directory that is empty or not there, and checks it. `go_on` is asked after each MiB, and
+    /// now and then while the copy is checked.
     ///
     /// # Errors
     /// [`BackupError`]; the source is untouched.
@@ -137,6 +139,7 @@ impl<R: Iterator<Item = ImageRecord>> Backup<R> {
         must_be_empty(&**target)?;
         let lock = target.lock(LOCK_NAME, "a copy that is being made")?;
         let (at, segments) = (self.at, self.segments.len() as u64);
+        let tag = self.identity.tag;
         let mut progress = BackupProgress {
             copied: 0,
             total: self.segments.iter().map(|it| u64::from(it.size())).sum(),
@@ -145,7 +148,12 @@ impl<R: Iterator<Item = ImageRecord>> Backup<R> {
             copy(segment, at, &**target, &mut progress, go_on)?;
         }
         let bytes = self.finish(&**target)? + progress.copied;
-        let report = verify(target)?;
+        let config = Config {
+            tag,
+            ..Config::default()
+        };
+        let replay = |_: &Identity| QueueManager::new(config);
+        let report = verify_while(target, replay, &mut || go_on(progress))?;
         if go_on(progress).is_break() {
             return Err(BackupError::GivenUp);
         }

@@ -23,6 +23,7 @@ use crate::storage::{OpenMode, Storage, StorageRefusal, read_up_to_at};
 
 pub use describe::{Fields, Value};
 pub use dump::{Dumped, DumpedEnd, DumpedFrame, DumpedRecord, dump};
+pub(crate) use verify::verify_while;
 pub use verify::{FINDINGS_MAX, Finding, Severity, VerifyReport, verify, verify_into};
 
 /// Why a store could not be looked at.

@@ -38,6 +38,7 @@ use mq_persistence::places::PlacesImage;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use super::copies::Copies;
 use super::desk::Desk;
 use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
@@ -163,6 +164,8 @@ pub(crate) struct Shell {
     /// Until when (monotonic milliseconds) the commit thread plans to sleep.
     planned: AtomicU64,
     stopped: OnceLock<Stopped>,
+    /// Copies of the store that are being made.
+    pub(crate) copies: Copies,
     /// The workers of this engine that run.
     pub(crate) roster: Roster,
     /// Those who asked for the close.
@@ -194,6 +197,7 @@ impl Shell {
             scheduler: Mutex::new(Scheduler::default()),
             planned: AtomicU64::new(0),
             stopped: OnceLock::new(),
+            copies: Copies::default(),
             roster: Roster::default(),
             closing: Mutex::new(Vec::new()),
             rounds: watch::Sender::new(0),

@@ -1,6 +1,7 @@
 //! The public interface, on real files: what users do, and what they do wrong.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backups;
 mod bad_input;
 mod compiler;
 mod completion;

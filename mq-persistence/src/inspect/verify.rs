@@ -4,6 +4,7 @@
 //! what opening would do, short of writing: the journal is replayed from the newest snapshot, its end is judged, and
 //! the envelope of every message that lives is read back.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mq_core::manager::{Config, QueueManager};
@@ -21,6 +22,9 @@ use crate::storage::Storage;
 
 /// Findings listed; the others are counted.
 pub const FINDINGS_MAX: usize = 1_000;
+
+/// Envelopes read between two looks at whether to go on.
+const ENVELOPES_BETWEEN_LOOKS: usize = 1_024;
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +132,15 @@ pub fn verify_into<R: Replay>(
     storage: &Arc<dyn Storage>,
     begin: impl FnOnce(&Identity) -> R,
 ) -> Result<VerifyReport, InspectError> {
+    verify_while(storage, begin, &mut || ControlFlow::Continue(()))
+}
+
+/// [`verify_into`] that asks now and then whether to go on. If not, the report is of what it had come to.
+pub(crate) fn verify_while<R: Replay>(
+    storage: &Arc<dyn Storage>,
+    begin: impl FnOnce(&Identity) -> R,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<VerifyReport, InspectError> {
     let mut report = VerifyReport {
         files: files(&**storage)?,
         ..VerifyReport::default()
@@ -140,10 +153,12 @@ pub fn verify_into<R: Replay>(
             return Ok(report);
         }
     };
-    check_segments(&**storage, &mut report);
+    check_segments(&**storage, &mut report, go_on);
     let best = check_snapshots(&**storage, &identity, &mut report);
     let mut replay = begin(&identity);
-    let checked = check_journal(storage, &identity, best.as_ref(), &mut replay, &mut report);
+    let (snapshot, replay) = (best.as_ref(), &mut replay);
+    let checked = check_journal(storage, &identity, snapshot, replay, &mut report);
+    let checked = checked.map(|places| check_envelopes(&places, &mut report, go_on));
     if let Err(refusal) = checked {
         let (file, offset) = place_of(&refusal);
         report.add(Severity::Damage, &file, offset, refusal);
@@ -177,10 +192,17 @@ fn look_at_files(report: &mut VerifyReport) {
 }
 
 /// Every frame of every segment, wherever the journal goes.
-fn check_segments(storage: &dyn Storage, report: &mut VerifyReport) {
+fn check_segments(
+    storage: &dyn Storage,
+    report: &mut VerifyReport,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) {
     for file in report.files.clone() {
         if file.role != FileRole::Segment {
             continue;
+        }
+        if go_on().is_break() {
+            return;
         }
         match read_segment(storage, &file.name) {
             Ok(bytes) => {
@@ -244,14 +266,14 @@ fn check_snapshots(
     best
 }
 
-/// What opening would do, short of writing; then every envelope.
+/// What opening would do, short of writing; answers where the envelopes are.
 fn check_journal(
     storage: &Arc<dyn Storage>,
     identity: &Identity,
     snapshot: Option<&SnapshotContents>,
     replay: &mut dyn Replay,
     report: &mut VerifyReport,
-) -> Result<(), OpenError> {
+) -> Result<Places, OpenError> {
     let names: Vec<String> = report.files.iter().map(|file| file.name.clone()).collect();
     let on_disk = SegmentsOnDisk::list(Arc::clone(storage), identity, &names)?;
     let segments = Arc::new(Segments::new(identity.clone()));
@@ -267,8 +289,7 @@ fn check_journal(
     .run()?;
     describe_end(&recovered.facts, report);
     report.journal = Some(recovered.facts);
-    check_envelopes(&places, report);
-    Ok(())
+    Ok(places)
 }
 
 fn describe_end(facts: &JournalFacts, report: &mut VerifyReport) {
@@ -282,8 +303,15 @@ fn describe_end(facts: &JournalFacts, report: &mut VerifyReport) {
     report.add(Severity::Notice, &tail.file, Some(tail.offset.into()), text);
 }
 
-fn check_envelopes(places: &Places, report: &mut VerifyReport) {
-    for (seq, place) in places.image().into_places() {
+fn check_envelopes(
+    places: &Places,
+    report: &mut VerifyReport,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) {
+    for (number, (seq, place)) in places.image().into_places().enumerate() {
+        if number % ENVELOPES_BETWEEN_LOOKS == 0 && go_on().is_break() {
+            return;
+        }
         let Some(pinned) = places.pin(seq) else {
             continue; // a missing segment was refused above
         };

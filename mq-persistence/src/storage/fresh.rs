@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{DirectoryStorage, Storage};
+use super::{DirectoryFacts, DirectoryStorage, Storage, StorageRefusal};
 
 /// Ends the name of a directory that is being filled.
 pub const INCOMPLETE_SUFFIX: &str = ".incomplete";
@@ -24,16 +24,34 @@ pub enum FreshError {
         /// What is in the way.
         reason: String,
     },
-    /// An earlier attempt died half-way. Remove what it left and try again.
-    #[error("{} was left by an attempt that died; remove it and try again", path.display())]
+    /// No store may live there: on a network file system, say. Choose a place on a local disk.
+    #[error("{} cannot be filled", path.display())]
+    Refused {
+        /// The directory asked for.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StorageRefusal,
+    },
+    /// Another attempt is under way, or one died half-way. If none is, remove what it left and try again.
+    #[error("{} is being filled, or was left by an attempt that died; if none is under way, remove it and try again", path.display())]
     Leftover {
-        /// What it left.
+        /// What it fills, or left.
         path: PathBuf,
     },
     /// The directory is whole but could not be given its name; it is there under the other one.
     #[error("{} could not be given its name", path.display())]
     Rename {
         /// The directory asked for.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory is whole and has its name, but a power cut may take the name back. Look at the disk, and make it again.
+    #[error("{} is whole, but its name may not survive a power cut", path.display())]
+    Unsynced {
+        /// The directory.
         path: PathBuf,
         /// What the system answered.
         #[source]
@@ -48,7 +66,8 @@ impl FreshError {
         match self {
             Self::InUse { .. } => "target_in_use",
             Self::Leftover { .. } => "leftover",
-            Self::Rename { .. } => "failed",
+            Self::Refused { .. } => "target_refused",
+            Self::Rename { .. } | Self::Unsynced { .. } => "failed",
         }
     }
 }
@@ -64,11 +83,20 @@ pub struct FreshDirectory {
 }
 
 impl FreshDirectory {
-    /// Checks that `path` is free, not there or an empty directory, and claims it: of two that want it, one gets it.
+    /// Checks that `path` is free, not there or an empty directory, and that a store may live there, and claims it: of two that want
+    /// it, one gets it.
     ///
     /// # Errors
     /// [`FreshError`] says what is in the way.
     pub fn check(path: &Path) -> Result<Self, FreshError> {
+        Self::check_by(path, |directory| directory.inspect())
+    }
+
+    /// [`FreshDirectory::check`] with the question whether a store may live in a directory.
+    pub(super) fn check_by(
+        path: &Path,
+        inspect: impl FnOnce(&DirectoryStorage) -> Result<DirectoryFacts, StorageRefusal>,
+    ) -> Result<Self, FreshError> {
         let refuse = |reason: &str| FreshError::InUse {
             path: path.to_owned(),
             reason: reason.to_owned(),
@@ -93,20 +121,28 @@ impl FreshDirectory {
             },
         }
         let incomplete = format!("{name}{INCOMPLETE_SUFFIX}");
-        let path = parent.join(&incomplete);
-        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        let other = parent.join(&incomplete);
+        match std::fs::DirBuilder::new().mode(0o700).create(&other) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(FreshError::Leftover { path });
+                return Err(FreshError::Leftover { path: other });
             }
             Err(error) => return Err(refuse(&error.to_string())),
         }
-        Ok(Self {
+        let claimed = Self {
             parent,
             name: name.to_owned(),
             incomplete,
             is_claimed: true,
-        })
+        };
+        // Asked of the directory itself, which is this user's own; not of its parent, which need not be.
+        match inspect(&DirectoryStorage::new(other)) {
+            Ok(_) => Ok(claimed),
+            Err(source) => Err(FreshError::Refused {
+                path: path.to_owned(),
+                source,
+            }),
+        }
     }
 
     /// The directory to be filled.
@@ -118,17 +154,23 @@ impl FreshDirectory {
     /// Gives the directory its name, durably.
     ///
     /// # Errors
-    /// [`FreshError::Rename`].
-    pub fn finish(mut self) -> Result<(), FreshError> {
+    /// [`FreshError::Rename`], [`FreshError::Unsynced`].
+    pub fn finish(self) -> Result<(), FreshError> {
+        self.finish_by(DirectoryStorage::sync_directory)
+    }
+
+    /// [`FreshDirectory::finish`] with what makes the name durable.
+    pub(super) fn finish_by(
+        mut self,
+        sync: impl FnOnce(&DirectoryStorage) -> io::Result<()>,
+    ) -> Result<(), FreshError> {
         self.is_claimed = false;
         let parent = DirectoryStorage::new(self.parent.clone());
-        parent
-            .rename(&self.incomplete, &self.name)
-            .and_then(|()| parent.sync_directory())
-            .map_err(|source| FreshError::Rename {
-                path: self.parent.join(&self.name),
-                source,
-            })
+        let path = self.parent.join(&self.name);
+        match parent.rename(&self.incomplete, &self.name) {
+            Ok(()) => sync(&parent).map_err(|source| FreshError::Unsynced { path, source }),
+            Err(source) => Err(FreshError::Rename { path, source }),
+        }
     }
 
     /// Removes what was written: all of it is this one's.

@@ -225,3 +225,39 @@ fn a_map_shows_the_bytes_that_reading_shows() {
         assert_eq!(*map, *bytes, "{name}");
     }
 }
+
+#[test]
+fn a_fresh_directory_does_not_come_into_being_where_no_store_may_live() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("copy");
+    let refused = FreshDirectory::check_by(&path, |directory| {
+        assert!(directory.path().ends_with("copy.incomplete"));
+        Err(StorageRefusal::NetworkFilesystem {
+            path: directory.path().to_owned(),
+            filesystem: "NFS",
+        })
+    });
+    let Err(FreshError::Refused { source, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(source.to_string().contains("NFS"));
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_fresh_directory_says_whether_it_has_its_name() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("copy");
+    let fresh = FreshDirectory::check(&path).unwrap();
+    let failing = |_: &DirectoryStorage| Err(std::io::Error::other("no sync"));
+    let failed = fresh.finish_by(failing);
+    assert!(matches!(failed, Err(FreshError::Unsynced { .. })));
+    assert!(path.is_dir(), "it has its name");
+    fs::remove_dir(&path).unwrap();
+    let fresh = FreshDirectory::check(&path).unwrap();
+    fs::write(&path, "in the way").unwrap();
+    let failed = fresh.finish();
+    assert!(matches!(failed, Err(FreshError::Rename { .. })));
+    assert!(parent.path().join("copy.incomplete").is_dir(), "as it was");
+    assert!(path.is_file());
+}

@@ -141,6 +141,7 @@ impl Shell {
         self.signal.call();
         self.maintenance.call();
         self.bulk.call();
+        self.copies.call();
     }
 
     /// After a stop: nobody waits for a snapshot.
