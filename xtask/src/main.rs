@@ -25,7 +25,7 @@ usage: cargo xtask COMMAND
   ci --only STEP     one check
   tidy               sizes, forbidden words, unsafe code, file headers
   chaos [ARG...]     crashes, faults, damage: the suites; --help names the arguments
-  bench [ARG...]     cargo run --release -p mq-benches -- ARG...
+  bench [ARG...]     speed beside the limits it is judged by; bench --help says more
 ";
 
 fn main() -> ExitCode {

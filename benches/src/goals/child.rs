@@ -1,0 +1,214 @@
+//! Parts of goals that need a process of their own: to be weighed alone, or to be killed.
+//!
+//! The program calls itself: `mq-benches child WORK …`. What a child finds out it prints as one line of JSON.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mq::environment::SystemClock;
+use mq::{Engine, Limit};
+use mq_core::time::Clock;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::instruments::{forget_peak_memory, peak_memory, resident_memory};
+use crate::latency::Recorder;
+use crate::load::{Callers, runtime};
+use crate::store::{Flavour, NAME, PAYLOAD_SIZE, fill};
+
+/// More journal than any child writes: no snapshot but those asked for.
+const NO_SNAPSHOT: u64 = 1 << 40;
+
+/// What a child does.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Weighs so many waiting messages, and lets 64 tasks enqueue beside them for so long.
+    Weigh {
+        flavour: Flavour,
+        count: usize,
+        load: Duration,
+    },
+    /// Fills a store, with a snapshot after the first `before`, and waits to be killed.
+    Fill { count: usize, before: usize },
+    /// Opens the store and says how long that took.
+    Open,
+}
+
+/// What [`Work::Weigh`] finds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Weighed {
+    /// Bytes of memory that each message costs at most, growth and a snapshot included.
+    pub(super) peak_per_message: f64,
+    /// Bytes that each costs when everything is quiet.
+    pub(super) per_message: f64,
+    /// Durable enqueues in a second beside them.
+    pub(super) rate: f64,
+}
+
+/// What [`Work::Open`] finds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Opened {
+    /// How long it took to open.
+    pub(super) seconds: f64,
+    /// Live messages found.
+    pub(super) messages: u64,
+    /// Records replayed from the journal.
+    pub(super) records: u64,
+    /// Bytes of journal read.
+    pub(super) bytes: u64,
+}
+
+/// Starts a child that works on the store `store`.
+pub(super) fn start(work: &Work, store: &Path) -> anyhow::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("child").arg(store);
+    match work {
+        Work::Weigh {
+            flavour,
+            count,
+            load,
+        } => command
+            .args(["weigh", flavour.as_str(), &count.to_string()])
+            .arg(load.as_millis().to_string()),
+        Work::Fill { count, before } => {
+            command.args(["fill", &count.to_string(), &before.to_string()])
+        }
+        Work::Open => command.arg("open"),
+    };
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start a child")
+}
+
+/// Waits for what a child finds.
+pub(super) fn answer<T: DeserializeOwned>(mut child: Child) -> anyhow::Result<T> {
+    let line = line_of(&mut child);
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("a child failed: {status}");
+    }
+    serde_json::from_str(&line?).context("a child told nonsense")
+}
+
+/// Waits until a child has said that it is ready, and kills it.
+pub(super) fn kill_when_ready(mut child: Child) -> anyhow::Result<()> {
+    let said = line_of(&mut child);
+    child.kill()?;
+    child.wait()?;
+    let said = said?;
+    if said.trim() != "ready" {
+        bail!("a child ended before it was ready: {said:?}");
+    }
+    Ok(())
+}
+
+fn line_of(child: &mut Child) -> anyhow::Result<String> {
+    let output = child.stdout.take().context("a child has no output")?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// Runs as a child: `STORE WORK …`.
+///
+/// # Errors
+/// The arguments are not those of a child, or what the engine says.
+pub fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [store, "weigh", flavour, count, load] => {
+            let flavour = Flavour::of(flavour).context("no such flavour")?;
+            let load = Duration::from_millis(load.parse()?);
+            let weighed = weigh(Path::new(store), flavour, count.parse()?, load)?;
+            println!("{}", serde_json::to_string(&weighed)?);
+        }
+        [store, "fill", count, before] => {
+            fill_and_wait(Path::new(store), count.parse()?, before.parse()?)?;
+        }
+        [store, "open"] => {
+            println!("{}", serde_json::to_string(&reopen(Path::new(store))?)?);
+        }
+        _ => bail!("`child` is how this program calls itself"),
+    }
+    Ok(())
+}
+
+fn open(store: &Path, count: usize) -> anyhow::Result<Engine> {
+    let room = 2 * count as u64 + (32 << 20);
+    let engine = Engine::builder(store)
+        .capacity(Limit::messages(room).bytes(1 << 40))
+        .keys(room)
+        .payload_cache(0)
+        .snapshot_after(NO_SNAPSHOT)
+        .open_wait()?;
+    Ok(engine)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes per message")]
+fn weigh(store: &Path, flavour: Flavour, count: usize, load: Duration) -> anyhow::Result<Weighed> {
+    let engine = open(store, count)?;
+    fill(&engine, flavour, 0, 1_000)?;
+    let before = resident_memory()?;
+    forget_peak_memory()?;
+    fill(&engine, flavour, 1_000, count)?;
+    let quiet = resident_memory()?;
+    engine.admin().snapshot().wait()?;
+    let peak = peak_memory()?;
+    let per_message = |bytes: u64| bytes.saturating_sub(before) as f64 / count as f64;
+    let rate = if load.is_zero() {
+        f64::NAN
+    } else {
+        let answered = runtime()?.block_on(async {
+            let callers = Callers {
+                engine: &engine,
+                tasks: 64,
+                kind: NAME,
+                size: PAYLOAD_SIZE,
+            };
+            let recorder = Recorder::new()?;
+            let clock = SystemClock::start();
+            callers.enqueue_until(clock, load, &recorder).await
+        })?;
+        answered as f64 / load.as_secs_f64()
+    };
+    engine.close_wait()?;
+    Ok(Weighed {
+        peak_per_message: per_message(peak),
+        per_message: per_message(quiet),
+        rate: if rate.is_nan() { 0.0 } else { rate },
+    })
+}
+
+fn fill_and_wait(store: &Path, count: usize, before: usize) -> anyhow::Result<()> {
+    let engine = open(store, count)?;
+    if before > 0 {
+        fill(&engine, Flavour::Plain, 0, before)?;
+        engine.admin().snapshot().wait()?;
+    }
+    fill(&engine, Flavour::Plain, before, count - before)?;
+    println!("ready");
+    // The parent kills; if it is gone instead, the input ends.
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+fn reopen(store: &Path) -> anyhow::Result<Opened> {
+    let clock = SystemClock::start();
+    let engine = open(store, 0)?;
+    let seconds = clock.monotonic().as_secs_f64();
+    let journal = engine.report().and_then(|report| report.journal.clone());
+    let journal = journal.context("the store is new")?;
+    let opened = Opened {
+        seconds,
+        messages: engine.stats().live_messages,
+        records: journal.records,
+        bytes: journal.bytes,
+    };
+    engine.close_wait()?;
+    Ok(opened)
+}

@@ -1,0 +1,39 @@
+//! S6: the ring beside crossbeam's `ArrayQueue`, each value moved once.
+
+use crate::plan::Plan;
+use crate::report::{Goal, Row};
+use crate::ring_race::{THREADS, race};
+
+const ROUNDS: usize = 9;
+const VALUES: u64 = 1 << 20;
+
+/// In each round both run right after one another; the median of the rounds' ratios is judged.
+pub(super) fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
+    let values = if plan.quick { VALUES / 8 } else { VALUES };
+    let mut rows = Vec::new();
+    for threads in THREADS {
+        let paired = race(threads, ROUNDS, values);
+        let one = format!("ring, {threads} threads, one by one");
+        let row = Row::plain(&format!("S6 {threads}"), one, paired.ring, "values/s");
+        rows.push(row.paired(paired.array, paired.ring_by_array, 0.95));
+        let many = format!("ring, {threads} threads, batch forms");
+        let row = Row::plain(
+            &format!("S6 {threads} batch"),
+            many,
+            paired.batched,
+            "values/s",
+        );
+        rows.push(row.paired(paired.array, paired.batched_by_array, 2.0));
+    }
+    Ok(rows)
+}
+
+impl Row {
+    /// Judges by the median of paired ratios, which is not quite the ratio of the medians.
+    fn paired(self, array: f64, ratio: f64, floor: f64) -> Self {
+        let mut row = self.judged(array, "ArrayQueue", Goal::AtLeast(floor));
+        row.ratio = Some(ratio);
+        row.met = Some(ratio >= floor);
+        row
+    }
+}
