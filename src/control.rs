@@ -25,6 +25,7 @@ mod execute;
 mod fault;
 mod line;
 mod place;
+mod queue;
 mod schedule;
 mod server;
 mod text;
@@ -35,13 +36,16 @@ pub use answer::{
     Answer, AttemptJson, Enqueued, Explained, JsonText, MessageJson, MessagesPage, QueueJson,
     StatsJson,
 };
-pub use bulk::{BulkCall, BulkJobJson, DeadGroupJson, DryRunJson, EditJson, OneBulkJob};
+pub use bulk::{
+    BulkCall, BulkJobJson, DeadGroupJson, DeadGroupsJson, DryRunJson, EditJson, OneBulkJob,
+};
 pub use call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 pub use care::{BackupCall, BackupJson, SnapshotJson};
 pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};
 pub use fault::CallError;
 pub use line::Greeting;
+pub use queue::{QueueChangeJson, QueueSettingsJson, SetQueueCall};
 pub use schedule::{
     NextFires, NextFiresCall, OperateScheduleCall, PutScheduleCall, ScheduleJson,
     ScheduleOperation, SchedulesCall, SchedulesPage, Sent,

@@ -52,6 +52,15 @@ pub struct DeadGroup {
 /// What is known of a dead letter, and what the producer gave.
 type DeadLetter = (Box<MessageView>, Option<Arc<Envelope>>);
 
+/// All dead letters that match, in groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadGroups {
+    /// The largest first.
+    pub groups: Vec<DeadGroup>,
+    /// Dead letters that may match and are in no group: their payloads could not be read.
+    pub unreadable: u64,
+}
+
 type GroupKey = (Option<KindName>, Option<&'static str>, Option<String>);
 
 impl DeadLetters {
@@ -80,21 +89,22 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`FindError`] from the call.
-    pub fn groups(&self, filter: Filter) -> Call<Result<Vec<DeadGroup>, FindError>> {
+    pub fn groups(&self, filter: Filter) -> Call<Result<DeadGroups, FindError>> {
         let messages = self.messages(filter);
         Call::new(move || {
-            let mut groups = BTreeMap::new();
+            let (mut groups, mut unreadable) = (BTreeMap::new(), 0);
             let mut next = Some(Cursor::START);
             while let Some(cursor) = next {
                 let page = messages.page(cursor, PAGE_LEN_MAX).wait()?;
                 page.messages
                     .iter()
                     .for_each(|view| count(&mut groups, view));
+                unreadable += u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
                 next = page.next;
             }
             let mut groups: Vec<DeadGroup> = groups.into_values().collect();
             groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-            Ok(groups)
+            Ok(DeadGroups { groups, unreadable })
         })
     }
 

@@ -3,6 +3,7 @@
 //! What a producer wrote stands in the sentence as it is: whoever prints it on a terminal escapes it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mq_core::backend::{Backend, Stopped};
@@ -34,6 +35,8 @@ pub struct Explained {
     pub held_up_by: Option<MessageView>,
     /// The key for whose sake it comes first; `None` if it could not be read.
     pub key: Option<SharedKey>,
+    /// The store's folder, for the commands in the sentence; `None` if it is in none, and the sentence has none either.
+    pub store: Option<PathBuf>,
 }
 
 /// A key that two messages have.
@@ -76,7 +79,7 @@ impl Admin {
     /// let second = engine.enqueue(Charge { cents: 2 }).ordering_key("customer-3").await?;
     /// let why = engine.admin().explain(second.accepted.id).await?.to_string();
     /// assert!(why.starts_with("blocked: ordering key customer-3 is held by"), "{why}");
-    /// assert!(why.contains("mq messages release"), "{why}");
+    /// assert!(why.contains("held under label audit"), "{why}");
     /// # Ok(())
     /// # }
     /// ```
@@ -111,6 +114,7 @@ fn look(desk: &Desk, now: &Now, id: MessageId) -> Explained {
         message: find(id),
         held_up_by,
         key: None,
+        store: desk.sight.folder.get().cloned(),
         reason,
     }
 }
@@ -126,20 +130,24 @@ async fn shared_key(backend: &EngineBackend, id: MessageId, first: MessageId) ->
 
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.id;
+        let id = &self.id;
         match (&self.reason, &self.message) {
             (Explanation::Scheduled { due }, Some(view)) => {
                 let until = moment(*due);
                 match last_failure(&view.tail) {
-                    Some(failure) => write!(
-                        f,
-                        "in back-off until {until}, after {} failures; the last: {}; to go on now: mq messages run-now {id}",
-                        view.tail.failures, failure.text
-                    ),
-                    None => write!(
-                        f,
-                        "scheduled: not before {until}; to start it now: mq messages run-now {id}"
-                    ),
+                    Some(failure) => {
+                        let failures = view.tail.failures;
+                        write!(
+                            f,
+                            "in back-off until {until}, after {failures} failures; the last: {}",
+                            failure.text
+                        )?;
+                        self.way(f, "to go on now", "messages run-now", id)
+                    }
+                    None => {
+                        write!(f, "scheduled: not before {until}")?;
+                        self.way(f, "to start it now", "messages run-now", id)
+                    }
                 }
             }
             (Explanation::NoPool { queue, kind }, view) => {
@@ -152,19 +160,18 @@ impl fmt::Display for Explained {
                     "it waits for a worker that takes kind {kind} from queue {queue}; start one, or register a handler"
                 )
             }
-            (Explanation::QueuePaused { queue }, _) => write!(
-                f,
-                "ready, but queue {queue} is paused; resume it with: mq queue resume {queue}"
-            ),
-            (Explanation::Held { label }, _) => write!(
-                f,
-                "held under label {label}; release it with: mq messages release {id}"
-            ),
-            (Explanation::Dead { reason }, Some(view)) => write!(
-                f,
-                "dead: {}; bring it back with: mq dlq replay {id}",
-                why_dead(*reason, &view.tail)
-            ),
+            (Explanation::QueuePaused { queue }, _) => {
+                write!(f, "ready, but queue {queue} is paused")?;
+                self.way(f, "resume it with", "queue resume", queue)
+            }
+            (Explanation::Held { label }, _) => {
+                write!(f, "held under label {label}")?;
+                self.way(f, "release it with", "messages release", id)
+            }
+            (Explanation::Dead { reason }, Some(view)) => {
+                write!(f, "dead: {}", why_dead(*reason, &view.tail))?;
+                self.way(f, "bring it back with", "dlq replay", id)
+            }
             (Explanation::Blocked { by, .. }, _) => self.blocked(f, *by),
             (Explanation::Completed { how }, _) => f.write_str(over(*how)),
             (reason, _) => reason.fmt(f),
@@ -173,6 +180,23 @@ impl fmt::Display for Explained {
 }
 
 impl Explained {
+    /// A command that can be pasted as it stands.
+    fn way(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        what_for: &str,
+        verb: &str,
+        about: &dyn fmt::Display,
+    ) -> fmt::Result {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let about = about.to_string();
+        let ends = if about.starts_with('-') { "-- " } else { "" };
+        let store = quoted(&store.to_string_lossy());
+        write!(f, "; {what_for}: mq {verb} --data {store} {ends}{about}")
+    }
+
     fn blocked(&self, f: &mut fmt::Formatter<'_>, by: MessageId) -> fmt::Result {
         let key = self.key.as_ref().map(SharedKey::to_string);
         let key = key.as_deref().unwrap_or("its key");
@@ -188,24 +212,33 @@ impl Explained {
                     Some(failure) => write!(f, "in back-off until {until} ({})", failure.text)?,
                     None => write!(f, "scheduled for {until}")?,
                 }
-                write!(f, "; to go on now: mq messages run-now {by}")
+                self.way(f, "to go on now", "messages run-now", &by)
             }
             State::Ready => f.write_str("ready and comes first"),
             State::Blocked { by } => write!(f, "blocked by {by}"),
             State::Leased { .. } => f.write_str("running"),
             State::Superseded { .. } => f.write_str("replaced, and still running"),
-            State::Held { label } => write!(
-                f,
-                "held under label {label}; release it with: mq messages release {by}"
-            ),
-            State::Dead { reason } => write!(
-                f,
-                "dead ({}) and stops its key; bring it back with: mq dlq replay {by}, or remove it with: mq dlq purge {by}",
-                reason.as_str()
-            ),
+            State::Held { label } => {
+                write!(f, "held under label {label}")?;
+                self.way(f, "release it with", "messages release", &by)
+            }
+            State::Dead { reason } => {
+                write!(f, "dead ({}) and stops its key", reason.as_str())?;
+                self.way(f, "bring it back with", "dlq replay", &by)?;
+                self.way(f, "or remove it with", "dlq purge", &by)
+            }
             State::Completed { how } => f.write_str(over(*how)),
         }
     }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn last_failure(tail: &Tail) -> Option<&Failure> {

@@ -108,6 +108,15 @@ pub struct Page {
     pub unreadable: Vec<MessageId>,
 }
 
+/// How many messages match a filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// So many.
+    pub matched: u64,
+    /// Messages that may match; their payloads could not be read.
+    pub unreadable: u64,
+}
+
 /// The messages that match a filter.
 #[must_use = "ask for a page"]
 #[derive(Clone, Debug)]
@@ -157,13 +166,14 @@ impl Messages {
     ///
     /// # Errors
     /// [`FindError`] from the call.
-    pub fn count(&self) -> Call<Result<u64, FindError>> {
+    pub fn count(&self) -> Call<Result<Count, FindError>> {
         let this = self.clone();
         Call::new(move || {
-            let (mut count, mut next) = (0, Some(Cursor::START));
+            let (mut count, mut next) = (Count::default(), Some(Cursor::START));
             while let Some(cursor) = next {
                 let page = this.page(cursor, PAGE_LEN_MAX).wait()?;
-                count += u64::try_from(page.messages.len()).unwrap_or(u64::MAX);
+                count.matched += u64::try_from(page.messages.len()).unwrap_or(u64::MAX);
+                count.unreadable += u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
                 next = page.next;
             }
             Ok(count)

@@ -69,7 +69,7 @@ pub use call::Call;
 pub use check::{CheckError, CheckFailure, CheckProblem, CheckReport};
 pub use completion::{AndWait, AwaitCompletion, Completion, Waiting};
 pub use control::ControlSocket;
-pub use dead::{DeadGroup, DeadLetters, GROUPS_LEN_MAX};
+pub use dead::{DeadGroup, DeadGroups, DeadLetters, GROUPS_LEN_MAX};
 pub use duration::{days, hours, millis, minutes, secs};
 pub use engine::Engine;
 pub use environment::Environment;
@@ -83,7 +83,7 @@ pub use filter::{
     Comparison, Filter, FilterError, FilterProblem, PREDICATE_SIZE_MAX, PREDICATES_LEN_MAX,
     Predicate, PredicateError, older_than,
 };
-pub use find::{Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
+pub use find::{Count, Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
 pub use health::{Alarm, Failing, Health, HealthCheck, HealthFinding};
 pub use options::{BadOption, Durability, Limit};
 pub use queue::{Queue, QueueError};

@@ -7,16 +7,24 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use indicatif::ProgressBar;
 use mq::control::{Answer, BulkCall, BulkJobJson, Call, OneBulkJob};
 
 use crate::args::Data;
-use crate::escape::Escaped;
+use crate::clock::Stopwatch;
+use crate::escape::{Escaped, EscapedLines};
 use crate::exit::{Exit, Failure, Result};
-use crate::output::Output;
+use crate::hint;
+use crate::output::{self, Output};
 use crate::target::Target;
 
-/// How often to look how far a job is.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long to wait before it is looked how far a job is: at first, and at last.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+const LOOK_LAST: Duration = Duration::from_millis(250);
+
+/// A job that takes longer than this is told about, and where that is no terminal, every so often.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -26,6 +34,12 @@ Examples:
 const SHOW_EXAMPLES: &str = "\
 Examples:
   mq jobs show --data ./data 7";
+
+const WAIT_EXAMPLES: &str = "\
+Examples:
+  mq jobs wait --data ./data 7
+
+How far it is stands on standard error. 0: it has met everything; 1: it was cancelled or failed.";
 
 const CANCEL_EXAMPLES: &str = "\
 Examples:
@@ -43,6 +57,9 @@ pub(crate) enum Verb {
     /// Show one bulk job: what it looks for and does, by whom, and what came of it
     #[command(after_help = SHOW_EXAMPLES)]
     Show(One),
+    /// Wait until a bulk job has ended
+    #[command(after_help = WAIT_EXAMPLES)]
+    Wait(One),
     /// Stop a bulk job
     #[command(after_help = CANCEL_EXAMPLES)]
     Cancel(Cancel),
@@ -98,6 +115,9 @@ pub(crate) fn run(verb: &Verb) -> Result {
         Verb::Ls(arguments) => list(arguments),
         Verb::Show(one) => Target::visit(&one.data, |target, output| {
             output.json(&look(target, one.job)?)
+        }),
+        Verb::Wait(one) => Target::visit(&one.data, |target, output| {
+            follow(target, look(target, one.job)?, output)
         }),
         Verb::Cancel(cancel) => Target::visit(&cancel.one.data, |target, output| {
             let by = cancel.by.clone();
@@ -157,21 +177,91 @@ fn look(target: &Target, job: u64) -> Result<BulkJobJson> {
 /// # Errors
 /// When it is refused, or ends in another way than by having met everything.
 pub(crate) fn change_all(target: &Target, call: BulkCall, output: &mut Output) -> Result {
-    let mut job = target.ask(Call::Bulk(call), job_of)?;
+    let job = target.ask(Call::Bulk(call), job_of)?;
+    follow(target, job, output)
+}
+
+/// Waits for the end of a job, telling how far it is on standard error.
+fn follow(target: &Target, mut job: BulkJobJson, output: &mut Output) -> Result {
+    let mut progress = Progress::new();
+    let mut pause = LOOK_FIRST;
     while job.state == "running" {
-        thread::park_timeout(LOOK_EVERY);
+        progress.tell(target, &job);
+        thread::park_timeout(pause);
+        pause = (pause * 2).min(LOOK_LAST);
         job = look(target, job.job)?;
     }
+    progress.end();
     output.line(sentence(&job))?;
-    if job.state == "completed" {
-        return Ok(());
-    }
-    let error = anyhow!(
-        "bulk job {} is {}; mq jobs show says more",
-        job.job,
-        job.state
-    );
+    let number = job.job.to_string();
+    let show = hint::command(target.data(), "jobs show", &[], &[&number]);
+    let error = match job.count("unreadable") {
+        _ if job.state != "completed" => {
+            anyhow!(
+                "bulk job {number} is {}; what it did stays done, and all of it is shown by: {show}",
+                job.state
+            )
+        }
+        0 => return Ok(()),
+        count => {
+            let verify = hint::command(target.data(), "verify", &[], &[]);
+            anyhow!(
+                "{count} messages were left as they are: they may match, but their payloads are damaged. All that is wrong: {verify}"
+            )
+        }
+    };
     Err(Failure::new(Exit::Failed, error))
+}
+
+/// How far a job is, on standard error: a line that is drawn anew on a terminal, else a line now and then.
+#[derive(Debug)]
+struct Progress {
+    since: Stopwatch,
+    bar: Option<ProgressBar>,
+    /// When the next line is due.
+    next: Duration,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            since: Stopwatch::start(),
+            bar: None,
+            next: TELL_AFTER,
+        }
+    }
+
+    fn tell(&mut self, target: &Target, job: &BulkJobJson) {
+        let elapsed = self.since.elapsed();
+        if elapsed < TELL_AFTER {
+            return;
+        }
+        let is_first = self.bar.is_none();
+        // Where standard error is no terminal it draws nothing.
+        let bar = self.bar.get_or_insert_with(ProgressBar::new_spinner);
+        if is_first {
+            let number = job.job.to_string();
+            let cancel = hint::command(target.data(), "jobs cancel", &[], &[&number]);
+            let wait = hint::command(target.data(), "jobs wait", &[], &[&number]);
+            let text = format!(
+                "it is a job of the store, which goes on without this program. Stop it: {cancel}\nmq: wait for it again: {wait}"
+            );
+            bar.suspend(|| output::remark(EscapedLines(&text)));
+        }
+        if !bar.is_hidden() {
+            bar.set_message(sentence(job));
+            bar.tick();
+        } else if elapsed >= self.next {
+            self.next = elapsed + TELL_EVERY;
+            output::remark(sentence(job));
+        }
+    }
+
+    fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 fn sentence(job: &BulkJobJson) -> String {

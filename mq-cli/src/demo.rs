@@ -34,10 +34,10 @@ const STEPS: u64 = 3;
 /// Run an order pipeline, kill it half-way, and prove that nothing was lost.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  mq demo                      20,000 made orders in a temporary folder
-  mq demo orders.jsonl         your own: {\"id\": \"o-1\", \"customer\": \"c-1\", \"cents\": 995, \"card\": \"4000…\"} per line
-  mq demo --dir shop           keep orders.jsonl, effects.jsonl and the store in ./shop
-  mq demo --audit shop         compute the table again from those two files")]
+  mq demo                      # 20,000 made orders in a temporary folder
+  mq demo orders.jsonl         # your own: {\"id\": \"o-1\", \"customer\": \"c-1\", \"cents\": 995, \"card\": \"4000…\"} per line
+  mq demo --dir shop           # keep orders.jsonl, effects.jsonl and the store in ./shop
+  mq demo --audit shop         # compute the table again from those two files")]
 pub(crate) struct Arguments {
     /// Orders, one JSON object per line; made if not given.
     file: Option<PathBuf>,

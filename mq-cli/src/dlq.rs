@@ -1,7 +1,7 @@
 //! `mq dlq`: dead letters, listed, shown, brought back, removed.
 //!
-//! Replay and purge take ids, or `--all` with filters; without either nothing happens. Each id is printed once its
-//! change is durable.
+//! Replay and purge take ids, or `--all` with filters, which makes a bulk job; without either nothing happens. Each id is
+//! printed once its change is durable.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::args::Data;
 use crate::bulk::{self, Pace};
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
-use crate::listing::{self, Extent, Which};
+use crate::listing::{self, Extent, Unreadable, Which};
 use crate::messages::{self, Show};
 use crate::output::Output;
 use crate::target::Target;
@@ -93,39 +93,48 @@ pub(crate) struct Groups {
 fn groups(arguments: &Groups) -> Result {
     let filter = arguments.which.filter(Some(StateKind::Dead), None);
     Target::visit(&arguments.data, |target, output| {
-        let groups = target.ask(Call::DeadGroups { filter }, |answer| match answer {
+        let found = target.ask(Call::DeadGroups { filter }, |answer| match answer {
             Answer::DeadGroups(groups) => Some(groups),
             _ => None,
         })?;
         if arguments.json {
-            return groups.iter().try_for_each(|group| output.json(group));
+            found
+                .groups
+                .iter()
+                .try_for_each(|group| output.json(group))?;
+        } else {
+            show_groups(&found.groups, output)?;
         }
-        let text = |text: &Option<String>| {
-            let text = text.as_deref().unwrap_or("-");
-            Escaped(text).to_string()
-        };
-        let row = |group: &DeadGroupJson| {
-            vec![
-                group.count.to_string(),
-                text(&group.kind),
-                text(&group.reason),
-                text(&group.error_type),
-                group.oldest.clone(),
-                group.newest.clone(),
-                group.sample.clone(),
-            ]
-        };
-        let headings = [
-            "COUNT",
-            "KIND",
-            "REASON",
-            "ERROR TYPE",
-            "OLDEST",
-            "NEWEST",
-            "SAMPLE",
-        ];
-        Ok(output.table(&headings, groups.iter().map(row).collect())?)
+        Unreadable::count(found.unreadable).must_be_none(target.data())
     })
+}
+
+fn show_groups(groups: &[DeadGroupJson], output: &mut Output) -> Result {
+    let text = |text: &Option<String>| {
+        let text = text.as_deref().unwrap_or("-");
+        Escaped(text).to_string()
+    };
+    let row = |group: &DeadGroupJson| {
+        vec![
+            group.count.to_string(),
+            text(&group.kind),
+            text(&group.reason),
+            text(&group.error_type),
+            group.oldest.clone(),
+            group.newest.clone(),
+            group.sample.clone(),
+        ]
+    };
+    let headings = [
+        "COUNT",
+        "KIND",
+        "REASON",
+        "ERROR TYPE",
+        "OLDEST",
+        "NEWEST",
+        "SAMPLE",
+    ];
+    Ok(output.table(&headings, groups.iter().map(row).collect())?)
 }
 
 /// Which dead letters to change.
@@ -140,7 +149,7 @@ struct Chosen {
         conflicts_with = "all"
     )]
     ids: Vec<MessageId>,
-    /// Every dead letter that the filters let through
+    /// Every dead letter that the filters let through, as a bulk job
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -190,33 +199,20 @@ fn list(arguments: &List) -> Result {
     let filter = arguments
         .which
         .filter(Some(StateKind::Dead), arguments.reason);
-    Target::visit(&arguments.data, |target, output| {
-        if arguments.json {
-            return listing::show_each(target, &filter, arguments.extent, |message| {
-                output.json(message)
-            })
-            .map(drop);
-        }
-        let mut rows = Vec::new();
-        let more = listing::show_each(target, &filter, arguments.extent, |message| {
-            rows.push(row(message));
-            Ok(())
-        })?;
-        output.table(
-            &[
-                "ID",
-                "QUEUE",
-                "KIND",
-                "REASON",
-                "FAILURES",
-                "DIED",
-                "LAST ERROR",
-            ],
-            rows,
-        )?;
-        messages::hint_at_more(more);
-        Ok(())
-    })
+    let headings = [
+        "ID",
+        "QUEUE",
+        "KIND",
+        "REASON",
+        "FAILURES",
+        "DIED",
+        "LAST ERROR",
+    ];
+    let table = messages::Table {
+        headings: &headings,
+        row,
+    };
+    table.show(&arguments.data, &filter, arguments.extent, arguments.json)
 }
 
 fn row(message: &MessageJson) -> Vec<String> {
@@ -226,15 +222,9 @@ fn row(message: &MessageJson) -> Vec<String> {
         message.kind.clone(),
         message.reason.clone().unwrap_or_default(),
         message.failures.to_string(),
-        died(message).to_owned(),
+        message.died.clone().unwrap_or_default(),
         view::last_error(message),
     ]
-}
-
-/// When its last attempt ended; one that never ran is as old as its enqueue.
-fn died(message: &MessageJson) -> &str {
-    let last = message.attempts.last();
-    last.map_or(&message.enqueued, |attempt| &attempt.ended)
 }
 
 fn must_be_dead(message: &MessageJson) -> Result {
@@ -278,21 +268,8 @@ impl Chosen {
             return Err(Failure::usage("filters go with --all; ids need none"));
         }
         Target::visit(&self.data, |target, output| {
-            if self.all && self.pace.rate.is_some() && !self.dry_run {
-                let call = BulkCall {
-                    filter: self.which.filter(Some(StateKind::Dead), self.reason),
-                    operation: operation.clone(),
-                    rate: self.pace.rate,
-                    by: self.pace.by.clone(),
-                    dry_run: false,
-                };
-                return bulk::change_all(target, call, output);
-            }
             if self.all {
-                for id in self.find(target)? {
-                    self.change_one(target, &id, operation, output)?;
-                }
-                return Ok(());
+                return self.change_all(target, operation, output);
             }
             for id in &self.ids {
                 must_be_dead(&target.message(*id, false, false)?)?;
@@ -302,15 +279,25 @@ impl Chosen {
         })
     }
 
-    /// The ids come first, so that what a replay puts back into the line is not met again.
-    fn find(&self, target: &Target) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
+    /// A job of the store, whatever their number: it is journalled, can be stopped, and goes on after a restart.
+    fn change_all(
+        &self,
+        target: &Target,
+        operation: &OperationJson,
+        output: &mut Output,
+    ) -> Result {
         let filter = self.which.filter(Some(StateKind::Dead), self.reason);
-        listing::for_all(target, &filter, |message| {
-            ids.push(message.id.clone());
-            Ok(())
-        })?;
-        Ok(ids)
+        if self.dry_run {
+            return listing::for_all(target, &filter, |message| Ok(output.line(&message.id)?));
+        }
+        let call = BulkCall {
+            filter,
+            operation: operation.clone(),
+            rate: self.pace.rate,
+            by: self.pace.by.clone(),
+            dry_run: false,
+        };
+        bulk::change_all(target, call, output)
     }
 
     fn change_one(
@@ -370,9 +357,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_that_never_ran_died_when_it_was_enqueued() {
+    fn a_listing_shows_when_the_owner_says_that_it_died() {
         let mut never_ran = dead("x");
-        never_ran.attempts.clear();
-        assert_eq!(died(&never_ran), never_ran.enqueued);
+        never_ran.died = Some("1970-01-01T00:00:09.000Z".to_owned());
+        assert!(row(&never_ran).contains(&"1970-01-01T00:00:09.000Z".to_owned()));
     }
 }

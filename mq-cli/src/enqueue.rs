@@ -20,6 +20,7 @@ use mq_core::key::DedupPolicy;
 use mq_core::limits::FULL_WAIT_DEFAULT;
 use mq_core::message::{ContentType, Due, NewMessage, Priority};
 use mq_core::name::{KindName, QueueName};
+use mq_core::queue::FOREVER;
 
 use crate::args::Data;
 use crate::exit::{Failure, Result};
@@ -43,6 +44,8 @@ Examples:
     mq enqueue --data ./data --queue orders --idempotency-key /order_id orders.jsonl
   One after the other for each customer:
     mq enqueue --data ./data --queue orders --ordering-key /customer orders.jsonl
+  What is known of each customer: the last line counts, also if an earlier one went dead:
+    mq enqueue --data ./data --queue sync --dedup-key /customer --on-duplicate upsert customers.jsonl
   Any lines, in ten minutes:
     find . -name '*.png' | mq enqueue --data ./data --queue images --raw --delay 10m
 
@@ -110,6 +113,10 @@ enum OnDuplicate {
     DiscardIdentical,
     /// At most one more waits behind the running one
     RunOnceMore,
+    /// As replace, and dead letters of the key are replaced too
+    Upsert,
+    /// As discard-identical, and what succeeded is kept for ever to compare with
+    Idempotent,
 }
 
 impl From<OnDuplicate> for DedupPolicy {
@@ -118,8 +125,11 @@ impl From<OnDuplicate> for DedupPolicy {
             OnDuplicate::Replace => DedupPolicy::Replace,
             OnDuplicate::Keep => DedupPolicy::Keep,
             OnDuplicate::Reject => DedupPolicy::Reject,
-            OnDuplicate::DiscardIdentical => DedupPolicy::DiscardIdentical,
+            OnDuplicate::DiscardIdentical | OnDuplicate::Idempotent => {
+                DedupPolicy::DiscardIdentical
+            }
             OnDuplicate::RunOnceMore => DedupPolicy::RunOnceMore,
+            OnDuplicate::Upsert => DedupPolicy::Upsert,
         }
     }
 }
@@ -223,6 +233,9 @@ impl What {
         message.envelope.dedup_key = key(&self.dedup_key)?;
         message.envelope.ordering_key = key(&self.ordering_key)?;
         message.dedup = self.on_duplicate.map(DedupPolicy::from);
+        if let Some(OnDuplicate::Idempotent) = self.on_duplicate {
+            message.retain = Some(FOREVER);
+        }
         message.priority = Priority::new(self.priority).unwrap_or_default();
         message.due = self.delay.map_or(Due::Now, Due::After);
         Ok(message)

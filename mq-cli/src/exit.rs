@@ -116,7 +116,9 @@ impl From<CallError> for Failure {
             "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule" | "unknown_job" => {
                 Exit::NotFound
             }
-            "expression" | "zone" | "never" | "interval" | "filter" => Exit::Usage,
+            "expression" | "zone" | "never" | "interval" | "filter" | "bad_value" | "option" => {
+                Exit::Usage
+            }
             "unreadable" | "unsound" => Exit::Corrupt,
             "target_in_use" | "leftover" | "target_refused" | "rate_too_low" => Exit::Usage,
             _ => Exit::Failed,

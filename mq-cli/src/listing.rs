@@ -1,7 +1,9 @@
 //! Which messages a verb is about: filters on the command line, and the pages behind them.
 
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use mq::control::MessageJson;
 use mq::{Filter, Predicate};
 use mq_core::backend::Backend;
@@ -11,12 +13,17 @@ use mq_core::state::DeadReason;
 use mq_core::time::Timestamp;
 use mq_core::view::{Filter as Facts, MessageView, StateKind};
 
-use crate::exit::Result;
+use crate::exit::{Exit, Failure, Result};
+use crate::hint;
+use crate::output;
 use crate::target::Target;
 use crate::values;
 
 /// Messages asked for at once.
 const PAGE_LEN: usize = 200;
+
+/// Damaged messages that are named; all are counted.
+const UNREADABLE_NAMED_MAX: usize = 5;
 
 /// Every reason for a dead letter.
 const REASONS: [DeadReason; 5] = [
@@ -178,7 +185,67 @@ pub(crate) struct Extent {
     after: Option<MessageId>,
 }
 
-/// Calls `show` with each message that matches, oldest first; answers whether there are more than `extent` shows.
+/// What a walk through messages met.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    /// It ended before the last message.
+    pub(crate) was_cut: bool,
+    /// What it could not show.
+    pub(crate) unreadable: Unreadable,
+}
+
+/// Messages that are left out because their payloads cannot be read.
+#[derive(Debug, Default)]
+pub(crate) struct Unreadable {
+    count: u64,
+    /// The first few.
+    ids: Vec<String>,
+}
+
+impl Unreadable {
+    /// So many, of which no id is known.
+    pub(crate) fn count(count: u64) -> Unreadable {
+        let ids = Vec::new();
+        Unreadable { count, ids }
+    }
+
+    pub(crate) fn see(&mut self, ids: Vec<String>) {
+        self.count += u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        let room = UNREADABLE_NAMED_MAX.saturating_sub(self.ids.len());
+        self.ids.extend(ids.into_iter().take(room));
+    }
+
+    /// Fails if there are any: what was shown is true, and not all.
+    ///
+    /// # Errors
+    /// With [`Exit::Corrupt`].
+    pub(crate) fn must_be_none(&self, data: &Path) -> Result {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let ids = match self.ids.as_slice() {
+            [] => String::new(),
+            ids => format!(
+                " ({}{})",
+                ids.join(", "),
+                if self.count > ids.len() as u64 {
+                    ", …"
+                } else {
+                    ""
+                }
+            ),
+        };
+        let verify = hint::command(data, "verify", &[], &[]);
+        let error = anyhow!(
+            "{} messages are left out: they may match, but their payloads are damaged{ids}. All that is wrong: {verify}",
+            self.count
+        );
+        Err(Failure::new(Exit::Corrupt, error))
+    }
+}
+
+/// Calls `show` with each message that matches, oldest first, as far as `extent` goes. Says on standard error how to see
+/// more, if there are more; what had to be left out is told by who prints.
 ///
 /// # Errors
 /// When the store stops, or `show` fails.
@@ -187,22 +254,30 @@ pub(crate) fn show_each(
     filter: &Filter,
     extent: Extent,
     mut show: impl FnMut(&MessageJson) -> Result,
-) -> Result<bool> {
+) -> Result<Walked> {
     let mut left = extent.limit;
+    let mut last = String::new();
     let page_len = extent.limit.saturating_add(1).min(PAGE_LEN);
-    target.walk(filter, extent.after, page_len, |message| {
+    let walked = target.walk(filter, extent.after, page_len, |message| {
         if left == 0 {
             return Ok(false);
         }
         left -= 1;
+        message.id.clone_into(&mut last);
         show(message).map(|()| true)
-    })
+    })?;
+    if walked.was_cut && !last.is_empty() {
+        output::remark(format_args!(
+            "there are more; raise --limit, or go on with --after {last}"
+        ));
+    }
+    Ok(walked)
 }
 
 /// Calls `act` with each message that matches, oldest first.
 ///
 /// # Errors
-/// When the store stops, or `act` fails.
+/// When the store stops, or `act` fails; with [`Exit::Corrupt`] at the end if messages had to be left out.
 pub(crate) fn for_all(
     target: &Target,
     filter: &Filter,
@@ -210,8 +285,8 @@ pub(crate) fn for_all(
 ) -> Result {
     let walked = target.walk(filter, None, PAGE_LEN, |message| {
         act(message).map(|()| true)
-    });
-    walked.map(drop)
+    })?;
+    walked.unreadable.must_be_none(target.data())
 }
 
 /// Walks through a store of this process until `go_on` answers `false`; answers whether it did.

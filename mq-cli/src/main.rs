@@ -13,10 +13,13 @@ mod clock;
 mod config;
 mod demo;
 mod dlq;
+#[cfg(test)]
+mod documents;
 mod dump;
 mod enqueue;
 mod escape;
 mod exit;
+mod hint;
 mod input;
 mod listing;
 mod messages;

@@ -4,6 +4,7 @@ mod operate;
 
 use std::io::Write;
 
+use mq::Filter;
 use mq::control::{Answer, Call, EditJson, MessageJson, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::view::StateKind;
@@ -12,7 +13,7 @@ use crate::args::Data;
 use crate::escape::{Escaped, EscapedBytes};
 use crate::exit::Result;
 use crate::listing::{self, Extent, Which};
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::target::Target;
 use crate::view;
 
@@ -42,6 +43,14 @@ const RESCHEDULE_EXAMPLES: &str = "\
 Examples:
   mq messages reschedule --data ./data --delay 2h ID
   mq messages reschedule --data ./data --at 2026-01-31T12:00:00Z ID";
+
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  mq messages purge --data ./data ID
+  mq messages purge --data ./data --all --state completed --older-than 7d --dry-run
+  mq messages purge --data ./data --all --state held --held-as audit --queue mail
+
+What waits or runs is not purged: cancel it. With --all the state must be said: held, completed or dead.";
 
 /// Verbs of `mq messages`.
 #[derive(Debug, clap::Subcommand)]
@@ -78,6 +87,9 @@ pub(crate) enum Verb {
     /// Give waiting messages another due time
     #[command(after_help = RESCHEDULE_EXAMPLES)]
     Reschedule(operate::Reschedule),
+    /// Remove held, completed or dead messages for good
+    #[command(after_help = PURGE_EXAMPLES)]
+    Purge(operate::Purge),
 }
 
 /// Arguments of `mq messages ls`.
@@ -146,36 +158,48 @@ pub(crate) fn run(verb: &Verb) -> Result {
         Verb::Move(arguments) => arguments.run(),
         Verb::SetPriority(arguments) => arguments.run(),
         Verb::Reschedule(arguments) => arguments.run(),
+        Verb::Purge(arguments) => arguments.run(),
     }
 }
 
 fn list(arguments: &List) -> Result {
     let filter = arguments.which.filter(arguments.state, None);
-    Target::visit(&arguments.data, |target, output| {
-        if arguments.json {
-            return listing::show_each(target, &filter, arguments.extent, |message| {
-                output.json(message)
-            })
-            .map(drop);
-        }
-        let mut rows = Vec::new();
-        let more = listing::show_each(target, &filter, arguments.extent, |message| {
-            rows.push(row(message));
-            Ok(())
-        })?;
-        let headings = [
-            "ID", "QUEUE", "KIND", "STATE", "PRIORITY", "FAILURES", "ENQUEUED",
-        ];
-        output.table(&headings, rows)?;
-        hint_at_more(more);
-        Ok(())
-    })
+    let headings = [
+        "ID", "QUEUE", "KIND", "STATE", "PRIORITY", "FAILURES", "ENQUEUED",
+    ];
+    let table = Table {
+        headings: &headings,
+        row,
+    };
+    table.show(&arguments.data, &filter, arguments.extent, arguments.json)
 }
 
-/// Says on standard error that a listing was cut.
-pub(crate) fn hint_at_more(more: bool) {
-    if more {
-        output::remark("there are more; raise --limit, or go on with --after and the last id");
+/// How messages are listed.
+pub(crate) struct Table<'a> {
+    pub(crate) headings: &'a [&'a str],
+    pub(crate) row: fn(&MessageJson) -> Vec<String>,
+}
+
+impl Table<'_> {
+    /// Lists the messages that match.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, the output fails, or messages had to be left out.
+    pub(crate) fn show(&self, data: &Data, filter: &Filter, extent: Extent, json: bool) -> Result {
+        Target::visit(data, |target, output| {
+            let mut rows = Vec::new();
+            let walked = listing::show_each(target, filter, extent, |message| {
+                if json {
+                    return output.json(message);
+                }
+                rows.push((self.row)(message));
+                Ok(())
+            })?;
+            if !json {
+                output.table(self.headings, rows)?;
+            }
+            walked.unreadable.must_be_none(target.data())
+        })
     }
 }
 

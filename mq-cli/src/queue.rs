@@ -1,4 +1,6 @@
-//! `mq queue`: list queues with what is in them, pause and resume them.
+//! `mq queue`: list queues with what is in them, pause and resume them, set what happens to new messages.
+
+mod settings;
 
 use std::time::Duration;
 
@@ -19,6 +21,19 @@ Examples:
 What waits is gone for good; what runs is asked to stop. Dead letters stay (see mq dlq purge), and so does what comes in meanwhile.
 It is a bulk job: mq jobs ls keeps the record.";
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  mq queue show --data ./data mail
+  mq queue show --data ./data mail --json";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  mq queue set --data ./data mail --hold-new review
+  mq queue set --data ./data mail --no-hold-new --retain-completed 7d
+  mq queue set --data ./data mail --limit-messages 10000
+
+It is stored, survives restarts, and is about messages that are enqueued from then on. The queue need not have been used.";
+
 /// Verbs of `mq queue`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
@@ -36,6 +51,12 @@ pub(crate) enum Verb {
     /// Cancel everything in a queue that is not over; dead letters stay
     #[command(after_help = PURGE_EXAMPLES)]
     Purge(One),
+    /// Show what is set for a queue
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(settings::Show),
+    /// Set what happens to new messages of a queue: hold them, keep them when they are completed, limit their number
+    #[command(after_help = SET_EXAMPLES)]
+    Set(settings::Set),
 }
 
 /// Arguments of `mq queue ls`.
@@ -68,6 +89,8 @@ pub(crate) fn run(verb: &Verb) -> Result {
         Verb::Pause(one) => pause(one, true),
         Verb::Resume(one) => pause(one, false),
         Verb::Purge(one) => purge(one),
+        Verb::Show(arguments) => arguments.run(),
+        Verb::Set(arguments) => arguments.run(),
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result {
     let source = Source::open(arguments.what)?;
     let wait = arguments.data.wait.unwrap_or_default();
     let store = Store::open(&arguments.data.data, Missing::Create, wait)?;
-    let ledger = Ledger::begin(&store, &plan.scope);
+    let ledger = Ledger::begin(&arguments.data.data, &store, &plan.scope);
     let runtime = runtime()?;
     let ran = runtime.block_on(feed_and_work(&store, &plan, source));
     // What reads the input may stand in a read that never ends.

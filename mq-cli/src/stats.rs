@@ -1,6 +1,6 @@
 //! `mq stats`: what is in the store, by queue and in all.
 
-use mq::control::{Answer, Call};
+use mq::control::{Answer, Call, StatsJson};
 
 use crate::args::Data;
 use crate::exit::Result;
@@ -33,17 +33,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         let rows = stats.queues.iter().map(queue::row).collect();
         output.table(&queue::headings(), rows)?;
         output.line("")?;
-        let facts = [
-            (
-                "messages that count against the capacity",
-                stats.live_messages,
-            ),
-            ("bytes of these", stats.live_bytes),
-            ("bytes of dead letters", stats.dead_bytes),
-            ("bytes of completed messages", stats.completed_bytes),
-            ("keys", stats.keys),
-            ("suspects", stats.suspects),
-        ];
-        Ok(output.facts(facts)?)
+        Ok(output.facts(facts(&stats))?)
     })
+}
+
+fn facts(stats: &StatsJson) -> [(&'static str, String); 10] {
+    let of = |used: u64, limit: u64| format!("{used} of {limit}");
+    let per_second = |rate: f64| format!("{rate:.1}");
+    [
+        (
+            "messages that count against the capacity",
+            of(stats.live_messages, stats.capacity_messages),
+        ),
+        ("bytes of these", of(stats.live_bytes, stats.capacity_bytes)),
+        ("bytes of dead letters", stats.dead_bytes.to_string()),
+        (
+            "bytes of completed messages",
+            stats.completed_bytes.to_string(),
+        ),
+        ("keys", stats.keys.to_string()),
+        ("suspects", stats.suspects.to_string()),
+        ("waiting for room", stats.waiting_for_room.to_string()),
+        ("enqueued a second", per_second(stats.enqueued_per_second)),
+        ("ended a second", per_second(stats.ended_per_second)),
+        ("failed a second", per_second(stats.failed_per_second)),
+    ]
 }

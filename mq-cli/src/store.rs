@@ -10,6 +10,7 @@ use mq_persistence::identity::IDENT_NAME;
 use mq_persistence::open::OpenError as StoreError;
 
 use crate::exit::{Exit, Failure, Result};
+use crate::hint;
 
 /// What to do when there is no store in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Store {
         if missing == Missing::Refuse {
             must_be_there(path)?;
         }
-        Store::build(Engine::builder(path).wait_for_owner(wait))
+        Store::build(path, Engine::builder(path).wait_for_owner(wait))
     }
 
     /// Opens the store in the folder `path` for one call: what schedules are due for stays due for whoever does the work.
@@ -46,12 +47,12 @@ impl Store {
         if missing == Missing::Refuse {
             must_be_there(path)?;
         }
-        Store::build(Engine::builder(path).fire_schedules(false))
+        Store::build(path, Engine::builder(path).fire_schedules(false))
     }
 
-    fn build(builder: Builder) -> Result<Store> {
+    fn build(path: &Path, builder: Builder) -> Result<Store> {
         let opened = builder.open_wait();
-        let engine = opened.map_err(|error| Failure::new(exit_of(&error), error))?;
+        let engine = opened.map_err(|error| refused(path, error))?;
         Ok(Store { engine })
     }
 
@@ -100,10 +101,25 @@ pub(crate) fn must_be_there(path: &Path) -> Result {
         return Ok(());
     }
     let error = anyhow::anyhow!(
-        "there is no store in {}; mq enqueue creates one",
+        "there is no store in {}; enqueueing there creates one",
         path.display()
     );
     Err(Failure::new(Exit::NotFound, error))
+}
+
+/// Why it was not opened, and for a damaged store what to do with it.
+fn refused(path: &Path, error: OpenError) -> Failure {
+    let exit = exit_of(&error);
+    if exit != Exit::Corrupt {
+        return Failure::new(exit, error);
+    }
+    let verify = hint::command(path, "verify", &[], &[]);
+    let salvage = hint::salvage(path);
+    let error = anyhow::Error::from(error);
+    let error = anyhow::anyhow!(
+        "{error:#}\nAll that is wrong: {verify}\nWhat is whole, into a new store: {salvage}"
+    );
+    Failure::new(exit, error)
 }
 
 fn exit_of(error: &OpenError) -> Exit {

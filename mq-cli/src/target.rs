@@ -18,6 +18,7 @@ use mq_core::id::MessageId;
 use crate::args::Data;
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure, Result};
+use crate::listing::Walked;
 use crate::output::Output;
 use crate::store::{Missing, Store, must_be_there};
 
@@ -77,9 +78,13 @@ impl Target {
     pub(crate) fn visit(data: &Data, visit: impl FnOnce(&Target, &mut Output) -> Result) -> Result {
         let target = Target::reach(data, Missing::Refuse)?;
         let mut output = Output::stdout();
-        let visited = visit(&target, &mut output).and_then(|()| Ok(output.flush()?));
+        let visited = visit(&target, &mut output);
+        // What was printed before a failure is true, and must reach the reader.
+        let flushed = output.flush();
         let closed = target.close();
-        visited.and(closed)
+        visited?;
+        flushed?;
+        closed
     }
 
     /// Makes a call.
@@ -145,7 +150,12 @@ impl Target {
         })
     }
 
-    /// Calls `go_on` with each message that matches, oldest first, until it answers `false`; answers whether it did.
+    /// The store's folder, as it was named on the command line.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data.data
+    }
+
+    /// Calls `go_on` with each message that matches, oldest first, until it answers `false`.
     ///
     /// # Errors
     /// When the store stops, or `go_on` fails.
@@ -155,7 +165,8 @@ impl Target {
         after: Option<MessageId>,
         page_len: usize,
         mut go_on: impl FnMut(&MessageJson) -> Result<bool>,
-    ) -> Result<bool> {
+    ) -> Result<Walked> {
+        let mut walked = Walked::default();
         let mut after = after.map(|id| id.to_string());
         loop {
             let call = Call::Messages(ListCall {
@@ -167,14 +178,16 @@ impl Target {
                 Answer::Messages(page) => Some(page),
                 _ => None,
             })?;
+            walked.unreadable.see(page.unreadable);
             for message in &page.messages {
                 if !go_on(message)? {
-                    return Ok(true);
+                    walked.was_cut = true;
+                    return Ok(walked);
                 }
             }
             match page.next {
                 Some(next) => after = Some(next),
-                None => return Ok(false),
+                None => return Ok(walked),
             }
         }
     }
@@ -229,7 +242,7 @@ fn silent(failure: Failure) -> Failure {
         return failure;
     }
     let error = anyhow!(
-        "{:#}, and it answers no control socket: it is still opening the store (wait for it with --wait 30s), serves \
+        "{:#}, and it answers no control socket: it is still opening the store (then --wait 30s waits for it), serves \
          none (Builder::control), or could not make one (its log says why)",
         failure.error
     );

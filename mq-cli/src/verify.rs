@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::args::Folder;
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
+use crate::hint;
 use crate::offline;
 use crate::output::Output;
 
@@ -109,8 +110,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if json.sound {
         return Ok(());
     }
+    let salvage = hint::salvage(&arguments.data.data);
     let error = anyhow!(
-        "the store is damaged; nothing was changed. Keep a copy, then run mq salvage --to NEW"
+        "the store is damaged; nothing was changed. Keep a copy, then get out what is whole with: {salvage}"
     );
     Err(Failure::new(Exit::Corrupt, error))
 }

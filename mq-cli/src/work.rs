@@ -13,6 +13,7 @@ mod verdict;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use tokio::time;
 use crate::args::Data;
 use crate::escape::Escaped;
 use crate::exit::{Failure, Result};
+use crate::hint;
 use crate::output;
 use crate::signal::Signals;
 use crate::store::{Missing, Store};
@@ -157,7 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let plan = arguments.how.plan(scope, &arguments.command)?;
     let wait = arguments.data.wait.unwrap_or_default();
     let store = Store::open(&arguments.data.data, Missing::Refuse, wait)?;
-    let ledger = Ledger::begin(&store, &plan.scope);
+    let ledger = Ledger::begin(&arguments.data.data, &store, &plan.scope);
     let runtime = runtime()?;
     let worked = runtime.block_on(work(&store, &plan, arguments.until_empty));
     drop(runtime);
@@ -186,13 +188,15 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 /// What a run left behind.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    data: PathBuf,
     dead_before: u64,
 }
 
 impl Ledger {
     /// Before the run.
-    pub(crate) fn begin(store: &Store, scope: &Scope) -> Ledger {
+    pub(crate) fn begin(data: &Path, store: &Store, scope: &Scope) -> Ledger {
         Ledger {
+            data: data.to_owned(),
             dead_before: scope.dead(store.backend().as_ref()),
         }
     }
@@ -212,7 +216,9 @@ impl Ledger {
         {
             0 => Ok(()),
             dead => {
-                Err(anyhow::anyhow!("{dead} messages went dead in this run; see mq dlq ls").into())
+                let queue = ["--queue", scope.queue.as_str()];
+                let list = hint::command(&self.data, "dlq ls", &queue, &[]);
+                Err(anyhow::anyhow!("{dead} messages went dead in this run; see: {list}").into())
             }
         }
     }

@@ -107,7 +107,9 @@ impl One {
 fn change(data: &Data, call: Call) -> Result {
     Target::visit(data, |target, _| {
         if target.is_own() {
-            let error = anyhow!("no process works on this store; start one with: mq work");
+            let error = anyhow!(
+                "no process works on this store, so there are no workers to change: start the program that does (mq work is one)"
+            );
             return Err(Failure::new(Exit::NotFound, error));
         }
         target.call(call).map(drop)
@@ -138,6 +140,7 @@ fn show_pools(pools: &[PoolJson], json: bool, output: &mut Output) -> Result {
     let headings = [
         "KIND",
         "RUNNING",
+        "STUCK",
         "LIMIT",
         "STARTED",
         "SUCCEEDED",
@@ -157,6 +160,7 @@ fn show_pools(pools: &[PoolJson], json: bool, output: &mut Output) -> Result {
         let mut row = vec![
             Escaped(&pool.kind).to_string(),
             pool.running.to_string(),
+            pool.stuck.to_string(),
             pool.limit.to_string(),
         ];
         row.extend(counts.map(|count| count.to_string()));
@@ -171,7 +175,9 @@ fn show_running(running: &[RunningJson], json: bool, output: &mut Output) -> Res
     if json {
         return running.iter().try_for_each(|one| output.json(one));
     }
-    let headings = ["ID", "QUEUE", "KIND", "ATTEMPT", "SINCE", "PROGRESS"];
+    let headings = [
+        "ID", "QUEUE", "KIND", "ATTEMPT", "SINCE", "STUCK", "PROGRESS",
+    ];
     let row = |one: &RunningJson| {
         let progress = one.done.zip(one.total).map(|(done, total)| {
             let unit = Escaped(one.unit.as_deref().unwrap_or_default()).to_string();
@@ -183,6 +189,7 @@ fn show_running(running: &[RunningJson], json: bool, output: &mut Output) -> Res
             one.kind.clone(),
             one.attempt.to_string(),
             duration(one.seconds),
+            if one.stuck { "yes" } else { "no" }.to_owned(),
             progress.unwrap_or_default(),
         ]
     };

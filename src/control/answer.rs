@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::bulk::{BulkJobJson, DeadGroupJson, DryRunJson, EditJson};
+use super::bulk::{BulkJobJson, DeadGroupsJson, DryRunJson, EditJson};
 use super::care::{BackupJson, SnapshotJson};
+use super::queue::QueueSettingsJson;
 use super::schedule::{NextFires, SchedulesPage, Sent};
 use super::top::TopJson;
 use super::workers::{PoolJson, RunningJson};
@@ -56,8 +57,10 @@ pub enum Answer {
     BulkJobs(Vec<BulkJobJson>),
     /// What a bulk call would meet.
     DryRun(Box<DryRunJson>),
-    /// Groups of dead letters, the largest first.
-    DeadGroups(Vec<DeadGroupJson>),
+    /// Groups of dead letters.
+    DeadGroups(DeadGroupsJson),
+    /// What is set for a queue.
+    QueueSettings(QueueSettingsJson),
 }
 
 /// A stored message.
@@ -84,6 +87,9 @@ pub struct MessagesPage {
     /// Where the next page begins; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Ids of messages that may match and are left out: their payloads are damaged or cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 /// Why a message is not running.
@@ -269,6 +275,20 @@ pub struct StatsJson {
     pub duplicates: u64,
     /// Hand-outs since the store was opened.
     pub checked_out: u64,
+    /// Messages that the store takes.
+    pub capacity_messages: u64,
+    /// Bytes that it takes.
+    pub capacity_bytes: u64,
+    /// Enqueues that wait for room now.
+    pub waiting_for_room: u64,
+    /// Enqueued in a second, over the last minute.
+    pub enqueued_per_second: f64,
+    /// Handed out in a second.
+    pub checked_out_per_second: f64,
+    /// Ended in a second: succeeded, cancelled, discarded or given up.
+    pub ended_per_second: f64,
+    /// Failed attempts in a second.
+    pub failed_per_second: f64,
     /// Queues by name.
     pub queues: Vec<QueueJson>,
 }

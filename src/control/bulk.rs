@@ -12,7 +12,7 @@ use super::execute::request;
 use super::fault::CallError;
 use super::text::moment;
 use crate::bulk::{BulkReport, DryRun};
-use crate::dead::DeadGroup;
+use crate::dead::{DeadGroup, DeadGroups};
 use crate::engine::Engine;
 use crate::filter::Filter;
 
@@ -223,6 +223,25 @@ pub struct DeadGroupJson {
     pub sample: String,
 }
 
+/// All dead letters that match, in groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeadGroupsJson {
+    /// The largest first.
+    pub groups: Vec<DeadGroupJson>,
+    /// Dead letters that may match and are in no group: their payloads could not be read.
+    pub unreadable: u64,
+}
+
+impl From<DeadGroups> for DeadGroupsJson {
+    fn from(found: DeadGroups) -> Self {
+        Self {
+            groups: found.groups.into_iter().map(DeadGroupJson::from).collect(),
+            unreadable: found.unreadable,
+        }
+    }
+}
+
 impl From<DeadGroup> for DeadGroupJson {
     fn from(group: DeadGroup) -> Self {
         Self {
@@ -279,7 +298,5 @@ pub(super) async fn cancel(engine: &Engine, call: OneBulkJob) -> Result {
 
 pub(super) async fn groups(engine: &Engine, filter: Filter) -> Result {
     let groups = engine.admin().dead_letters().groups(filter).await?;
-    Ok(Answer::DeadGroups(
-        groups.into_iter().map(DeadGroupJson::from).collect(),
-    ))
+    Ok(Answer::DeadGroups(groups.into()))
 }

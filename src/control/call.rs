@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::JsonText;
 use super::bulk::{BulkCall, OneBulkJob};
 use super::care::BackupCall;
+use super::queue::SetQueueCall;
 use super::schedule::{NextFiresCall, OperateScheduleCall, PutScheduleCall, SchedulesCall};
 use super::workers::{OneKind, ScaleCall};
 use crate::filter::Filter;
@@ -27,6 +28,10 @@ pub enum Call {
     PauseQueue(OneQueue),
     /// Hand out of a queue again. Answered by [`super::Answer::Done`].
     ResumeQueue(OneQueue),
+    /// What is set for a queue. Answered by [`super::Answer::QueueSettings`].
+    QueueSettings(OneQueue),
+    /// Change a setting of a queue; survives a restart. Answered by [`super::Answer::Done`].
+    SetQueue(SetQueueCall),
     /// A page of messages. Answered by [`super::Answer::Messages`].
     Messages(ListCall),
     /// One message. Answered by [`super::Answer::Message`].
@@ -118,7 +123,8 @@ pub struct EnqueueCall {
     /// At most one unfinished message has this key; needs `on_duplicate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_key: Option<String>,
-    /// `replace`, `keep`, `reject`, `discard_identical` or `run_once_more`.
+    /// `replace`, `keep`, `reject`, `discard_identical`, `run_once_more`, `upsert`, or `idempotent`: as
+    /// `discard_identical`, and kept for ever after its success unless `retain_ms` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_duplicate: Option<String>,
     /// Messages with the same key run one after the other.

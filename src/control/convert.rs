@@ -9,8 +9,9 @@ use mq_core::id::MessageId;
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 use mq_core::name::QueueName;
+use mq_core::queue::FOREVER;
 use mq_core::state::{Attempt, Completion, State};
-use mq_core::view::{MessageView, QueueStats, Stats};
+use mq_core::view::{MessageView, QueueStats};
 
 use super::answer::{AttemptJson, Enqueued, JsonText, MessageJson, QueueJson, StatsJson};
 use super::bulk::EditJson;
@@ -19,6 +20,7 @@ use super::fault::CallError;
 use super::text::{hex, moment, parse_hex, parse_moment};
 use crate::error::EnqueueError;
 use crate::find::Cursor;
+use crate::stats::Stats;
 
 type Result<T> = std::result::Result<T, CallError>;
 
@@ -28,14 +30,18 @@ const CONTENT_TYPES: [(&str, ContentType); 3] = [
     ("binary", ContentType::Binary),
 ];
 
-const POLICIES: [(&str, DedupPolicy); 6] = [
+const POLICIES: [(&str, DedupPolicy); 7] = [
     ("replace", DedupPolicy::Replace),
     ("keep", DedupPolicy::Keep),
     ("reject", DedupPolicy::Reject),
     ("discard_identical", DedupPolicy::DiscardIdentical),
     ("run_once_more", DedupPolicy::RunOnceMore),
     ("upsert", DedupPolicy::Upsert),
+    (IDEMPOTENT, DedupPolicy::DiscardIdentical),
 ];
+
+/// A policy with a retention: see [`mq_dispatch::Dedup::idempotent`].
+const IDEMPOTENT: &str = "idempotent";
 
 /// The value that `word` stands for.
 fn one_of<T: Copy>(
@@ -130,6 +136,9 @@ impl EnqueueCall {
         message.dedup = policy
             .map(|word| one_of("on_duplicate", word, POLICIES.into_iter()))
             .transpose()?;
+        if policy == Some(IDEMPOTENT) {
+            message.retain = message.retain.or(Some(FOREVER));
+        }
         Ok(message)
     }
 
@@ -445,6 +454,13 @@ impl From<&Stats> for StatsJson {
             enqueued: stats.enqueued,
             duplicates: stats.duplicates,
             checked_out: stats.checked_out,
+            capacity_messages: stats.capacity.messages_max(),
+            capacity_bytes: stats.capacity.bytes_max(),
+            waiting_for_room: stats.waiting_for_room,
+            enqueued_per_second: stats.rates.enqueued,
+            checked_out_per_second: stats.rates.checked_out,
+            ended_per_second: stats.rates.ended,
+            failed_per_second: stats.rates.failed,
             queues: stats.queues.iter().map(QueueJson::from).collect(),
         }
     }

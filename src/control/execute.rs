@@ -13,6 +13,7 @@ use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJ
 use super::care;
 use super::convert::{self, after, bytes_of, id, priority};
 use super::fault::CallError;
+use super::queue;
 use super::schedule;
 use super::top;
 use super::workers;
@@ -38,13 +39,15 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
             let receipt = submit(engine, *call).await?.await?;
             Ok(Answer::Enqueued(Enqueued::from(receipt)))
         }
-        Call::Stats {} => Ok(Answer::Stats(StatsJson::from(&engine.stats().store))),
+        Call::Stats {} => Ok(Answer::Stats(StatsJson::from(&engine.stats()))),
         Call::Queues {} => {
             let queues = engine.stats().store.queues;
             Ok(Answer::Queues(queues.iter().map(QueueJson::from).collect()))
         }
         Call::PauseQueue(call) => pause(engine, &call, true).await,
         Call::ResumeQueue(call) => pause(engine, &call, false).await,
+        Call::QueueSettings(call) => queue::settings(engine, &call).await,
+        Call::SetQueue(call) => queue::set(engine, call).await,
         Call::Messages(call) => list(engine, call).await,
         Call::Message(call) => show(engine, &call).await,
         Call::Explain { id } => explain(engine, &id).await,
@@ -105,6 +108,7 @@ async fn list(engine: &Engine, call: ListCall) -> Result {
     Ok(Answer::Messages(MessagesPage {
         messages: page.messages.iter().map(MessageJson::from).collect(),
         next: page.next.map(|next| next.to_string()),
+        unreadable: page.unreadable.iter().map(MessageId::to_string).collect(),
     }))
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: nothing here decides anything. Whoever works only counts (`Relaxed`: each counter is a number of its own);
 //! whoever looks adds up.
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use crate::stats::{Refusal, Sample, Trends};
 /// See the head of this file.
 #[derive(Debug, Default)]
 pub(crate) struct Sight {
+    /// Where the store is, if it is in a real folder.
+    pub(crate) folder: OnceLock<PathBuf>,
     /// What the store takes.
     pub(crate) capacity: Limit,
     /// The budget of dead letters in bytes.
@@ -57,6 +61,7 @@ pub(crate) struct Sight {
 impl Sight {
     pub(crate) fn new(options: &Options, recovery: Duration) -> Self {
         Self {
+            folder: OnceLock::new(),
             capacity: options.capacity,
             dead_bytes: options.dead_bytes,
             #[cfg(feature = "otel")]

@@ -47,6 +47,7 @@ fn sentence(reason: Explanation) -> String {
         message: Some(view(7, State::Ready)),
         held_up_by: None,
         key: None,
+        store: Some("/my data".into()),
     };
     explained.to_string()
 }
@@ -62,6 +63,7 @@ fn behind(state: State) -> String {
         message: Some(view(7, State::Blocked { by: id(6) })),
         held_up_by: Some(view(6, state)),
         key: Some(SharedKey::Ordering(Key::new("customer-3").unwrap())),
+        store: Some("/my data".into()),
     };
     explained.to_string()
 }
@@ -75,7 +77,7 @@ fn a_message_in_back_off_says_until_when_and_why() {
         "1970-01-01T00:01:00",
         "20 failures",
         "card declined",
-        "mq messages run-now",
+        "mq messages run-now --data '/my data'",
     ] {
         assert!(text.contains(part), "{text}");
     }
@@ -85,7 +87,10 @@ fn a_message_in_back_off_says_until_when_and_why() {
 fn a_ready_message_of_a_paused_queue_names_the_way_out() {
     let queue = "mail".parse().unwrap();
     let text = sentence(Explanation::QueuePaused { queue });
-    assert!(text.ends_with("mq queue resume mail"), "{text}");
+    assert!(
+        text.ends_with("mq queue resume --data '/my data' mail"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn a_dead_message_names_its_reason_and_the_way_back() {
     });
     assert!(text.starts_with("dead: it failed 20 times"), "{text}");
     assert!(
-        text.ends_with(&format!("mq dlq replay {}", id(7))),
+        text.ends_with(&format!("mq dlq replay --data '/my data' {}", id(7))),
         "{text}"
     );
 }
@@ -107,15 +112,19 @@ fn a_blocked_message_names_the_key_who_holds_it_until_when_and_the_way_out() {
     let text = behind(State::Scheduled { due });
     let expected = format!(
         "blocked: ordering key customer-3 is held by {by} of kind email.welcome, which is in back-off until \
-         1970-01-01T00:01:00.000Z (card declined); to go on now: mq messages run-now {by}"
+         1970-01-01T00:01:00.000Z (card declined); to go on now: mq messages run-now --data '/my data' {by}"
     );
     assert_eq!(text, expected);
     let label = "audit".parse().unwrap();
-    assert!(behind(State::Held { label }).ends_with(&format!("mq messages release {by}")));
+    assert!(
+        behind(State::Held { label })
+            .ends_with(&format!("mq messages release --data '/my data' {by}"))
+    );
     let reason = DeadReason::Crashed;
     let dead = behind(State::Dead { reason });
     assert!(
-        dead.contains("dead (crashed)") && dead.contains(&format!("mq dlq purge {by}")),
+        dead.contains("dead (crashed)")
+            && dead.contains(&format!("mq dlq purge --data '/my data' {by}")),
         "{dead}"
     );
     assert!(behind(State::Ready).ends_with("ready and comes first"));

@@ -86,6 +86,13 @@ pub(crate) struct Reschedule {
     when: When,
 }
 
+/// Arguments of `mq messages purge`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Purge {
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
 /// When a message is due.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
@@ -117,12 +124,7 @@ impl Chosen {
                     continue;
                 }
                 let id = id.to_string();
-                let done = target.operate_by(&id, operation.clone(), &self.pace.by);
-                if done.is_err() {
-                    // The ids before it are true and must reach the reader.
-                    output.flush()?;
-                }
-                if done? == "requested" {
+                if target.operate_by(&id, operation.clone(), &self.pace.by)? == "requested" {
                     output::remark(format_args!(
                         "{id} is running; its handler was asked to stop"
                     ));
@@ -171,6 +173,23 @@ impl Move {
     pub(crate) fn run(&self) -> Result {
         let queue = self.to.to_string();
         self.chosen.change(&OperationJson::Move { queue })
+    }
+}
+
+impl Purge {
+    pub(crate) fn run(&self) -> Result {
+        let can_be_purged = [StateKind::Held, StateKind::Completed, StateKind::Dead];
+        let chosen = &self.chosen;
+        if chosen.all
+            && !chosen
+                .state
+                .is_some_and(|state| can_be_purged.contains(&state))
+        {
+            return Err(Failure::usage(
+                "purging is for good: say which with --state held, --state completed or --state dead",
+            ));
+        }
+        chosen.change(&OperationJson::Purge {})
     }
 }
 

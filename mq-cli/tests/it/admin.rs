@@ -1,5 +1,6 @@
 //! Looking at a store and operating it.
 
+use std::io::BufRead;
 use std::process::Command;
 
 use crate::setup::Store;
@@ -91,18 +92,17 @@ fn dead_letters_are_purged_by_id_and_by_filter() {
         4,
         "a dry run changes nothing"
     );
-    assert!(
+    assert_eq!(
         store
             .mq("dlq purge", &["--all", "--older-than", "1h"])
-            .lines()
-            .is_empty()
+            .lines(),
+        ["job 1 completed: purge, 0 matched, 0 done"]
     );
     assert_eq!(
         store
             .mq("dlq purge", &["--all", "--reason", "dead_lettered"])
-            .lines()
-            .len(),
-        4
+            .lines(),
+        ["job 2 completed: purge, 4 matched, 4 done"]
     );
     assert!(store.mq("dlq ls", &["--json"]).lines().is_empty());
 }
@@ -385,6 +385,102 @@ fn dead_letters_are_counted_in_groups_and_replayed_at_a_rate() {
         ["job 1 completed: replay, 2 matched, 2 done"]
     );
     assert_eq!(store.mq("dlq ls", &["--json"]).json().len(), 3);
+}
+
+#[test]
+fn replaying_all_is_a_job_without_a_rate_too_and_can_be_waited_for_again() {
+    let (store, ids) = payments();
+    let dies = [
+        "--queue",
+        "pay",
+        "--until-empty",
+        "--",
+        "sh",
+        "-c",
+        "exit 100",
+    ];
+    store.mq("work", &dies);
+    let dry = store.mq("dlq replay", &["--all", "--dry-run"]);
+    assert_eq!(dry.lines(), ids);
+    let replayed = store.mq("dlq replay", &["--all", "--by", "zoe"]);
+    assert_eq!(
+        replayed.lines(),
+        ["job 1 completed: replay, 5 matched, 5 done"]
+    );
+    assert!(replayed.stderr.is_empty(), "{}", replayed.stderr);
+    let job = store.mq("jobs ls", &["--json"]).only_json();
+    assert_eq!(
+        (job.get("by").unwrap(), job.get("what").unwrap()),
+        (&"zoe".into(), &"replay".into())
+    );
+    assert_eq!(store.mq("jobs wait", &["1"]).lines(), replayed.lines());
+    assert_eq!(store.mq("jobs wait", &["7"]).code, 5);
+}
+
+#[test]
+fn a_slow_job_tells_how_it_is_stopped_and_what_it_prints_can_be_pasted() {
+    let (store, _) = payments();
+    let mut slow = store
+        .command("messages hold", &["--all", "--rate", "1"])
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(slow.stderr.take().unwrap()).lines();
+    let mut suggested = |what: &str| {
+        let line = said.find(|line| line.as_ref().is_ok_and(|line| line.contains(what)));
+        let line = line.unwrap().unwrap();
+        let at = line.find("mq jobs").unwrap();
+        line.get(at..).unwrap().to_owned()
+    };
+    let cancel = suggested("Stop it");
+    // The one that made the job owns the store here, and so is asked.
+    let pasted = cancel.replacen("mq", env!("CARGO_BIN_EXE_mq"), 1);
+    let cancelled = Command::new("sh").args(["-c", &pasted]).output().unwrap();
+    assert!(cancelled.status.success(), "{cancelled:?}");
+    let ended = slow.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let line = String::from_utf8(ended.stdout).unwrap();
+    assert!(line.starts_with("job 1 cancelled: hold"), "{line}");
+}
+
+#[test]
+fn what_explain_suggests_helps_when_it_is_pasted() {
+    let store = Store::new();
+    let ids = store.enqueue("q", &["1".to_owned()]);
+    let id = ids.first().unwrap().as_str();
+    let follow = || {
+        let shown = store.mq("messages explain", &[id]).stdout;
+        let at = shown.rfind("mq ").unwrap();
+        let pasted = shown
+            .get(at..)
+            .unwrap()
+            .replacen("mq", env!("CARGO_BIN_EXE_mq"), 1);
+        let ran = Command::new("sh").args(["-c", &pasted]).output().unwrap();
+        assert!(ran.status.success(), "{pasted}: {ran:?}");
+        store.mq("messages show", &["--json", id]).only_json()["state"].clone()
+    };
+    store.mq("queue pause", &["q"]).lines();
+    assert_eq!(follow(), "ready");
+    let queue = store.mq("queue ls", &["--json"]).only_json();
+    assert_eq!(queue["paused"], false);
+    store.mq("messages hold", &[id]).lines();
+    assert_eq!(follow(), "ready");
+    store
+        .mq("messages reschedule", &["--delay", "1h", id])
+        .lines();
+    assert_eq!(follow(), "ready");
+    store.mq(
+        "work",
+        &[
+            "--queue",
+            "q",
+            "--until-empty",
+            "--",
+            "sh",
+            "-c",
+            "exit 100",
+        ],
+    );
+    assert_eq!(follow(), "ready");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod admin;
 mod care;
+mod damaged;
 mod demo;
 mod documents;
 mod enqueue;
@@ -15,6 +16,7 @@ mod owned;
 mod refusals;
 mod run;
 mod schedule;
+mod settings;
 mod setup;
 mod terminal;
 mod work;
