@@ -5,6 +5,7 @@
 //! are named on standard error.
 
 pub(crate) mod pipeline;
+mod relay;
 pub(crate) mod sender;
 
 use std::fs::File;
@@ -27,10 +28,9 @@ use crate::exit::{Failure, Result};
 use crate::input::{Format, Line, LineError, Lines};
 use crate::output::Output;
 use crate::signal;
-use crate::store::{Missing, Store};
-use crate::target::Target;
 use crate::values::{self, KeySource};
 use pipeline::Intake;
+use relay::Relay;
 use sender::{Sender, Sent};
 
 /// Kind of messages whose producer names none.
@@ -140,16 +140,15 @@ impl From<OnDuplicate> for DedupPolicy {
 /// At the first line that is no message or is refused; what was printed before it is durable.
 pub(crate) fn run(arguments: Arguments) -> Result {
     let source = Source::open(arguments.what)?;
-    let target = Target::reach(&arguments.data, Missing::Create)?;
-    let (sender, store) = Sender::new(target, FULL_WAIT_DEFAULT);
+    let relay = Relay::reach(arguments.data, FULL_WAIT_DEFAULT)?;
     let (intake, answers) = pipeline::start();
     let stopped = signal::on_stop({
         let intake = Arc::clone(&intake);
         move || intake.close()
     })?;
-    source.feed(Arc::clone(&intake), sender);
+    source.feed(Arc::clone(&intake), Sender::Relay(Arc::clone(&relay)));
     let answered = pipeline::report(&answers, &intake, &mut Output::stdout(), &mut io::stderr());
-    let closed = store.map_or(Ok(()), Store::close);
+    let closed = relay.close();
     let lines = answered?;
     closed?;
     if stopped.is_set() {

@@ -163,6 +163,26 @@ mod tests {
     }
 
     #[test]
+    fn the_page_says_with_which_code_the_program_ends_for_which_word() {
+        let page = include_str!("../../docs/cli.md").replace('\n', " ");
+        let words = |number: u8| -> Vec<String> {
+            let sentence = page.split(&format!("with {number} for ")).nth(1).unwrap();
+            let sentence = sentence.split(';').next().unwrap();
+            let words = sentence.split('`').skip(1).step_by(2);
+            words.map(str::to_owned).collect()
+        };
+        for (exit, count) in [(Exit::NotFound, 5), (Exit::Usage, 9), (Exit::Corrupt, 2)] {
+            let words = words(exit as u8);
+            assert_eq!(words.len(), count, "{words:?}");
+            for code in words {
+                let error = serde_json::json!({"code": code, "message": "x"});
+                let error: CallError = serde_json::from_value(error).unwrap();
+                assert_eq!(Failure::from(error).exit, exit, "{code}");
+            }
+        }
+    }
+
+    #[test]
     fn a_broken_pipe_is_recognised_below_the_json_encoder() {
         struct Closed;
         impl io::Write for Closed {

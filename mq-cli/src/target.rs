@@ -66,11 +66,6 @@ impl Target {
         matches!(&*self.place.borrow(), Place::Own(_))
     }
 
-    /// Who owns the store.
-    pub(crate) fn into_place(self) -> Place {
-        self.place.into_inner()
-    }
-
     /// Reaches a store that is there, lets `visit` print from it, and lets it go.
     ///
     /// # Errors
@@ -197,14 +192,18 @@ impl Target {
     /// # Errors
     /// When the last sync failed, or the store had stopped before.
     pub(crate) fn close(self) -> Result {
-        match self.into_place() {
+        match self.place.into_inner() {
             Place::Own(store) => store.close(),
             Place::Owner(_) => Ok(()),
         }
     }
 }
 
-fn reach(data: &Data, missing: Missing) -> Result<Place> {
+/// Who owns the store in `data`: another process that answers, or from now on this one.
+///
+/// # Errors
+/// With the exit code that tells why there is none; the store is as it was.
+pub(crate) fn reach(data: &Data, missing: Missing) -> Result<Place> {
     if missing == Missing::Refuse {
         must_be_there(&data.data)?;
     }

@@ -217,32 +217,102 @@ fn without_a_worker_there_is_nothing_to_scale() {
     assert!(refused.stderr.contains("mq work"), "{}", refused.stderr);
 }
 
+/// Ids as they are printed, line by line; `None` at the end.
+fn id(running: &mut Running) -> Option<String> {
+    let line = running.line();
+    line.inspect(|line| assert_eq!(line.len(), 36, "an id"))
+}
+
 #[test]
-fn an_owner_that_closes_leaves_the_lines_it_took_and_names_the_first_it_did_not() {
+fn enqueue_goes_on_at_the_next_owner_and_as_the_owner_when_there_is_none() {
     let store = Store::new();
-    let owner = Engine::builder(store.data()).open_wait().unwrap();
-    let errors = store.file("errors");
-    let mut command = store.command("enqueue", &["--queue", "q"]);
-    command.stderr(fs::File::create(&errors).unwrap());
-    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = || {
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
-        line
+    let open = || Engine::builder(store.data()).open_wait().unwrap();
+    let first = open();
+    let mut running = Running::start(store.command("enqueue", &["--queue", "q"]));
+    let mut line = |text: &str| {
+        writeln!(running.stdin.as_mut().unwrap(), "{text}").unwrap();
+        id(&mut running).unwrap()
     };
-    let mut stdin = child.stdin.take().unwrap();
-    writeln!(stdin, "1").unwrap();
-    assert_eq!(line().len(), 37, "an id");
-    owner.close_wait().unwrap();
-    writeln!(stdin, "2").unwrap();
-    drop(stdin);
-    assert!(line().is_empty());
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    let said = fs::read_to_string(&errors).unwrap();
-    assert!(
-        said.contains("line 2: ") && said.contains("can be sent again"),
-        "{said}"
-    );
-    assert_eq!(store.live(), 1);
+    let mut ids = vec![line("1")];
+    first.close_wait().unwrap();
+    let second = open();
+    ids.push(line("2"));
+    assert_eq!(second.stats().live_messages, 2);
+    second.close_wait().unwrap();
+    ids.push(line("3"));
+    let refused = Engine::builder(store.data()).open_wait();
+    assert!(refused.is_err(), "it owns the store itself now");
+    ids.push(line("4"));
+    assert_eq!(running.wait(), 0);
+    let stored = store.mq("messages ls", &["--json"]).json();
+    let stored: Vec<_> = stored.iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert_eq!(stored, ids);
+}
+
+#[test]
+fn owners_that_close_while_many_lines_are_under_way_store_each_of_them_once() {
+    const LINES: usize = 6_000;
+    let store = Store::new();
+    let open = || Engine::builder(store.data()).open_wait();
+    let mut owner = open().ok();
+    let mut running = Running::start(store.command("enqueue", &["--queue", "q"]));
+    let mut stdin = running.stdin.take().unwrap();
+    let feeding = std::thread::spawn(move || {
+        for number in 0..LINES {
+            writeln!(stdin, "{number}").unwrap();
+        }
+    });
+    let mut ids = Vec::new();
+    while let Some(id) = id(&mut running) {
+        ids.push(id);
+        if ids.len() % 500 == 0
+            && let Some(closing) = owner.take()
+        {
+            closing.close_wait().unwrap();
+            // Sometimes the program is quicker, and owns the store from then on.
+            owner = open().ok();
+        }
+    }
+    feeding.join().unwrap();
+    owner.map_or(Ok(()), |owner| owner.close_wait()).unwrap();
+    assert_eq!(running.wait(), 0);
+    assert_eq!(ids.len(), LINES);
+    let stored = store
+        .mq("messages ls", &["--json", "--limit", "10000"])
+        .json();
+    let stored: Vec<_> = stored.iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert_eq!(stored, ids, "each line once, in order");
+}
+
+#[test]
+fn an_owner_that_is_killed_is_followed_if_keys_tell_what_it_has_taken_and_named_if_not() {
+    for keyed in [true, false] {
+        let store = Store::new();
+        let mut worker = owner(&store);
+        let key = ["--queue", "q", "--idempotency-key", "/n"];
+        let rest = if keyed { &key[..] } else { &key[..2] };
+        let errors = store.file("errors");
+        let mut command = store.command("enqueue", rest);
+        command.stderr(fs::File::create(&errors).unwrap());
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+            line.len()
+        };
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{{\"n\":1}}").unwrap();
+        assert_eq!(line(), 37, "an id");
+        worker.signal(Signal::KILL);
+        worker.wait();
+        writeln!(stdin, "{{\"n\":2}}").unwrap();
+        drop(stdin);
+        assert_eq!(line(), if keyed { 37 } else { 0 });
+        assert_eq!(child.wait().unwrap().code(), Some(i32::from(!keyed)));
+        let said = fs::read_to_string(&errors).unwrap();
+        assert_eq!(said.contains("line 2: "), !keyed, "{said}");
+        let stored = store.mq("messages ls", &["--queue", "q", "--json"]).json();
+        assert_eq!(stored.len(), if keyed { 2 } else { 1 });
+    }
 }
