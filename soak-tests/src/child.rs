@@ -277,7 +277,7 @@ async fn drain(child: &Child) -> anyhow::Result<()> {
         child.engine.run_until_empty().await?;
         let replayed = operator::replay_dead(child).await?;
         let waiting = Filter::new().state(mq::StateKind::Scheduled);
-        let waiting = child.engine.messages(waiting).count().await?;
+        let waiting = child.engine.messages(waiting).count().await?.matched;
         if replayed == 0 && waiting <= crate::plan::GROUP {
             break;
         }
