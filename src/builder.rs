@@ -118,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// How long an enqueue waits for room before it is refused as full. Default: 10 s.
+    /// How long an enqueue waits for room, in the store or in a queue with a limit, before it is refused. Default: 10 s.
     pub fn full_wait(mut self, limit: Duration) -> Self {
         self.options.full_wait = limit;
         self

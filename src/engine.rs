@@ -14,6 +14,7 @@ mod gather;
 mod inbox;
 mod jobs;
 mod maintenance;
+mod measure;
 mod prepare;
 mod previous;
 mod scan;
@@ -51,6 +52,8 @@ pub(crate) use jobs::EnqueueJob;
 pub(crate) use prepare::prepare_batch;
 pub(crate) use scan::Scan;
 pub(crate) use shell::{Images, Shell};
+#[cfg(feature = "otel")]
+pub(crate) use sight::Sight;
 pub(crate) use start::program_name;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 

@@ -148,7 +148,7 @@ pub enum EnqueueError {
         /// Bytes in it.
         bytes: u64,
     },
-    /// The queue has as many messages as its operator lets it have. It is refused at once: the messages come back.
+    /// The queue has as many messages as its operator lets it have, and had for `full_wait`. The messages come back.
     #[error(
         "queue {queue} has {used} of the {limit} messages it may have; wait until messages complete, or raise its limit"
     )]

@@ -18,7 +18,7 @@ mod enqueues;
 mod meter;
 
 pub(crate) use attempts::Attempts;
-pub(crate) use enqueues::EnqueueTrace;
+pub(crate) use enqueues::{Durations, EnqueueTrace};
 pub use meter::metrics;
 
 /// How the trace of an enqueue and those of the attempts belong together.
@@ -44,6 +44,7 @@ mod names {
     pub(super) const MESSAGE_ID: &str = "messaging.message.id";
     pub(super) const CONVERSATION_ID: &str = "messaging.message.conversation_id";
     pub(super) const BATCH_COUNT: &str = "messaging.batch.message_count";
+    pub(super) const OPERATION_DURATION: &str = "messaging.client.operation.duration";
     pub(super) const ERROR_TYPE: &str = "error.type";
     pub(super) const KIND: &str = "mq.message.kind";
     pub(super) const ATTEMPT: &str = "mq.message.attempt";

@@ -24,7 +24,7 @@ const KINDS_MAX: usize = 500;
 /// The rest.
 const OTHER: &str = "_other";
 /// Bounds of run and wait times, in microseconds: those of the conventions, and longer ones for jobs that take hours.
-const TIMES: [u64; 19] = [
+pub(crate) const TIMES: [u64; 19] = [
     5_000,
     10_000,
     25_000,
@@ -46,12 +46,12 @@ const TIMES: [u64; 19] = [
     3_600_000_000,
 ];
 /// Bounds of what the disk does, in microseconds.
-const DISK_TIMES: [u64; 15] = [
+pub(crate) const DISK_TIMES: [u64; 15] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_000_000, 4_000_000,
 ];
 /// Bounds of plain numbers.
-const NUMBERS: [u64; 12] = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000];
+pub(crate) const NUMBERS: [u64; 12] = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000];
 const OUTCOMES: [Outcome; 9] = [
     Outcome::Succeeded,
     Outcome::Failed,

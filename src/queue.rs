@@ -108,8 +108,10 @@ impl Queue {
         self.set(Ok(QueueChange::RetainCompleted(span.into())))
     }
 
-    /// Takes no more than so many messages from producers: an enqueue beyond it is refused at once
-    /// ([`crate::EnqueueError::QueueFull`]). What handlers stage and schedules send is taken. `None` for no limit.
+    /// Takes no more than so many messages from producers, completed and dead ones not counted: an enqueue beyond it waits
+    /// as for room in the store ([`crate::Builder::full_wait`]), holding up no other queue, and is then refused
+    /// ([`crate::EnqueueError::QueueFull`]). What handlers stage and schedules send is taken. `None` for no limit. Bytes are
+    /// limited for all queues together ([`crate::Builder::capacity`]).
     ///
     /// # Errors
     /// [`QueueError`]; nothing was changed.

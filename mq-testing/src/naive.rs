@@ -308,7 +308,7 @@ impl Inner {
         for waiting in std::mem::take(&mut self.waiting) {
             match self.enqueue(now, waiting.batch) {
                 Err(EnqueueError::Refused {
-                    refused: EnqueueRefused::Full { .. },
+                    refused: EnqueueRefused::Full { .. } | EnqueueRefused::QueueFull { .. },
                     messages,
                 }) if waiting.until > now.monotonic => self.waiting.push_back(Waiting {
                     batch: messages,
@@ -332,7 +332,7 @@ impl Backend for Naive {
             match (answer, when_full) {
                 (
                     Err(EnqueueError::Refused {
-                        refused: EnqueueRefused::Full { .. },
+                        refused: EnqueueRefused::Full { .. } | EnqueueRefused::QueueFull { .. },
                         messages,
                     }),
                     WhenFull::Wait(limit),

@@ -49,9 +49,14 @@ impl EngineBackend {
             return Err(reason.clone().into());
         }
         #[cfg(feature = "otel")]
-        let (mut batch, mode) = (batch, self.0.sight.trace);
+        let (mut batch, sight) = (batch, &self.0.sight);
         #[cfg(feature = "otel")]
-        let trace = crate::otel::EnqueueTrace::begin(mode, &mut batch);
+        let trace = crate::otel::EnqueueTrace::begin(
+            sight.trace,
+            &sight.enqueues,
+            self.0.clock(),
+            &mut batch,
+        );
         let prepared = prepare_batch(batch, &self.0.identity, self.0.payload_size_max);
         let (batch, envelopes, messages) =
             prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;

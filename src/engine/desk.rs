@@ -10,19 +10,19 @@
 //! 3. No I/O and no waiting: the token is held for microseconds.
 
 mod bulk;
+mod room;
 mod rounds;
 mod schedules;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt};
-use mq_core::command::{Accepted, EnqueueRefused, Granted, Notice};
+use mq_core::backend::{SettleError, SettleReceipt};
+use mq_core::command::{Granted, Notice};
 use mq_core::event::Event;
 use mq_core::id::{PoolId, Seq};
 use mq_core::manager::{Close, Command, QueueManager};
-use mq_core::message::Envelope;
 use mq_core::time::{Monotonic, Now};
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::{Frame, Relocation};
@@ -34,12 +34,11 @@ pub(crate) use bulk::{BulkStep, Stepped};
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
-use super::jobs::{EnqueueJob, PreparedSettle, SettleJob};
+use super::jobs::{PreparedSettle, SettleJob};
 use super::sight::Sight;
 use super::telling::{self, Cause, Interest};
 use super::time_keeper::TimeKeeper;
 use super::waiters::Waiters;
-use crate::stats::Refusal;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
 const FRAME_SIZE_TARGET: usize = 4 << 20;
@@ -49,8 +48,6 @@ const FRAME_SIZE_MIN: usize = 64 << 10;
 const FRAME_LEN_TARGET: usize = 8_192;
 /// In the default mode anything written is synced within this time.
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
-/// Enqueues that may wait for room; further ones are refused at once, so that memory stays bounded.
-const WAITING_LEN_MAX: usize = 1_024;
 /// Messages that one round of timers may change.
 const TICK_MESSAGES_MAX: usize = 1_024;
 
@@ -61,18 +58,6 @@ pub(crate) struct Paper {
     pub(crate) places: Places,
     /// Says how much can be written for certain.
     pub(crate) spares: Arc<SparePool>,
-}
-
-/// Whether an enqueue found room.
-enum Room {
-    Found,
-    Wanting(EnqueueJob),
-}
-
-#[derive(Debug)]
-struct Waiting {
-    job: EnqueueJob,
-    until: Monotonic,
 }
 
 #[derive(Debug)]
@@ -87,7 +72,7 @@ pub(crate) struct Desk {
     /// What lets messages leave the store while it is decided, for those who are told.
     cause: Cause,
     inboxes: HashMap<PoolId, Arc<Inbox>>,
-    waiting_for_room: VecDeque<Waiting>,
+    waiting_for_room: room::Lines,
     /// Who waits for messages to be over.
     pub(crate) waiters: Waiters,
     open: u64,
@@ -177,7 +162,7 @@ impl Desk {
             effects: Effects::default(),
             cause: Cause::Plain,
             inboxes: HashMap::new(),
-            waiting_for_room: VecDeque::new(),
+            waiting_for_room: room::Lines::default(),
             waiters: Waiters::default(),
             open: 1,
             written: 0,
@@ -264,123 +249,6 @@ impl Desk {
             self.sync_wanted = self.sync_wanted.max(rests_on);
         }
         self.effects.push(needs, rests_on, effect);
-    }
-
-    // ---- enqueue --------------------------------------------------------------------------------------------------
-
-    /// Takes an enqueue in; one that may wait joins those that wait for room already.
-    pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
-        match job.until.map(|until| self.time.since_open(until)) {
-            Some(_) if self.waiting_for_room.len() >= WAITING_LEN_MAX => {
-                self.try_enqueue(now, job, false);
-            }
-            Some(until) if !self.waiting_for_room.is_empty() => {
-                self.waiting_for_room.push_back(Waiting { job, until })
-            }
-            Some(until) => {
-                if let Room::Wanting(job) = self.try_enqueue(now, job, true) {
-                    self.waiting_for_room.push_back(Waiting { job, until });
-                }
-            }
-            None => {
-                self.try_enqueue(now, job, false);
-            }
-        }
-    }
-
-    fn try_enqueue(&mut self, now: &Now, mut job: EnqueueJob, may_wait: bool) -> Room {
-        let decided = if self.disk_low {
-            Err(self.disk_full())
-        } else {
-            self.cause = Cause::Enqueue;
-            let decided = self.decide(now, &job.batch);
-            self.cause = Cause::Plain;
-            decided
-        };
-        match decided {
-            Ok(accepted) => {
-                let end_of_trace = job.end_of_trace(Ok(&accepted));
-                self.remember(&accepted, &job.envelopes);
-                self.waiters.note_replaced(&accepted);
-                if self.sight.interest() == Interest::All {
-                    self.tell(telling::duplicates(&self.manager, &accepted));
-                }
-                let receipts = accepted
-                    .into_iter()
-                    .map(|accepted| Receipt {
-                        accepted,
-                        durability: Durability::Memory,
-                    })
-                    .collect();
-                self.push(job.needs, Effect::Enqueue(job.promise, Ok(receipts)));
-                if let Some(end) = end_of_trace {
-                    self.push(job.needs, end);
-                }
-                Room::Found
-            }
-            Err(EnqueueRefused::Full { .. }) if may_wait => Room::Wanting(job),
-            Err(refused) => {
-                self.sight.count_refusal(if self.disk_low {
-                    Refusal::Disk
-                } else {
-                    Refusal::from(&refused)
-                });
-                let end_of_trace = job.end_of_trace(Err(&refused));
-                let messages = std::mem::take(&mut job.messages);
-                let refused = Err(EnqueueError::Refused { refused, messages });
-                self.push(job.needs, Effect::Enqueue(job.promise, refused));
-                if let Some(end) = end_of_trace {
-                    self.push(job.needs, end);
-                }
-                Room::Found
-            }
-        }
-    }
-
-    fn disk_full(&self) -> EnqueueRefused {
-        let used = self.manager.live_bytes();
-        EnqueueRefused::Full {
-            used,
-            limit: used,
-            unit: "bytes of disk",
-        }
-    }
-
-    /// New messages' envelopes are hot: most are handed out soon.
-    fn remember(&mut self, accepted: &[Accepted], envelopes: &[Arc<Envelope>]) {
-        for (accepted, envelope) in accepted.iter().zip(envelopes) {
-            let is_new = match accepted.enqueue {
-                mq_core::command::Enqueue::New | mq_core::command::Enqueue::Replaced { .. } => true,
-                mq_core::command::Enqueue::Existing | mq_core::command::Enqueue::Discarded => false,
-            };
-            if is_new && self.manager.contains(accepted.id.seq()) {
-                self.cache.insert(accepted.id.seq(), envelope);
-            }
-        }
-    }
-
-    fn retry_waiting(&mut self, now: &Now) {
-        while let Some(Waiting { job, until }) = self.waiting_for_room.pop_front() {
-            if let Room::Wanting(job) = self.try_enqueue(now, job, until > now.monotonic) {
-                self.waiting_for_room.push_front(Waiting { job, until });
-                break;
-            }
-        }
-        if self
-            .waiting_for_room
-            .iter()
-            .any(|waiting| waiting.until <= now.monotonic)
-        {
-            let (over, waiting) = self
-                .waiting_for_room
-                .drain(..)
-                .partition(|waiting| waiting.until <= now.monotonic);
-            self.waiting_for_room = waiting;
-            let over: VecDeque<Waiting> = over;
-            over.into_iter().for_each(|waiting| {
-                self.try_enqueue(now, waiting.job, false);
-            });
-        }
     }
 
     // ---- settle ---------------------------------------------------------------------------------------------------
@@ -552,8 +420,8 @@ impl Desk {
 
     /// Moves out everything that waits, to be told why the engine stopped. Not here: who is told may call the engine.
     pub(crate) fn give_up(&mut self) -> Vec<Effect> {
-        let waiting = self.waiting_for_room.drain(..);
-        let refused = waiting.map(|waiting| Effect::Enqueue(waiting.job.promise, Ok(Vec::new())));
+        let waiting = self.waiting_for_room.drain();
+        let refused = waiting.map(|job| Effect::Enqueue(job.promise, Ok(Vec::new())));
         let waiters = self.waiters.give_up();
         self.effects.drain().chain(refused).chain(waiters).collect()
     }

@@ -366,7 +366,8 @@ impl Shell {
         }
         side.let_leave();
         if handover.has_events {
-            self.sight.batch.record_number(handover.len as u64);
+            let events = u32::try_from(handover.len).unwrap_or(u32::MAX);
+            self.sight.batch.record_number(events);
             self.write(side, handover.mark, &now)?;
         }
         if handover.sync

@@ -9,12 +9,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use mq_core::histogram::Histogram;
 use mq_core::time::Now;
 use mq_persistence::holdings::Holdings;
 use parking_lot::Mutex;
 
 use super::desk::Desk;
+use super::measure::Measure;
 use super::shell::Shell;
 use super::watch::{View, Watch};
 use crate::events::Taps;
@@ -33,13 +33,13 @@ pub(crate) struct Sight {
     /// How long opening took.
     pub(crate) recovery: Duration,
     /// Syncs of the journal.
-    pub(crate) sync: Histogram,
+    pub(crate) sync: Measure,
     /// Writes of frames.
-    pub(crate) append: Histogram,
+    pub(crate) append: Measure,
     /// Events in each frame.
-    pub(crate) batch: Histogram,
+    pub(crate) batch: Measure,
     /// Snapshots.
-    pub(crate) snapshot: Histogram,
+    pub(crate) snapshot: Measure,
     /// Bytes written and not synced.
     pub(crate) lag: AtomicU64,
     /// When the write or sync that runs began, in microseconds of the monotonic clock plus one; 0 if none runs.
@@ -49,6 +49,9 @@ pub(crate) struct Sight {
     /// How traces belong together.
     #[cfg(feature = "otel")]
     pub(crate) trace: crate::otel::TraceMode,
+    /// How long enqueues took.
+    #[cfg(feature = "otel")]
+    pub(crate) enqueues: crate::otel::Durations,
     refused: [AtomicU64; Refusal::ALL.len()],
     /// What the disk held at the last look; `None` in memory.
     pub(crate) holdings: Mutex<Option<Holdings>>,
@@ -107,7 +110,7 @@ fn micros(time: Duration) -> u64 {
 
 impl Shell {
     /// Does something and counts how long it took.
-    pub(super) fn stopwatch<T>(&self, histogram: &Histogram, work: impl FnOnce() -> T) -> T {
+    pub(super) fn stopwatch<T>(&self, histogram: &Measure, work: impl FnOnce() -> T) -> T {
         let began = self.clock().monotonic();
         let answer = work();
         histogram.record(self.clock().monotonic().saturating_sub(began));
@@ -115,7 +118,7 @@ impl Shell {
     }
 
     /// Asks the disk for something, and counts how long it took.
-    pub(super) fn timed<T>(&self, histogram: Option<&Histogram>, ask: impl FnOnce() -> T) -> T {
+    pub(super) fn timed<T>(&self, histogram: Option<&Measure>, ask: impl FnOnce() -> T) -> T {
         let began = self.clock().monotonic();
         self.sight.begin_disk(began);
         let answer = ask();

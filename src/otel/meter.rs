@@ -7,9 +7,9 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 
-use crate::engine::{Engine, Shell};
+use crate::engine::{Engine, Shell, Sight};
 use crate::metrics::{self, Kind, Metric};
-use crate::prometheus::{Series, Value};
+use crate::prometheus::{DISK_TIMES, NUMBERS, Series, TIMES, Value};
 
 /// One export asks each instrument: they share what was read within this time.
 const SHARED_FOR: Duration = Duration::from_millis(100);
@@ -68,13 +68,17 @@ const fn whole(count: u64) -> f64 {
 /// Gives the engine's counters and gauges to a meter, under the names of docs/metrics.md. Call it once for each engine. The
 /// meter keeps no engine open: when that is closed, its numbers end.
 ///
-/// Run and wait times of handlers are histograms of the global meter without this call. What the disk does (syncs, writes,
-/// snapshots) is in the Prometheus text and in [`Engine::stats`].
+/// What the disk does (syncs, writes, batches, snapshots) reaches the meter as histograms from this call on; of several
+/// meters the first has them. Run and wait times of handlers and the durations of enqueues are histograms of the global meter
+/// without this call.
 pub fn metrics(engine: &Engine, meter: &Meter) {
     let reader = Arc::new(Reader {
         shell: engine.weak_shell(),
         last: Mutex::new(None),
     });
+    if let Some(shell) = reader.shell.upgrade() {
+        listen(&shell.sight, meter);
+    }
     for metric in metrics::ALL.iter().copied() {
         let reader = Arc::clone(&reader);
         match metric.kind {
@@ -100,5 +104,24 @@ pub fn metrics(engine: &Engine, meter: &Meter) {
             ),
             Kind::Histogram => {}
         }
+    }
+}
+
+/// What the disk does, for this meter.
+fn listen(sight: &Sight, meter: &Meter) {
+    for (measure, metric, bounds) in [
+        (&sight.sync, metrics::FSYNC, &DISK_TIMES[..]),
+        (&sight.append, metrics::APPEND, &DISK_TIMES[..]),
+        (&sight.batch, metrics::BATCH, &NUMBERS[..]),
+        (&sight.snapshot, metrics::SNAPSHOT, &TIMES[..]),
+    ] {
+        let scale = if metric.unit == "s" { 1e6 } else { 1.0 };
+        let bounds = bounds.iter().map(|bound| whole(*bound) / scale);
+        let histogram = meter
+            .f64_histogram(metric.name)
+            .with_unit(metric.unit)
+            .with_description(metric.help)
+            .with_boundaries(bounds.collect());
+        measure.listen(histogram.build());
     }
 }

@@ -259,4 +259,34 @@ fn counters_and_gauges_reach_the_meter_under_their_names() {
         assert!(exported.contains(name), "{name} in {exported}");
     }
     assert!(exported.contains("otel.metrics"));
+    engine.close_wait().unwrap();
+}
+
+#[test]
+fn what_the_disk_does_and_how_long_enqueues_take_are_histograms() {
+    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder()
+        .with_periodic_exporter(exporter.clone())
+        .build();
+    opentelemetry::global::set_meter_provider(provider.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(folder.path().join("data"))
+        .open_wait()
+        .unwrap();
+    super::metrics(&engine, &opentelemetry::global::meter("mq"));
+    engine.enqueue_raw(message("otel.disk")).wait().unwrap();
+    engine.admin().snapshot().wait().unwrap();
+    engine.close_wait().unwrap();
+    provider.force_flush().unwrap();
+    let exported = format!("{:?}", exporter.get_finished_metrics().unwrap());
+    for name in [
+        "mq.journal.fsync.duration",
+        "mq.journal.append.duration",
+        "mq.journal.batch.size",
+        "mq.snapshot.duration",
+        "messaging.client.operation.duration",
+    ] {
+        assert!(exported.contains(name), "{name} in {exported}");
+    }
 }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_core::backend::{EnqueueError, Grant, OperateRequest, Previous, PreviousOf};
+use mq_core::backend::{EnqueueError, Grant, OperateRequest, Previous, PreviousOf, WhenFull};
 use mq_core::command::{Enqueue, EnqueueRefused, Settlement};
 use mq_core::id::MessageId;
 use mq_core::key::{DedupPolicy, Key};
@@ -36,6 +36,7 @@ checks![
     a_queue_can_keep_its_completed_messages,
     a_result_that_is_waited_for_is_kept,
     a_queue_with_a_limit_refuses_producers_only,
+    who_waits_for_a_queue_at_its_limit_is_let_in_or_refused_in_time_and_holds_up_no_other,
     settings_of_a_queue_survive,
 ];
 
@@ -409,6 +410,50 @@ fn a_queue_with_a_limit_refuses_producers_only(subject: &dyn Subject) {
     assert_eq!(settled.expect("handlers cannot wait").staged.len(), 2);
     set(&*store, QueueChange::LimitMessages(None));
     store.enqueue(message("g"));
+}
+
+fn who_waits_for_a_queue_at_its_limit_is_let_in_or_refused_in_time_and_holds_up_no_other(
+    subject: &dyn Subject,
+) {
+    let store = subject.open(&Setup::default());
+    set(&*store, QueueChange::LimitMessages(Some(1)));
+    store.enqueue(message("a"));
+    let limit = Duration::from_secs(10);
+    let wait = |text| {
+        let batch = vec![message(text)];
+        store.backend().enqueue(batch, WhenFull::Wait(limit))
+    };
+    let (second, third) = (wait("b"), wait("c"));
+    let elsewhere = NewMessage {
+        queue: queue("other"),
+        ..message("d")
+    };
+    let other = store
+        .backend()
+        .enqueue(vec![elsewhere], WhenFull::Wait(limit));
+    store.settle_down();
+    assert!(other.is_done(), "it is for another queue");
+    assert!(!second.is_done() && !third.is_done(), "the queue is full");
+    let mut worker = store.worker_with(1);
+    let grant = store.grant(&mut worker);
+    store.settle(grant.token, succeed());
+    store.settle_down();
+    assert!(!third.is_done(), "there was room for one");
+    let receipts = second.answer().expect("an answer").expect("there is room");
+    assert_eq!(receipts.len(), 1);
+    store.advance(limit);
+    store.settle_down();
+    match third.answer().expect("an answer") {
+        Err(EnqueueError::Refused {
+            refused: EnqueueRefused::QueueFull { used: 1, .. },
+            messages,
+        }) => assert_eq!(messages.len(), 1, "the work comes back"),
+        other => panic!("it waited too long, but the answer was {other:?}"),
+    }
+    let raised = wait("e");
+    set(&*store, QueueChange::LimitMessages(Some(2)));
+    store.settle_down();
+    raised.answer().expect("an answer").expect("there is room");
 }
 
 fn settings_of_a_queue_survive(subject: &dyn Subject) {

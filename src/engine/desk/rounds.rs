@@ -143,10 +143,7 @@ impl Desk {
             self.waiters
                 .first_deadline()
                 .map(|until| until.since(now.monotonic)),
-            self.waiting_for_room
-                .iter()
-                .map(|waiting| waiting.until.since(now.monotonic))
-                .min(),
+            self.waiting_for_room.first_over(now),
         ];
         waits.into_iter().flatten().min()
     }

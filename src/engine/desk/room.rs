@@ -1,0 +1,250 @@
+//! Enqueues, and those of them that wait for room: in the store, or in a queue whose operator limits it.
+//!
+//! Invariants
+//! 1. Whoever waits for a queue holds up nobody else; whoever waits for the store goes first in, first out.
+//! 2. So many wait and no more, for at most as long as each may; nobody waits who would not be let in.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq_core::backend::{Durability, EnqueueError, Receipt};
+use mq_core::command::{Accepted, Enqueue, EnqueueRefused};
+use mq_core::message::Envelope;
+use mq_core::name::QueueName;
+use mq_core::time::{Monotonic, Now};
+
+use super::{Cause, Desk, Interest, telling};
+use crate::engine::effects::Effect;
+use crate::engine::jobs::EnqueueJob;
+use crate::stats::Refusal;
+
+/// Enqueues that may wait for room; further ones are refused at once, so that memory stays bounded.
+const WAITING_LEN_MAX: usize = 1_024;
+
+/// What an enqueue found.
+enum Found {
+    /// It is answered.
+    Room,
+    /// It may wait.
+    StoreFull(EnqueueJob),
+    /// It may wait.
+    QueueFull(EnqueueJob, QueueName),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: EnqueueJob,
+    until: Monotonic,
+}
+
+/// Enqueues that wait for room.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    store: VecDeque<Waiting>,
+    /// None of them is empty.
+    queues: BTreeMap<QueueName, VecDeque<Waiting>>,
+}
+
+impl Lines {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        let queues = self.queues.values().map(VecDeque::len);
+        self.store.len() + queues.sum::<usize>()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Waiting> {
+        self.store.iter().chain(self.queues.values().flatten())
+    }
+
+    /// How long until the first of them has waited long enough.
+    pub(super) fn first_over(&self, now: &Now) -> Option<Duration> {
+        self.all()
+            .map(|waiting| waiting.until.since(now.monotonic))
+            .min()
+    }
+
+    /// Takes out who has waited long enough.
+    fn take_over(&mut self, now: &Now) -> Vec<EnqueueJob> {
+        if !self.all().any(|waiting| waiting.until <= now.monotonic) {
+            return Vec::new();
+        }
+        let mut over = Vec::new();
+        for line in std::iter::once(&mut self.store).chain(self.queues.values_mut()) {
+            let (late, rest): (VecDeque<_>, VecDeque<_>) = line
+                .drain(..)
+                .partition(|waiting| waiting.until <= now.monotonic);
+            *line = rest;
+            over.extend(late.into_iter().map(|waiting| waiting.job));
+        }
+        self.queues.retain(|_, line| !line.is_empty());
+        over
+    }
+
+    /// Everybody.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = EnqueueJob> + use<> {
+        let Self { store, queues } = std::mem::take(self);
+        let waiting = store.into_iter().chain(queues.into_values().flatten());
+        waiting.map(|waiting| waiting.job)
+    }
+
+    /// The queue for which others wait, if this enqueue is for it, too.
+    fn joined_by(&self, job: &EnqueueJob) -> Option<QueueName> {
+        let first = job.batch.drafts.first()?;
+        let (name, _) = self.queues.get_key_value(&first.queue)?;
+        Some(name.clone())
+    }
+}
+
+impl Desk {
+    /// Takes an enqueue in; one that may wait joins those that wait for the same already.
+    pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
+        let until = job.until.map(|until| self.time.since_open(until));
+        let Some(until) = until.filter(|_| self.waiting_for_room.len() < WAITING_LEN_MAX) else {
+            self.try_enqueue(now, job, false);
+            return;
+        };
+        if !self.waiting_for_room.store.is_empty() {
+            let waiting = Waiting { job, until };
+            self.waiting_for_room.store.push_back(waiting);
+        } else if let Some(queue) = self.waiting_for_room.joined_by(&job) {
+            self.wait_for_queue(queue, Waiting { job, until });
+        } else {
+            match self.try_enqueue(now, job, true) {
+                Found::Room => {}
+                Found::StoreFull(job) => {
+                    let waiting = Waiting { job, until };
+                    self.waiting_for_room.store.push_back(waiting);
+                }
+                Found::QueueFull(job, queue) => self.wait_for_queue(queue, Waiting { job, until }),
+            }
+        }
+    }
+
+    fn wait_for_queue(&mut self, queue: QueueName, waiting: Waiting) {
+        let line = self.waiting_for_room.queues.entry(queue).or_default();
+        line.push_back(waiting);
+    }
+
+    fn try_enqueue(&mut self, now: &Now, mut job: EnqueueJob, may_wait: bool) -> Found {
+        let decided = if self.disk_low {
+            Err(self.disk_full())
+        } else {
+            self.cause = Cause::Enqueue;
+            let decided = self.decide(now, &job.batch);
+            self.cause = Cause::Plain;
+            decided
+        };
+        match decided {
+            Ok(accepted) => {
+                let end_of_trace = job.end_of_trace(Ok(&accepted));
+                self.remember(&accepted, &job.envelopes);
+                self.waiters.note_replaced(&accepted);
+                if self.sight.interest() == Interest::All {
+                    self.tell(telling::duplicates(&self.manager, &accepted));
+                }
+                let receipts = accepted
+                    .into_iter()
+                    .map(|accepted| Receipt {
+                        accepted,
+                        durability: Durability::Memory,
+                    })
+                    .collect();
+                self.push(job.needs, Effect::Enqueue(job.promise, Ok(receipts)));
+                if let Some(end) = end_of_trace {
+                    self.push(job.needs, end);
+                }
+                Found::Room
+            }
+            Err(EnqueueRefused::Full { .. }) if may_wait => Found::StoreFull(job),
+            Err(EnqueueRefused::QueueFull { queue, .. }) if may_wait => {
+                Found::QueueFull(job, queue)
+            }
+            Err(refused) => {
+                self.sight.count_refusal(if self.disk_low {
+                    Refusal::Disk
+                } else {
+                    Refusal::from(&refused)
+                });
+                let end_of_trace = job.end_of_trace(Err(&refused));
+                let messages = std::mem::take(&mut job.messages);
+                let refused = Err(EnqueueError::Refused { refused, messages });
+                self.push(job.needs, Effect::Enqueue(job.promise, refused));
+                if let Some(end) = end_of_trace {
+                    self.push(job.needs, end);
+                }
+                Found::Room
+            }
+        }
+    }
+
+    pub(super) fn disk_full(&self) -> EnqueueRefused {
+        let used = self.manager.live_bytes();
+        EnqueueRefused::Full {
+            used,
+            limit: used,
+            unit: "bytes of disk",
+        }
+    }
+
+    /// New messages' envelopes are hot: most are handed out soon.
+    pub(super) fn remember(&mut self, accepted: &[Accepted], envelopes: &[Arc<Envelope>]) {
+        for (accepted, envelope) in accepted.iter().zip(envelopes) {
+            let is_new = match accepted.enqueue {
+                Enqueue::New | Enqueue::Replaced { .. } => true,
+                Enqueue::Existing | Enqueue::Discarded => false,
+            };
+            if is_new && self.manager.contains(accepted.id.seq()) {
+                self.cache.insert(accepted.id.seq(), envelope);
+            }
+        }
+    }
+
+    /// Lets in who waits and finds room now, and refuses who has waited long enough.
+    pub(super) fn retry_waiting(&mut self, now: &Now) {
+        while let Some(Waiting { job, until }) = self.waiting_for_room.store.pop_front() {
+            match self.try_enqueue(now, job, until > now.monotonic) {
+                Found::Room => {}
+                Found::StoreFull(job) => {
+                    let waiting = Waiting { job, until };
+                    self.waiting_for_room.store.push_front(waiting);
+                    break;
+                }
+                Found::QueueFull(job, queue) => self.wait_for_queue(queue, Waiting { job, until }),
+            }
+        }
+        if !self.waiting_for_room.queues.is_empty() {
+            self.retry_queues(now);
+        }
+        for job in self.waiting_for_room.take_over(now) {
+            self.try_enqueue(now, job, false);
+        }
+    }
+
+    fn retry_queues(&mut self, now: &Now) {
+        for (queue, mut line) in std::mem::take(&mut self.waiting_for_room.queues) {
+            while let Some(Waiting { job, until }) = line.pop_front() {
+                match self.try_enqueue(now, job, until > now.monotonic) {
+                    Found::Room => {}
+                    Found::StoreFull(job) => {
+                        let waiting = Waiting { job, until };
+                        self.waiting_for_room.store.push_back(waiting);
+                    }
+                    Found::QueueFull(job, full) if full == queue => {
+                        line.push_front(Waiting { job, until });
+                        break;
+                    }
+                    Found::QueueFull(job, other) => {
+                        self.wait_for_queue(other, Waiting { job, until });
+                    }
+                }
+            }
+            if !line.is_empty() {
+                // Those that another line sent here came later.
+                let late = self.waiting_for_room.queues.remove(&queue);
+                line.extend(late.into_iter().flatten());
+                self.waiting_for_room.queues.insert(queue, line);
+            }
+        }
+    }
+}
