@@ -104,18 +104,14 @@ pub(crate) struct Which {
     #[arg(long, value_name = "KEY", requires = "queue")]
     ordering_key: Option<String>,
     /// Only those enqueued at this moment or later, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "MOMENT")]
-    enqueued_from: Option<jiff::Timestamp>,
+    #[arg(long, value_name = "MOMENT", value_parser = values::moment)]
+    enqueued_from: Option<Timestamp>,
     /// Only those enqueued before this moment
-    #[arg(long, value_name = "MOMENT")]
-    enqueued_before: Option<jiff::Timestamp>,
+    #[arg(long, value_name = "MOMENT", value_parser = values::moment)]
+    enqueued_before: Option<Timestamp>,
     /// Only those dead for longer than this, such as 30d; of others those enqueued longer ago
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     older_than: Option<Duration>,
-}
-
-fn moment(at: jiff::Timestamp) -> Timestamp {
-    Timestamp::from_ms(u64::try_from(at.as_millisecond()).unwrap_or_default())
 }
 
 impl Which {
@@ -157,16 +153,8 @@ impl Which {
         );
         filter = with(filter, self.dedup_key.as_deref(), Filter::dedup_key);
         filter = with(filter, self.ordering_key.as_deref(), Filter::ordering_key);
-        filter = with(
-            filter,
-            self.enqueued_from.map(moment),
-            Filter::enqueued_from,
-        );
-        filter = with(
-            filter,
-            self.enqueued_before.map(moment),
-            Filter::enqueued_before,
-        );
+        filter = with(filter, self.enqueued_from, Filter::enqueued_from);
+        filter = with(filter, self.enqueued_before, Filter::enqueued_before);
         filter = with(filter, self.older_than, Filter::older_than);
         filter = with(filter, state, Filter::state);
         filter = with(filter, reason, Filter::dead_reason);

@@ -13,7 +13,7 @@ use crate::args::Data;
 use crate::escape::{Escaped, EscapedBytes};
 use crate::exit::Result;
 use crate::listing::{self, Extent, Which};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::target::Target;
 use crate::view;
 
@@ -196,6 +196,9 @@ impl Table<'_> {
                 Ok(())
             })?;
             if !json {
+                if rows.is_empty() && !walked.was_cut {
+                    output::remark("nothing matches");
+                }
                 output.table(self.headings, rows)?;
             }
             walked.unreadable.must_be_none(target.data())

@@ -13,8 +13,10 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::args::Data;
+use crate::clock::Stopwatch;
 use crate::exit::{Failure, Result};
 use crate::output::Output;
+use crate::signal::{self, Stopped};
 use crate::target::Target;
 use crate::{terminal, values};
 
@@ -24,7 +26,10 @@ Examples:
   mq top --data ./data --every 5s
   mq top --data ./data --once
 
-q, Esc and Ctrl-C end it. Rates are those of the last minute.";
+q, Esc and Ctrl-C end it; any other key looks again at once. Rates are those of the last minute.";
+
+/// How long after a signal the terminal is its owner's again, at most.
+const SIGNAL_WITHIN: Duration = Duration::from_millis(200);
 
 /// Cells of a line where output goes elsewhere than to a terminal.
 const WIDTH_DEFAULT: usize = 100;
@@ -58,8 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             let width = terminal::width().unwrap_or(WIDTH_DEFAULT);
             return print(&look(target)?, width, output);
         }
+        let stopped = signal::on_stop(|| {})?;
         let mut screen = ratatui::try_init()?;
-        let shown = show(target, &mut screen, arguments.every);
+        let shown = show(target, &mut screen, arguments.every, &stopped);
         ratatui::try_restore()?;
         shown
     })
@@ -72,14 +78,31 @@ fn look(target: &Target) -> Result<TopJson> {
     })
 }
 
-/// Draws until a key ends it. A change of the terminal's size is drawn at once.
-fn show(target: &Target, screen: &mut ratatui::DefaultTerminal, every: Duration) -> Result {
+/// Draws until a key or a signal ends it. A change of the terminal's size is drawn at once; any other key looks again.
+fn show(
+    target: &Target,
+    screen: &mut ratatui::DefaultTerminal,
+    every: Duration,
+    stopped: &Stopped,
+) -> Result {
     loop {
         let top = look(target)?;
         screen.draw(|frame| draw::draw(frame, &top))?;
-        while event::poll(every)? {
+        let since = Stopwatch::start();
+        loop {
+            let left = every.saturating_sub(since.elapsed());
+            if stopped.is_set() {
+                return Ok(());
+            }
+            if !event::poll(left.min(SIGNAL_WITHIN))? {
+                if left.is_zero() {
+                    break;
+                }
+                continue;
+            }
             match event::read()? {
                 Event::Key(key) if ends(key) => return Ok(()),
+                Event::Key(key) if key.kind == KeyEventKind::Press => break,
                 Event::Resize(..) => {
                     screen.draw(|frame| draw::draw(frame, &top))?;
                 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mq_core::key::Key;
+use mq_core::time::Timestamp;
 
 /// Units of a duration, with their length in milliseconds; longer names first where one begins another.
 const UNITS: [(&str, u64); 5] = [
@@ -19,6 +20,14 @@ pub(crate) enum ValueError {
     /// Not a duration.
     #[error("{text:?} is not a duration; write it as 250ms, 5s, 2m, 1h30m or 7d")]
     Duration {
+        /// What was given.
+        text: String,
+    },
+    /// Not a moment.
+    #[error(
+        "{text:?} is not a moment since 1970; write it as 2026-01-31T12:00:00Z, or with another zone as 2026-01-31T13:00:00+01:00"
+    )]
+    Moment {
         /// What was given.
         text: String,
     },
@@ -60,6 +69,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, ValueError> {
     } else {
         Ok(Duration::from_millis(total_ms))
     }
+}
+
+/// Reads a moment in RFC 3339.
+///
+/// # Errors
+/// When it names none since 1970.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, ValueError> {
+    let moment: Option<jiff::Timestamp> = text.parse().ok();
+    let ms = moment.and_then(|moment| u64::try_from(moment.as_millisecond()).ok());
+    let wrong = || ValueError::Moment {
+        text: text.to_owned(),
+    };
+    ms.map(Timestamp::from_ms).ok_or_else(wrong)
 }
 
 /// Reads `name=value`; the value may hold further `=`.
@@ -131,6 +153,22 @@ mod tests {
             "18446744073709551615d",
         ] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_moment_has_a_date_a_time_and_a_zone() {
+        let at = moment("2026-01-31T13:00:00+01:00").unwrap();
+        assert_eq!(at, moment("2026-01-31T12:00:00Z").unwrap());
+        for text in [
+            "yesterday",
+            "2026-01-31",
+            "12:00",
+            "1960-01-01T00:00:00Z",
+            "",
+        ] {
+            let said = moment(text).unwrap_err().to_string();
+            assert!(said.contains("2026-01-31T12:00:00Z"), "{said}");
         }
     }
 

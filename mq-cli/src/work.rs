@@ -22,7 +22,7 @@ use mq_core::backend::Backend;
 use mq_core::limits::{FAILURES_DEFAULT, FAILURES_MAX, PARALLELISM_MAX, TIMEOUT_DEFAULT};
 use mq_core::name::{KindName, QueueName};
 use mq_core::retry::{Backoff, RetryPolicy};
-use tokio::time;
+use tokio::time::{self, MissedTickBehavior};
 
 use crate::args::Data;
 use crate::escape::Escaped;
@@ -35,8 +35,11 @@ use crate::values;
 use child::Program;
 use left::Scope;
 
-/// How often it is looked whether the store still serves, and whether nothing of one kind is left.
+/// How often it is looked whether the store still serves; and at most, whether nothing of one kind is left.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long nothing may happen before it is looked all the same whether anything of one kind is left.
+const LOOK_AT_LAST: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -244,14 +247,22 @@ pub(crate) async fn nothing_left(store: &Store, scope: &Scope, until_empty: bool
             .run_queue_until_empty(Some(&scope.queue))
             .await?);
     }
-    // The engine counts by queue; one kind of it is looked for.
     let mut look = time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The engine counts by queue; one kind of it is looked for whenever something has happened.
+    let mut events = until_empty.then(|| store.engine().events());
     loop {
         look.tick().await;
         store.must_serve()?;
-        if until_empty && is_empty(store.backend(), scope.clone()).await? {
+        let Some(events) = &mut events else {
+            continue;
+        };
+        while events.try_next().is_some() {}
+        if is_empty(store.backend(), scope.clone()).await? {
             return Ok(());
         }
+        // The end of the stream is the end of the store, which the next round tells.
+        time::timeout(LOOK_AT_LAST, events.next()).await.ok();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::args::Data;
 use crate::clock;
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::target::Target;
 
 const LIST_EXAMPLES: &str = "\
@@ -129,6 +129,9 @@ fn list(arguments: &List) -> Result {
             Answer::Pools(pools) => Some(pools),
             _ => None,
         })?;
+        if target.is_own() {
+            output::remark("no process works on this store, so there are no workers");
+        }
         show_pools(&pools, arguments.json, output)
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{Durability, Receipt};
 use mq_core::command::Enqueue;
-use mq_core::id::MessageId;
+use mq_core::id::{MessageId, StoreTag};
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
 use mq_core::name::QueueName;
@@ -67,13 +67,15 @@ pub(super) fn id(text: &str) -> Result<MessageId> {
         .map_err(|_| CallError::bad_value("id", text, "a message's id"))
 }
 
-/// Where a page begins: behind a message, or at a number.
-pub(super) fn after(text: Option<&str>) -> Result<Cursor> {
+/// Where a page begins: behind a message of the store with this tag, or at a number.
+pub(super) fn after(text: Option<&str>, store: StoreTag) -> Result<Cursor> {
     let Some(text) = text else {
         return Ok(Cursor::START);
     };
     if let Ok(id) = text.parse::<MessageId>() {
-        return Ok(Cursor::from(id));
+        // The numbers of another store's messages mean nothing here.
+        let known = (id.tag() == store).then_some(Cursor::from(id));
+        return known.ok_or_else(|| CallError::never_issued(id));
     }
     text.parse()
         .map_err(|_| CallError::bad_value("after", text, "a message's id or the `next` of a page"))

@@ -103,7 +103,7 @@ async fn pause(engine: &Engine, call: &OneQueue, paused: bool) -> Result {
 async fn list(engine: &Engine, call: ListCall) -> Result {
     let limit = call.limit.unwrap_or(PAGE_LEN_DEFAULT).min(PAGE_LEN_MAX);
     let limit = usize::try_from(limit).unwrap_or_default();
-    let from = after(call.after.as_deref())?;
+    let from = after(call.after.as_deref(), engine.shell().identity.tag)?;
     let page = engine.messages(call.filter).page(from, limit).await?;
     Ok(Answer::Messages(MessagesPage {
         messages: page.messages.iter().map(MessageJson::from).collect(),

@@ -10,6 +10,7 @@ use mq::Filter;
 use mq::control::{BulkCall, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::name::{Label, QueueName};
+use mq_core::time::Timestamp;
 use mq_core::view::StateKind;
 
 use crate::args::Data;
@@ -101,8 +102,8 @@ struct When {
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     delay: Option<Duration>,
     /// At this moment, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "MOMENT")]
-    at: Option<jiff::Timestamp>,
+    #[arg(long, value_name = "MOMENT", value_parser = values::moment)]
+    at: Option<Timestamp>,
 }
 
 impl Chosen {
@@ -205,7 +206,7 @@ impl Reschedule {
         let delay = self.when.delay.map(|delay| delay.as_millis());
         let operation = OperationJson::Reschedule {
             delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
-            due: self.when.at.map(|at| at.to_string()),
+            due: self.when.at.map(mq::control::moment),
         };
         self.chosen.change(&operation)
     }

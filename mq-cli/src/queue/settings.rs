@@ -139,9 +139,9 @@ fn facts(settings: &QueueSettingsJson) -> [(&'static str, String); 5] {
     let label = settings.hold_new.as_deref();
     let kept = settings.retain_completed_ms.map(Duration::from_millis);
     let kept = match kept {
-        _ if settings.retain_completed_forever => "forever".to_owned(),
-        Some(time) => clock::duration(time),
-        None => "no longer than their completion".to_owned(),
+        _ if settings.retain_completed_forever => "kept forever".to_owned(),
+        Some(time) => format!("kept {}", clock::duration(time)),
+        None => "not kept".to_owned(),
     };
     let most = settings.messages_max;
     [
@@ -151,12 +151,15 @@ fn facts(settings: &QueueSettingsJson) -> [(&'static str, String); 5] {
             if settings.paused { "yes" } else { "no" }.to_owned(),
         ),
         (
-            "new messages are held",
-            label.map_or_else(|| "no".to_owned(), |label| format!("as {}", Escaped(label))),
+            "new messages",
+            label.map_or_else(
+                || "go on".to_owned(),
+                |label| format!("held as {}", Escaped(label)),
+            ),
         ),
-        ("completed messages are kept", kept),
+        ("completed messages", kept),
         (
-            "messages it takes",
+            "messages at most",
             most.map_or_else(
                 || "as many as the store".to_owned(),
                 |most| most.to_string(),

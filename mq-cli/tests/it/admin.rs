@@ -274,6 +274,14 @@ fn what_makes_no_sense_is_refused_before_the_store_is_touched() {
         assert_eq!(ran.code, 2, "{verb} {rest:?}: {}", ran.stderr);
         assert!(!ran.stderr.contains('\u{1b}'), "{verb} drives the terminal");
     }
+    let elsewhere = Store::new();
+    let foreign = elsewhere.enqueue("q", &["1".to_owned()]);
+    let behind = store.mq("messages ls", &["--after", foreign.first().unwrap()]);
+    assert_eq!(behind.code, 5, "of another store: {}", behind.stderr);
+    let none = store.mq("messages ls", &["--queue", "no-such-queue"]);
+    assert!(none.stderr.contains("nothing matches"), "{}", none.stderr);
+    let idle = store.mq("worker ls", &[]);
+    assert!(idle.stderr.contains("no process works"), "{}", idle.stderr);
     let nothing = store.mq("messages ls", &["--queue", "no-such-queue", "--json"]);
     assert!(nothing.lines().is_empty());
     assert_eq!(store.live(), 1);

@@ -19,4 +19,6 @@ mod schedule;
 mod settings;
 mod setup;
 mod terminal;
+#[cfg(feature = "top")]
+mod top;
 mod work;

@@ -59,7 +59,7 @@ fn store() -> Store {
 #[test]
 fn nothing_but_ids_and_names_is_wider_than_a_terminal_of_20_columns() {
     let store = store();
-    for verb in ["messages ls", "dlq ls", "queue ls", "stats"] {
+    for verb in ["messages ls", "dlq ls", "queue ls", "stats", "worker ls"] {
         let shown = on_terminal(&store, 20, verb, &[]);
         let has_name = shown.contains("mail.with-a-long-name-of-its-own");
         assert_eq!(has_name, ["queue ls", "stats"].contains(&verb), "{shown}");

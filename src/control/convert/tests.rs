@@ -192,7 +192,10 @@ fn what_has_no_such_value_names_its_field() {
     );
     assert!(serde_json::from_str::<Filter>(r#"{"quue":"q"}"#).is_err());
     assert_eq!(id("7").unwrap_err().code, "bad_value");
-    assert_eq!(after(Some("-1")).unwrap_err().code, "bad_value");
+    assert_eq!(
+        after(Some("-1"), StoreTag::new(3)).unwrap_err().code,
+        "bad_value"
+    );
     assert_eq!(due(Some(1), Some("x")).unwrap_err().code, "bad_value");
     assert_eq!(due(None, Some("x")).unwrap_err().code, "bad_value");
     assert_eq!(bytes_of("payload_hex", "f").unwrap_err().code, "bad_value");
