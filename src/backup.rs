@@ -65,7 +65,7 @@ impl BackupError {
             Self::InMemory => "in_memory",
             Self::Copy(CopyError::NotEmpty { .. }) => "target_in_use",
             Self::Target(refused) => refused.code(),
-            Self::RateTooLow { .. } => "rate_too_low",
+            Self::RateTooLow { .. } => "bad_value",
             Self::Copy(CopyError::Unsound { .. }) => "unsound",
             Self::Copy(_) | Self::System { .. } => "failed",
             Self::Stopped(stopped) => stopped.code(),

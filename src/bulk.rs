@@ -124,6 +124,10 @@ impl BulkOrder {
     pub fn wait(self) -> Result<BulkJob, BulkError> {
         self.check()?;
         let wall = self.backend.0.clock().wall();
+        let frees = matches!(
+            self.request,
+            OperateRequest::Cancel | OperateRequest::Purge | OperateRequest::Release
+        );
         let spec = Spec {
             filter: self.filter.at(wall),
             what: What::of(self.request, wall),
@@ -135,8 +139,14 @@ impl BulkOrder {
             by: self.by,
         };
         let shell = &self.backend.0;
-        let start =
-            move |desk: &mut Desk, now: &Now| desk.decide(now, &command).map_err(BulkError::from);
+        let start = move |desk: &mut Desk, now: &Now| {
+            let started = if frees {
+                desk.decide(now, &command)
+            } else {
+                desk.change(now, &command)
+            };
+            started.map_err(BulkError::from)
+        };
         let started = shell.at_desk(Needs::Sync, start, |stopped| Err(stopped.into()));
         let id: BulkId = self.backend.answered::<_, BulkError>(started.wait())?;
         shell.bulk.call();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mq_core::backend::{Backend, Stopped};
+use mq_core::backend::{Backend, SetQueueError, Stopped};
+use mq_core::command::EnqueueRefused;
 use mq_core::name::{Label, NameError, QueueName};
 use mq_core::queue::{QueueChange, QueueSettings};
 
@@ -16,6 +17,9 @@ pub enum QueueError {
     /// The queue's name or the label is not valid; nothing was changed.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// There is no room for it: on a full disk only what frees room is taken, such as a resume. Nothing was changed.
+    #[error(transparent)]
+    Full(#[from] EnqueueRefused),
     /// The engine does not serve any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -27,7 +31,17 @@ impl QueueError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Name(error) => error.code(),
+            Self::Full(error) => error.code(),
             Self::Stopped(stopped) => stopped.code(),
+        }
+    }
+}
+
+impl From<SetQueueError> for QueueError {
+    fn from(error: SetQueueError) -> Self {
+        match error {
+            SetQueueError::Refused(refused) => Self::Full(refused),
+            SetQueueError::Stopped(stopped) => Self::Stopped(stopped),
         }
     }
 }
@@ -64,7 +78,7 @@ impl Queue {
         let this = self.clone();
         Call::of(async move {
             let set = this.backend.set_queue(this.name?, change?);
-            Ok(set.await.unwrap_or(Err(Stopped::Closed))?)
+            Ok(set.await.unwrap_or(Err(Stopped::Closed.into()))?)
         })
     }
 

@@ -187,7 +187,7 @@ impl Schedules {
     pub fn pause(&self, name: &str) -> Call<Result<(), ScheduleError>> {
         self.call(name, |this, name| async move {
             let pause = PauseSchedule { name };
-            this.act(move |desk, now| Ok(desk.decide(now, &pause)?))
+            this.act(move |desk, now| Ok(desk.change(now, &pause)?))
                 .await
         })
     }
@@ -206,7 +206,7 @@ impl Schedules {
                 let calendar = plan_of(&seen)?.calendar;
                 let next = calendar.first(this.backend.shell().clock().wall());
                 let resume = ResumeSchedule { seen, next };
-                let resumed = this.act(move |desk, now| Ok(desk.decide(now, &resume)?));
+                let resumed = this.act(move |desk, now| Ok(desk.change(now, &resume)?));
                 match resumed.await {
                     Err(ScheduleError::Busy { .. }) => {}
                     done => return done,

@@ -119,7 +119,7 @@ impl From<CallError> for Failure {
                 "expression" | "zone" | "never" | "interval" | "filter" | "bad_value"
                 | "option" => Exit::Usage,
                 "unreadable" | "unsound" => Exit::Corrupt,
-                "target_in_use" | "leftover" | "target_refused" | "rate_too_low" => Exit::Usage,
+                "target_in_use" | "leftover" | "unsuitable" => Exit::Usage,
                 _ => Exit::Failed,
             };
         Failure::new(exit, error)

@@ -198,6 +198,28 @@ impl OperateError {
     }
 }
 
+/// Why a setting of a queue was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetQueueError {
+    /// There is no room for it: on the disk, or for the name of another queue.
+    #[error(transparent)]
+    Refused(#[from] EnqueueRefused),
+    /// The store stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl SetQueueError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(error) => error.code(),
+            Self::Stopped(error) => error.code(),
+        }
+    }
+}
+
 /// Why a stored message could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
@@ -395,10 +417,14 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     ) -> Pending<Result<Operated, OperateError>>;
 
     /// Changes a setting of a queue; survives a restart.
-    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>>;
+    fn set_queue(
+        &self,
+        queue: QueueName,
+        change: QueueChange,
+    ) -> Pending<Result<(), SetQueueError>>;
 
     /// Pauses or resumes a queue.
-    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), Stopped>> {
+    fn pause_queue(&self, queue: QueueName, paused: bool) -> Pending<Result<(), SetQueueError>> {
         self.set_queue(queue, QueueChange::Pause(paused))
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::command::OperateRefused;
+use crate::command::{EnqueueRefused, OperateRefused};
 use crate::id::Seq;
 use crate::limits::{BULK_RUNNING_MAX, BULK_SPEC_SIZE_MAX};
 use crate::time::Timestamp;
@@ -203,6 +203,9 @@ pub enum BulkRefused {
         /// Its size.
         size: usize,
     },
+    /// The disk has no more room than settling needs.
+    #[error(transparent)]
+    Full(#[from] EnqueueRefused),
     /// There is no such job, or no record of it any more.
     #[error("there is no bulk job {id}; ended ones are remembered for a while only")]
     Unknown {
@@ -225,6 +228,7 @@ impl BulkRefused {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "unknown_job",
+            Self::Full(error) => error.code(),
             Self::TooMany | Self::TooLarge { .. } | Self::Ended { .. } => "bulk",
         }
     }

@@ -299,6 +299,9 @@ pub enum SettleRefused {
     /// A staged message was refused; settle with another outcome or without it.
     #[error("a staged message was refused")]
     Staged(#[from] EnqueueRefused),
+    /// The disk has no more room than settling needs. The lease is still held.
+    #[error(transparent)]
+    NoRoom(EnqueueRefused),
     /// The result is too large.
     #[error(
         "a result of {size} bytes is over the limit of {RESULT_SIZE_MAX}; store it elsewhere and return a reference"
@@ -323,7 +326,7 @@ impl SettleRefused {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Stale(_) => "stale_lease",
-            Self::Staged(error) => error.code(),
+            Self::Staged(error) | Self::NoRoom(error) => error.code(),
             Self::ResultTooLarge { .. } | Self::CheckpointTooLarge { .. } => "too_large",
         }
     }

@@ -171,6 +171,16 @@ impl Frame {
         self.buffer.len() - HEADER_AT
     }
 
+    /// Bytes it would take with these events behind what it has.
+    #[must_use]
+    pub fn size_with(&self, events: &[Event]) -> usize {
+        let mut records = Vec::new();
+        for event in events {
+            record::encode_event(event, self.seed, &mut records);
+        }
+        self.size() + records.len()
+    }
+
     /// Takes a list back whose content has been read, so that the next frame need not allocate one.
     pub fn reuse(&mut self, mut changes: Vec<PlaceChange>) {
         if self.changes.capacity() < changes.capacity() && self.changes.is_empty() {

@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{
     Backend, Delivery, Durability, EnqueueError, OperateError, OperateRequest, Previous,
-    PreviousOf, ReadError, Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake,
-    WhenFull,
+    PreviousOf, ReadError, Receipt, SetQueueError, SettleError, SettleReceipt, SettleRequest,
+    Stopped, Wake, WhenFull,
 };
 use mq_core::command::{
     Accepted, EnqueueRefused, Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve,
@@ -442,7 +442,11 @@ impl Backend for Naive {
         Pending::ready(self.serve(|inner, now| inner.operate(now, id, request)))
     }
 
-    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>> {
+    fn set_queue(
+        &self,
+        queue: QueueName,
+        change: QueueChange,
+    ) -> Pending<Result<(), SetQueueError>> {
         Pending::ready(self.serve(|inner, _| {
             inner.model.set_queue(&queue, change);
             Ok(())

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{
     Backend, Delivery, EnqueueError, Grant, OperateError, OperateRequest, Previous, PreviousOf,
-    ReadError, Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+    ReadError, Receipt, SetQueueError, SettleError, SettleReceipt, SettleRequest, Stopped, Wake,
+    WhenFull,
 };
 use mq_core::command::{
     Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve, SaveCheckpoint, Settlement,
@@ -24,7 +25,7 @@ use mq_core::time::Now;
 use mq_core::view::{Filter, Lookup, Page, Stats};
 use mq_persistence::envelope::{seal, unseal};
 
-use super::desk::Desk;
+use super::desk::{Desk, frees_room};
 use super::effects::{Effect, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, SettleJob};
@@ -238,7 +239,11 @@ impl Backend for EngineBackend {
             .map(|request| prepare_settle(request, identity, limit))
             .collect();
         let (promise, pending) = Pending::new();
-        let mut job = Some(Box::new(SettleJob { settles, promise }));
+        let mut job = Some(Box::new(SettleJob {
+            settles,
+            answers: Vec::new(),
+            promise,
+        }));
         block_until_ready(|waker| self.0.poll_settle(&mut job, waker), &self.0);
         self.0.call();
         pending.driven_by(Arc::clone(&self.0) as Arc<dyn Drive>)
@@ -267,7 +272,10 @@ impl Backend for EngineBackend {
         let command = SaveCheckpoint { token, checkpoint };
         self.0.at_desk(
             Needs::Sync,
-            move |desk, now| desk.decide(now, &command).map_err(SettleError::from),
+            move |desk, now| {
+                desk.save_checkpoint(now, &command)
+                    .map_err(SettleError::from)
+            },
             |stopped| Err(stopped.into()),
         )
     }
@@ -297,17 +305,24 @@ impl Backend for EngineBackend {
         self.operate_by(id, request, String::new())
     }
 
-    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>> {
+    fn set_queue(
+        &self,
+        queue: QueueName,
+        change: QueueChange,
+    ) -> Pending<Result<(), SetQueueError>> {
         let act = move |desk: &mut Desk, now: &Now| {
-            let refused = desk.decide(now, &SetQueue { queue, change }).err();
-            refused.map_or(Ok(()), |refused| {
-                Err(Stopped::Poisoned {
-                    operation: "naming a queue".to_owned(),
-                    reason: refused.to_string(),
-                })
-            })
+            // What is resumed frees room.
+            let resumes = change == QueueChange::Pause(false);
+            let set = SetQueue { queue, change };
+            let set = if resumes {
+                desk.decide(now, &set)
+            } else {
+                desk.change(now, &set)
+            };
+            set.map_err(SetQueueError::from)
         };
-        self.0.at_desk(Needs::Sync, act, Err)
+        let stopped = |stopped: Stopped| Err(stopped.into());
+        self.0.at_desk(Needs::Sync, act, stopped)
     }
 
     fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {
@@ -367,7 +382,13 @@ impl EngineBackend {
         };
         let act = move |desk: &mut Desk, now: &Now| {
             let is_cancel = matches!(operation, Operation::Cancel);
-            let operated = desk.decide(now, &Operate { id, operation, by })?;
+            let frees = frees_room(&operation);
+            let operate = Operate { id, operation, by };
+            let operated = if frees {
+                desk.decide(now, &operate)
+            } else {
+                desk.change(now, &operate)
+            }?;
             if is_cancel {
                 desk.waiters.note_cancelled(id.seq());
             }

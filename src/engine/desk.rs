@@ -10,15 +10,17 @@
 //! 3. No I/O and no waiting: the token is held for microseconds.
 
 mod bulk;
+mod fitting;
 mod room;
 mod rounds;
 mod schedules;
+mod settling;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{SettleError, SettleReceipt};
+use mq_core::backend::Stopped;
 use mq_core::command::{Granted, Notice};
 use mq_core::event::Event;
 use mq_core::id::{PoolId, Seq};
@@ -30,11 +32,12 @@ use mq_persistence::places::Places;
 use mq_persistence::spares::SparePool;
 
 pub(crate) use bulk::{BulkStep, Stepped};
+pub(crate) use fitting::frees_room;
 
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
-use super::jobs::{PreparedSettle, SettleJob};
+use super::jobs::{EnqueueJob, SettleJob};
 use super::sight::Sight;
 use super::telling::{self, Cause, Interest};
 use super::time_keeper::TimeKeeper;
@@ -48,8 +51,6 @@ const FRAME_SIZE_MIN: usize = 64 << 10;
 const FRAME_LEN_TARGET: usize = 8_192;
 /// In the default mode anything written is synced within this time.
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
-/// Messages that one round of timers may change.
-const TICK_MESSAGES_MAX: usize = 1_024;
 
 /// The journal's side of the desk; absent in memory-only mode.
 #[derive(Debug)]
@@ -58,6 +59,13 @@ pub(crate) struct Paper {
     pub(crate) places: Places,
     /// Says how much can be written for certain.
     pub(crate) spares: Arc<SparePool>,
+}
+
+/// What did not fit into the open frame any more: it is the first of the next one.
+#[derive(Debug)]
+enum PutOff {
+    Enqueue(EnqueueJob),
+    Settle(SettleJob),
 }
 
 #[derive(Debug)]
@@ -73,6 +81,7 @@ pub(crate) struct Desk {
     cause: Cause,
     inboxes: HashMap<PoolId, Arc<Inbox>>,
     waiting_for_room: room::Lines,
+    put_off: VecDeque<PutOff>,
     /// Who waits for messages to be over.
     pub(crate) waiters: Waiters,
     open: u64,
@@ -85,7 +94,7 @@ pub(crate) struct Desk {
     /// In weaker modes what is written counts as durable for handing out.
     written_is_durable: bool,
     disk_low: bool,
-    /// The largest frame that can be written for certain while the disk is low, in bytes.
+    /// The largest frame that can be written for certain, in bytes.
     frame_size_max: usize,
     /// Schedules fire in this process.
     fires_schedules: bool,
@@ -163,6 +172,7 @@ impl Desk {
             cause: Cause::Plain,
             inboxes: HashMap::new(),
             waiting_for_room: room::Lines::default(),
+            put_off: VecDeque::new(),
             waiters: Waiters::default(),
             open: 1,
             written: 0,
@@ -171,7 +181,7 @@ impl Desk {
             sync_wanted: 0,
             sync_by: None,
             disk_low: false,
-            frame_size_max: FRAME_SIZE_TARGET,
+            frame_size_max: usize::MAX,
             closed: false,
             fault: None,
         }
@@ -249,40 +259,6 @@ impl Desk {
             self.sync_wanted = self.sync_wanted.max(rests_on);
         }
         self.effects.push(needs, rests_on, effect);
-    }
-
-    // ---- settle ---------------------------------------------------------------------------------------------------
-
-    /// Ends leases. Each settlement is one command: its message, its staged messages and its result share a frame.
-    pub(crate) fn settle(&mut self, now: &Now, job: SettleJob) {
-        let answers = job
-            .settles
-            .into_iter()
-            .map(|prepared| self.settle_one(now, prepared?))
-            .collect();
-        self.push(Needs::Write, Effect::Settle(job.promise, answers));
-    }
-
-    fn settle_one(
-        &mut self,
-        now: &Now,
-        prepared: PreparedSettle,
-    ) -> Result<SettleReceipt, SettleError> {
-        self.cause = Cause::of(&prepared.settle.settlement);
-        let settled = self.decide(now, &prepared.settle);
-        self.cause = Cause::Plain;
-        let settled = settled?;
-        self.remember(&settled.staged, &prepared.envelopes);
-        let seq = prepared.settle.token.id.seq();
-        self.waiters.note_settled(seq, &prepared.settle.settlement);
-        self.waiters.note_replaced(&settled.staged);
-        if self.manager.awaits_durable() {
-            self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
-        }
-        Ok(SettleReceipt {
-            state: settled.state,
-            staged: settled.staged,
-        })
     }
 
     // ---- pools ----------------------------------------------------------------------------------------------------
@@ -379,6 +355,9 @@ impl Desk {
             .iter()
             .filter(|relocation| still_lives(&paper.places, relocation))
         {
+            if paper.frame.size() + relocation.sealed.bytes.len() > self.frame_size_max {
+                break; // they stay where they are, and are looked at again
+            }
             paper.frame.append_relocation(relocation);
             self.open_events += 1;
         }
@@ -409,7 +388,8 @@ impl Desk {
             return false;
         };
         let room = paper.spares.room();
-        self.frame_size_max = usize::try_from(room.frame_size_max).unwrap_or(usize::MAX);
+        let certain = usize::try_from(room.frame_size_max).unwrap_or(usize::MAX);
+        self.frame_size_max = certain.max(FRAME_SIZE_MIN);
         std::mem::replace(&mut self.disk_low, room.low) && !room.low
     }
 
@@ -423,7 +403,19 @@ impl Desk {
         let waiting = self.waiting_for_room.drain();
         let refused = waiting.map(|job| Effect::Enqueue(job.promise, Ok(Vec::new())));
         let waiters = self.waiters.give_up();
-        self.effects.drain().chain(refused).chain(waiters).collect()
+        let put_off = self.put_off.drain(..).map(|put_off| match put_off {
+            PutOff::Enqueue(job) => Effect::Enqueue(job.promise, Ok(Vec::new())),
+            PutOff::Settle(SettleJob {
+                settles,
+                mut answers,
+                promise,
+            }) => {
+                answers.extend(settles.into_iter().map(|_| Err(Stopped::Closed.into())));
+                Effect::Settle(promise, answers)
+            }
+        });
+        let waiting = refused.chain(waiters).chain(put_off);
+        self.effects.drain().chain(waiting).collect()
     }
 
     /// The cached envelope of a message, or where it can be read.

@@ -1,9 +1,10 @@
 //! Work on its way from a caller to the desk: prepared on the caller's thread, carried by a ring.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::SettleError;
+use mq_core::backend::{SettleError, SettleReceipt};
 use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
 use mq_core::message::{Envelope, NewMessage};
 
@@ -60,6 +61,8 @@ pub(crate) struct PreparedSettle {
 /// Settlements on their way; one that was refused in preparation keeps its place.
 #[derive(Debug)]
 pub(crate) struct SettleJob {
-    pub(crate) settles: Vec<Result<PreparedSettle, SettleError>>,
+    pub(crate) settles: VecDeque<Result<PreparedSettle, SettleError>>,
+    /// Of those that are decided.
+    pub(crate) answers: Vec<Result<SettleReceipt, SettleError>>,
     pub(crate) promise: SettlePromise,
 }

@@ -4,7 +4,8 @@
 //! Invariants
 //! 1. A schedule that is due fires, is put off, or was changed meanwhile: after each pass it is due no more, or another.
 //! 2. A fire that is refused is tried again as long as its time has not come out; it is counted and its reason shown.
-//! 3. A pass deals with a bounded number of schedules and messages; what is left over is the next pass.
+//! 3. A pass deals with a bounded number of schedules and messages, for a bounded time; what is left over is the next pass.
+//! 4. A schedule whose calendar makes a library panic is put off like one that cannot be read.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -23,6 +24,8 @@ use crate::schedules::{Plan, RUNS_PER_FIRE, Runs, interval_of, message_of_run};
 
 /// Schedules that one pass fires.
 const PASS_LEN: usize = 16;
+/// After this long a pass begins no other fire.
+const PASS_TIME: Duration = Duration::from_millis(5);
 /// A fire that was refused is tried again after this.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A schedule that cannot be read is tried again after this.
@@ -86,9 +89,13 @@ impl Scheduler {
 
 impl Known {
     fn new(kept: &Arc<Kept>) -> Self {
+        Self::by(kept, Plan::read)
+    }
+
+    fn by(kept: &Arc<Kept>, read: impl FnOnce(&Kept) -> Result<Plan, String>) -> Self {
         Self {
             kept: Arc::clone(kept),
-            plan: Plan::read(kept),
+            plan: guarded("read", || read(kept)).and_then(|read| read),
             trouble: Trouble::default(),
         }
     }
@@ -112,7 +119,11 @@ impl Shell {
             (due, *now)
         });
         let mut scheduler = self.scheduler.lock();
+        let until = now.monotonic.after(PASS_TIME);
         for kept in due {
+            if self.look(|_, now| now.monotonic > until) {
+                break; // what is left over is still due
+            }
             let known = scheduler.known(&kept);
             match self.fire(known, &kept, &now) {
                 Ok(()) => known.trouble.reason = None,
@@ -125,7 +136,7 @@ impl Shell {
     fn move_intervals(&self) {
         let (schedules, wall) = self.look(|desk, now| (desk.take_schedules_to_move(), now.wall));
         for seen in schedules {
-            let Some(next) = moved(&seen, wall) else {
+            let Ok(Some(next)) = guarded("moved", || moved(&seen, wall)) else {
                 continue;
             };
             let name = seen.name.clone();
@@ -215,16 +226,25 @@ fn moved(seen: &Kept, now: Timestamp) -> Option<Timestamp> {
     (next > first).then_some(first)
 }
 
-/// Searches the calendar. A bug in it must not stop the engine: it would stop it again at each start.
+/// Does something with a stored schedule. A bug in it, or in the libraries that know calendars and zones, must not stop the
+/// engine: it would stop it again at each start. The schedule is put off, with the reason.
+fn guarded<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| format!("its calendar cannot be {what}: a bug in mq"))
+}
+
+/// Searches the calendar.
 fn search(plan: &Plan, due: Timestamp, now: Timestamp) -> Result<Runs, Refusal> {
     let limit = if plan.message.dedup.is_some() {
         1 // one key in one command
     } else {
         RUNS_PER_FIRE
     };
-    let search = AssertUnwindSafe(|| plan.missed.runs(&plan.calendar, due, now, limit));
-    std::panic::catch_unwind(search).map_err(|_| Refusal {
-        reason: "its calendar cannot be searched: a bug in mq".to_owned(),
+    let runs = guarded("searched", || {
+        plan.missed.runs(&plan.calendar, due, now, limit)
+    });
+    runs.map_err(|reason| Refusal {
+        reason,
         again_after: REREAD_AFTER,
     })
 }

@@ -315,6 +315,7 @@ impl Shell {
         if desk.is_closed() {
             return Vec::new(); // what is still in the rings is refused when the close is done
         }
+        desk.take_put_off(now);
         while !desk.is_full() {
             let Some(job) = self.settlements.try_pop() else {
                 break;

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use mq_core::command::{Accepted, Settlement};
+use mq_core::command::{Accepted, Settle, Settlement};
 use mq_core::event::{Changed, Event as Fact, LeaseAfter};
+use mq_core::id::Seq;
 use mq_core::manager::{Glimpse, QueueManager};
 use mq_core::state::{Completion, Failure, Outcome, StoredState};
 use mq_core::telemetry::message;
@@ -35,7 +36,7 @@ pub(crate) enum Cause {
     #[default]
     Plain,
     /// Its handler ended like this.
-    Settled(Leaving),
+    Settled(Seq, Leaving),
     /// Another message takes its place.
     Enqueue,
 }
@@ -53,8 +54,8 @@ pub(crate) enum Leaving {
 
 impl Cause {
     /// The cause of what a settlement does.
-    pub(crate) const fn of(settlement: &Settlement) -> Self {
-        Self::Settled(match settlement {
+    pub(crate) const fn of(settle: &Settle) -> Self {
+        let leaving = match settle.settlement {
             Settlement::Succeed { .. } => Leaving::Succeeded,
             Settlement::Discard { .. } => Leaving::Discarded,
             Settlement::Fail { .. }
@@ -64,7 +65,8 @@ impl Cause {
             | Settlement::Interrupt
             | Settlement::DeadLetter { .. }
             | Settlement::Cancel => Leaving::Cancelled,
-        })
+        };
+        Self::Settled(settle.token.id.seq(), leaving)
     }
 }
 
@@ -261,11 +263,13 @@ fn left(before: &Glimpse, cause: Cause) -> What {
             What::Removed
         }
         (_, Cause::Enqueue) => What::Superseded,
-        (StateKind::Leased, Cause::Settled(Leaving::Succeeded)) => What::Succeeded,
-        (StateKind::Leased, Cause::Settled(Leaving::Discarded)) => What::Discarded,
+        // Another one than was settled: what was staged with that takes its place.
+        (_, Cause::Settled(seq, _)) if seq != before.id.seq() => What::Superseded,
+        (StateKind::Leased, Cause::Settled(_, Leaving::Succeeded)) => What::Succeeded,
+        (StateKind::Leased, Cause::Settled(_, Leaving::Discarded)) => What::Discarded,
         (
             StateKind::Scheduled | StateKind::Ready | StateKind::Blocked | StateKind::Leased,
-            Cause::Plain | Cause::Settled(_),
+            Cause::Plain | Cause::Settled(..),
         ) => What::Cancelled,
     }
 }

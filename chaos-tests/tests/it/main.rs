@@ -12,6 +12,7 @@ mod closing;
 mod completions;
 mod conformance;
 mod crash;
+mod full_disk;
 mod health;
 mod promises;
 mod schedules;

@@ -318,6 +318,53 @@ fn a_fire_into_a_full_store_is_shown_counted_and_made_up_for() {
 }
 
 #[test]
+fn a_fire_on_a_full_disk_is_neither_lost_nor_doubled() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let machine = Machine::open(&disk, 0).unwrap();
+    put(&machine, "poll", every(10).missed(Missed::All));
+    let mut large = message();
+    large.envelope.payload = vec![7; 20_000].into();
+    for _ in 0..400 {
+        let sent = machine
+            .backend()
+            .enqueue(vec![large.clone()], mq_core::backend::WhenFull::Refuse);
+        if sent.wait().unwrap().is_err() {
+            break;
+        }
+        machine.maintain();
+    }
+    for _ in 0..30 {
+        pass(&machine, secs(1));
+    }
+    let stuck = view(&machine, "poll");
+    assert!(
+        stuck.trouble.as_ref().unwrap().contains("disk"),
+        "{stuck:?}"
+    );
+    assert_eq!((stuck.runs, stuck.next), (0, Some(at(10))));
+    assert!(times(&machine).is_empty());
+    disk.set_capacity(None);
+    machine.maintain();
+    for _ in 0..3 {
+        pass(&machine, secs(1));
+    }
+    let made_up = times(&machine);
+    assert_eq!(
+        made_up,
+        [
+            "2026-01-01T00:00:10.000Z",
+            "2026-01-01T00:00:20.000Z",
+            "2026-01-01T00:00:30.000Z",
+        ]
+    );
+    let goes_on = view(&machine, "poll");
+    assert_eq!((goes_on.trouble, goes_on.runs), (None, 3));
+    drop(machine);
+    let machine = Machine::open(&disk.restart_process(), 0).unwrap();
+    assert_eq!(times(&machine), made_up);
+}
+
+#[test]
 fn a_wall_clock_that_goes_back_does_not_fire_twice() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();

@@ -180,3 +180,37 @@ fn leases_that_run_out_cancellations_and_pauses_are_told() {
     let settings = Box::new(paused);
     assert_eq!(events.try_next(), Some(Event::QueueSet { queue, settings }));
 }
+
+#[test]
+fn what_a_staged_message_takes_the_place_of_is_told_as_superseded() {
+    let machine = Machine::open(&SimDisk::new(), 0).unwrap();
+    let mut events = machine.engine().unwrap().events();
+    let worked = enqueue(&machine);
+    let grant = machine.take(1).remove(0);
+    let mut keyed = message();
+    keyed.envelope.dedup_key = Some(mq::Key::new("sku").unwrap());
+    keyed.dedup = Some(mq::DedupPolicy::Replace);
+    let waiting = machine
+        .backend()
+        .enqueue(vec![keyed.clone()], WhenFull::Refuse);
+    let waiting = waiting.wait().unwrap().unwrap()[0].accepted.id;
+    let done = Settlement::Succeed { result: None };
+    machine.settle(&grant, done, vec![keyed]).unwrap();
+    machine.settle_down();
+    let mut ended = Vec::new();
+    while let Some(event) = events.try_next() {
+        if let Event::Message(event) = event
+            && matches!(
+                event.what,
+                What::Succeeded | What::Superseded | What::Cancelled
+            )
+        {
+            ended.push((event.id, event.what));
+        }
+    }
+    ended.sort_by_key(|(id, _)| *id);
+    assert_eq!(
+        ended,
+        [(worked, What::Succeeded), (waiting, What::Superseded)]
+    );
+}

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{
     Backend, Delivery, Durability, EnqueueError, Grant, OperateError, OperateRequest, Previous,
-    PreviousOf, ReadError, Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake,
-    WhenFull,
+    PreviousOf, ReadError, Receipt, SetQueueError, SettleError, SettleReceipt, SettleRequest,
+    Stopped, Wake, WhenFull,
 };
 use mq_core::command::{
     Accepted, Enqueue, EnqueueRefused, Operated, PoolSpec, SettleRefused, Settlement, StaleLease,
@@ -644,8 +644,12 @@ impl Backend for Store {
         Pending::ready(Err(Stopped::Closed.into()))
     }
 
-    fn set_queue(&self, _queue: QueueName, _change: QueueChange) -> Pending<Result<(), Stopped>> {
-        Pending::ready(Err(Stopped::Closed))
+    fn set_queue(
+        &self,
+        _queue: QueueName,
+        _change: QueueChange,
+    ) -> Pending<Result<(), SetQueueError>> {
+        Pending::ready(Err(Stopped::Closed.into()))
     }
 
     fn queue_settings(&self, _queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {

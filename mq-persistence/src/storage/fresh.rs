@@ -66,7 +66,7 @@ impl FreshError {
         match self {
             Self::InUse { .. } => "target_in_use",
             Self::Leftover { .. } => "leftover",
-            Self::Refused { .. } => "target_refused",
+            Self::Refused { .. } => "unsuitable",
             Self::Rename { .. } | Self::Unsynced { .. } => "failed",
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_core::backend::{
     Backend, Delivery, EnqueueError, OperateError, OperateRequest, Previous, PreviousOf, ReadError,
-    Receipt, SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
+    Receipt, SetQueueError, SettleError, SettleReceipt, SettleRequest, Stopped, Wake, WhenFull,
 };
 use mq_core::command::{Operated, PoolSpec, StaleLease};
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
@@ -342,7 +342,11 @@ impl Backend for Gate {
         self.inner.operate(id, request)
     }
 
-    fn set_queue(&self, queue: QueueName, change: QueueChange) -> Pending<Result<(), Stopped>> {
+    fn set_queue(
+        &self,
+        queue: QueueName,
+        change: QueueChange,
+    ) -> Pending<Result<(), SetQueueError>> {
         self.inner.set_queue(queue, change)
     }
 

@@ -9,7 +9,7 @@ use mq_core::id::{MessageId, Seq};
 use mq_core::time::Now;
 use mq_core::view::Filter;
 
-use super::Desk;
+use super::{Desk, frees_room};
 
 /// A step that was prepared outside.
 #[derive(Debug)]
@@ -43,8 +43,7 @@ impl Desk {
     /// Whether an operation on many messages has to wait: it would write into the room that settling needs on a full disk,
     /// and free none.
     pub(crate) fn lacks_room_for(&self, operation: &Operation) -> bool {
-        let frees = matches!(operation, Operation::Cancel | Operation::Purge);
-        self.disk_low && !frees
+        self.disk_low && !frees_room(operation)
     }
 
     /// Changes the messages of a step, each as if a user had asked for it alone.

@@ -14,7 +14,8 @@ use mq_core::message::Envelope;
 use mq_core::name::QueueName;
 use mq_core::time::{Monotonic, Now};
 
-use super::{Cause, Desk, Interest, telling};
+use super::fitting::Fitting;
+use super::{Cause, Desk, Interest, PutOff, telling};
 use crate::engine::effects::Effect;
 use crate::engine::jobs::EnqueueJob;
 use crate::stats::Refusal;
@@ -24,7 +25,7 @@ const WAITING_LEN_MAX: usize = 1_024;
 
 /// What an enqueue found.
 enum Found {
-    /// It is answered.
+    /// It is answered, or is the first of the next frame.
     Room,
     /// It may wait.
     StoreFull(EnqueueJob),
@@ -131,9 +132,17 @@ impl Desk {
             Err(self.disk_full())
         } else {
             self.cause = Cause::Enqueue;
-            let decided = self.decide(now, &job.batch);
+            let fitting = self.decide_fitting(now, &job.batch);
             self.cause = Cause::Plain;
-            decided
+            match fitting {
+                Fitting::Decided(decided) => decided,
+                Fitting::NextFrame if may_wait => return Found::StoreFull(job),
+                Fitting::NextFrame => {
+                    self.put_off.push_back(PutOff::Enqueue(job));
+                    return Found::Room;
+                }
+                Fitting::TooLarge => Err(self.disk_full()),
+            }
         };
         match decided {
             Ok(accepted) => {

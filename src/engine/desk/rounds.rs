@@ -9,20 +9,15 @@ use mq_core::time::Now;
 use mq_persistence::frame::Frame;
 use mq_persistence::log::Written;
 
-use super::{
-    Desk, FRAME_LEN_TARGET, FRAME_SIZE_MIN, FRAME_SIZE_TARGET, Handover, TICK_MESSAGES_MAX,
-};
+use super::{Desk, FRAME_LEN_TARGET, FRAME_SIZE_MIN, FRAME_SIZE_TARGET, Handover, PutOff};
 use crate::engine::effects::{Needs, Released};
 
 impl Desk {
     /// Whether the open frame is large enough to be handed over before more is taken in.
     pub(crate) fn is_full(&self) -> bool {
-        let size_max = if self.disk_low {
-            self.frame_size_max.clamp(FRAME_SIZE_MIN, FRAME_SIZE_TARGET)
-        } else {
-            FRAME_SIZE_TARGET
-        };
-        self.open_events >= FRAME_LEN_TARGET
+        let size_max = self.frame_size_max.clamp(FRAME_SIZE_MIN, FRAME_SIZE_TARGET);
+        !self.put_off.is_empty()
+            || self.open_events >= FRAME_LEN_TARGET
             || self
                 .paper
                 .as_ref()
@@ -36,7 +31,8 @@ impl Desk {
         }
         self.answer_waiters();
         self.manager.advance(now);
-        self.manager.tick(now, TICK_MESSAGES_MAX, &mut self.events);
+        let len = self.tick_len();
+        self.manager.tick(now, len, &mut self.events);
         self.append_and_apply(now);
         self.waiters.note_tick();
         self.retry_waiting(now);
@@ -45,6 +41,20 @@ impl Desk {
         for late in self.waiters.take_late(now.monotonic) {
             self.push(Needs::Write, late);
         }
+    }
+
+    /// Takes in what did not fit into the frame before.
+    pub(crate) fn take_put_off(&mut self, now: &Now) {
+        let mut waiting = std::mem::take(&mut self.put_off);
+        while self.put_off.is_empty()
+            && let Some(first) = waiting.pop_front()
+        {
+            match first {
+                PutOff::Settle(job) => self.settle(now, job),
+                PutOff::Enqueue(job) => self.enqueue(now, job),
+            }
+        }
+        self.put_off.append(&mut waiting);
     }
 
     /// Lets those who waited for what ended in the open frame hear of it with that frame.
@@ -119,7 +129,7 @@ impl Desk {
 
     /// Whether a round would have something to write or to release.
     pub(crate) fn has_work(&self) -> bool {
-        self.open_events > 0 || self.wants_sync()
+        self.open_events > 0 || !self.put_off.is_empty() || self.wants_sync()
     }
 
     fn wants_sync(&self) -> bool {

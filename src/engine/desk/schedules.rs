@@ -8,6 +8,7 @@ use mq_core::schedule::{FireSchedule, Fired, Put, PutSchedule, Schedule, Schedul
 use mq_core::time::Now;
 
 use super::Desk;
+use super::fitting::Fitting;
 use crate::engine::telling::Cause;
 
 /// The wall clock is looked at no less often while schedules wait: it may be set.
@@ -48,8 +49,11 @@ impl Desk {
             return Err(self.disk_full().into());
         }
         self.cause = Cause::Enqueue;
-        let accepted = self.decide(now, fire);
+        let fitting = self.decide_fitting(now, fire);
         self.cause = Cause::Plain;
+        let Fitting::Decided(accepted) = fitting else {
+            return Err(self.disk_full().into());
+        };
         let accepted = accepted?;
         self.remember(&accepted, envelopes);
         self.waiters.note_replaced(&accepted);
@@ -65,9 +69,6 @@ impl Desk {
         now: &Now,
         put: &PutSchedule,
     ) -> Result<Put, ScheduleRefused> {
-        if self.disk_low {
-            return Err(self.disk_full().into());
-        }
-        self.decide(now, put)
+        self.change(now, put)
     }
 }

@@ -1,8 +1,11 @@
 //! Schedules that another version wrote.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use mq_core::schedule::{Existing, PutSchedule};
 
+use super::{Known, guarded};
 use crate::Engine;
 use crate::schedules::{Schedule, ScheduleView};
 
@@ -51,4 +54,21 @@ async fn one_that_cannot_be_read_is_shown_put_off_and_stops_no_other() {
         assert_eq!(next.code(), "unreadable_schedule");
     }
     assert_eq!(engine.stats().store.live_messages, 1);
+}
+
+#[tokio::test]
+async fn one_whose_calendar_makes_a_library_panic_stops_nothing() {
+    let engine = Engine::in_memory().open().await.unwrap();
+    let message = crate::NewMessage::new("q".parse().unwrap(), "k".parse().unwrap(), "{}".into());
+    let good = Schedule::every(crate::secs(3_600)).message(message);
+    engine.schedules().put("good", good).await.unwrap();
+    let kept = engine.owner.backend.shell().look(|desk, _| {
+        let kept = desk.manager.schedule(&"good".parse().unwrap());
+        Arc::clone(kept.unwrap())
+    });
+    let known = Known::by(&kept, |_| unreachable!("a bug in a library"));
+    assert!(known.plan.unwrap_err().contains("a bug"));
+    let refused = guarded("searched", || unreachable!("another")).map(drop);
+    assert!(refused.unwrap_err().contains("cannot be searched"));
+    assert!(Known::new(&kept).plan.is_ok());
 }

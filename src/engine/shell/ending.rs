@@ -169,8 +169,10 @@ impl Shell {
         }
         while let Some(job) = self.settlements.try_pop() {
             let refusals = job
-                .settles
+                .answers
                 .iter()
+                .map(drop)
+                .chain(job.settles.iter().map(drop))
                 .map(|_| Err(reason.clone().into()))
                 .collect();
             job.promise.keep(refusals);

@@ -1,0 +1,159 @@
+//! A full disk takes what frees room and refuses everything else, however large it is: nothing stops the engine.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chaos_tests::machine::Machine;
+use mq_core::backend::{EnqueueError, OperateError, OperateRequest, WhenFull};
+use mq_core::command::{EnqueueRefused, OperateRefused, Settlement};
+use mq_core::id::MessageId;
+use mq_core::message::NewMessage;
+use mq_core::queue::QueueChange;
+use mq_testing::sim_disk::SimDisk;
+
+/// More than a segment of the machine holds.
+const LARGE: usize = 100_000;
+const DONE: Settlement = Settlement::Succeed { result: None };
+
+fn message(size: usize) -> NewMessage {
+    NewMessage::new(
+        "orders".parse().unwrap(),
+        "order".parse().unwrap(),
+        Bytes::from(vec![7; size]),
+    )
+}
+
+fn enqueue(machine: &Machine, size: usize) -> Result<MessageId, EnqueueError> {
+    let sent = machine
+        .backend()
+        .enqueue(vec![message(size)], WhenFull::Refuse);
+    Ok(sent.wait().unwrap()?[0].accepted.id)
+}
+
+fn is_full<T: std::fmt::Debug>(sent: &Result<T, EnqueueError>) -> bool {
+    let full = |refused: &EnqueueRefused| {
+        let bytes = "bytes of disk";
+        matches!(refused, EnqueueRefused::Full { unit, .. } if *unit == bytes)
+    };
+    matches!(sent, Err(EnqueueError::Refused { refused, .. }) if full(refused))
+}
+
+fn size(disk: &SimDisk) -> u64 {
+    let names = disk.file_names();
+    let sizes = names.iter().filter_map(|name| disk.file_bytes(name));
+    sizes.map(|bytes| bytes.len() as u64).sum()
+}
+
+/// Another program takes what is left.
+fn take_all_space(disk: &SimDisk) {
+    disk.set_capacity(Some(size(disk)));
+}
+
+/// A store that has refused a message because of its disk.
+fn full(disk: &SimDisk) -> (Machine, Vec<MessageId>) {
+    let machine = Machine::open(disk, 0).unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..400 {
+        match enqueue(&machine, 20_000) {
+            Ok(id) => taken.push(id),
+            Err(refused) => {
+                assert!(is_full::<()>(&Err(refused)));
+                break;
+            }
+        }
+        machine.maintain();
+    }
+    take_all_space(disk);
+    machine.maintain();
+    (machine, taken)
+}
+
+fn set_queue(machine: &Machine, change: QueueChange) -> Result<(), String> {
+    let set = machine
+        .backend()
+        .set_queue("orders".parse().unwrap(), change);
+    let set = set.wait().unwrap();
+    set.map_err(|error| error.code().to_owned())
+}
+
+#[test]
+fn an_operator_may_free_room_and_nothing_else() {
+    let (machine, ids) = full(&SimDisk::with_capacity(3 << 20));
+    let operate = |id, request| machine.backend().operate(id, request).wait().unwrap();
+    for request in [
+        OperateRequest::Hold("aside".parse().unwrap()),
+        OperateRequest::SetPriority(mq::Priority::new(9).unwrap()),
+        OperateRequest::MoveTo("elsewhere".parse().unwrap()),
+        OperateRequest::RunNow,
+    ] {
+        let refused = operate(ids[0], request).unwrap_err();
+        assert!(
+            matches!(refused, OperateError::Refused(OperateRefused::Full(_))),
+            "{refused:?}"
+        );
+    }
+    let refused = set_queue(&machine, QueueChange::Pause(true)).unwrap_err();
+    assert_eq!(refused, "full");
+    assert!(set_queue(&machine, QueueChange::Pause(false)).is_ok());
+    assert!(operate(ids[0], OperateRequest::Cancel).is_ok());
+    for _ in 1..ids.len() {
+        let grant = machine.take(1).remove(0);
+        machine.settle(&grant, DONE, Vec::new()).unwrap();
+        machine.maintain();
+    }
+    assert!(machine.engine().unwrap().stopped().is_none());
+}
+
+#[test]
+fn a_settlement_too_large_for_what_is_left_is_refused_and_the_lease_goes_on() {
+    let (machine, _) = full(&SimDisk::with_capacity(3 << 20));
+    let grant = machine.take(1).remove(0);
+    let refused = machine.settle(&grant, DONE, vec![message(LARGE)]);
+    let refused = refused.unwrap_err();
+    assert!(refused.contains("bytes of disk"), "{refused}");
+    assert!(machine.engine().unwrap().stopped().is_none());
+    machine.settle(&grant, DONE, Vec::new()).unwrap();
+}
+
+#[test]
+fn settlements_that_fit_only_one_by_one_take_a_frame_each() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let (machine, _) = full(&disk);
+    let grants = machine.take(4);
+    let settles = grants.iter().map(|grant| mq_core::backend::SettleRequest {
+        token: grant.token,
+        settlement: Settlement::Succeed { result: None },
+        staged: vec![message(25_000)],
+    });
+    let answers = machine.backend().settle(settles.collect()).wait().unwrap();
+    assert!(machine.engine().unwrap().stopped().is_none());
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+/// Space is scarce and new messages are still taken: one that needs a larger segment than there is would need space.
+#[test]
+fn a_message_too_large_for_what_is_left_is_refused_and_smaller_ones_are_taken() {
+    let mut met = 0;
+    for spare in (0..24).map(|count| count * (64 << 10)) {
+        let disk = SimDisk::new();
+        let machine = Machine::open(&disk, 0).unwrap();
+        enqueue(&machine, 100).unwrap();
+        machine.maintain();
+        disk.set_capacity(Some(size(&disk) + spare));
+        machine.maintain();
+        take_all_space(&disk);
+        machine.maintain();
+        if enqueue(&machine, 100).is_err() {
+            continue;
+        }
+        met += 1;
+        let refused = enqueue(&machine, LARGE);
+        assert!(is_full(&refused), "{refused:?}");
+        assert!(machine.engine().unwrap().stopped().is_none());
+        disk.set_capacity(None);
+        machine.pass(Duration::from_secs(1));
+        machine.maintain();
+        enqueue(&machine, LARGE).unwrap();
+    }
+    assert!(met > 0, "no such store was met");
+}

@@ -1,0 +1,66 @@
+//! Settlements, under the manager token.
+//!
+//! Invariant: each settlement is one command, so its message, its staged messages and its result share a frame; those of one job
+//! may stand in several, and are answered together.
+
+use mq_core::backend::{SettleError, SettleReceipt};
+use mq_core::command::{SettleRefused, Settled};
+use mq_core::time::Now;
+
+use super::fitting::Fitting;
+use super::{Desk, PutOff};
+use crate::engine::effects::{Effect, Needs};
+use crate::engine::jobs::{PreparedSettle, SettleJob};
+use crate::engine::telling::Cause;
+
+impl Desk {
+    /// Ends leases. Each settlement is one command: its message, its staged messages and its result share a frame.
+    pub(crate) fn settle(&mut self, now: &Now, mut job: SettleJob) {
+        while let Some(next) = job.settles.pop_front() {
+            let answer = match next {
+                Ok(prepared) => match self.settle_one(now, &prepared) {
+                    Some(answer) => answer,
+                    None => {
+                        job.settles.push_front(Ok(prepared));
+                        self.put_off.push_back(PutOff::Settle(job));
+                        return;
+                    }
+                },
+                Err(refused) => Err(refused),
+            };
+            job.answers.push(answer);
+        }
+        self.push(Needs::Write, Effect::Settle(job.promise, job.answers));
+    }
+
+    /// `None` if it has to wait for the next frame.
+    fn settle_one(
+        &mut self,
+        now: &Now,
+        prepared: &PreparedSettle,
+    ) -> Option<Result<SettleReceipt, SettleError>> {
+        self.cause = Cause::of(&prepared.settle);
+        let fitting = self.decide_fitting(now, &prepared.settle);
+        self.cause = Cause::Plain;
+        match fitting {
+            Fitting::Decided(Ok(settled)) => Some(Ok(self.note_settled(prepared, settled))),
+            Fitting::Decided(Err(refused)) => Some(Err(refused.into())),
+            Fitting::NextFrame => None,
+            Fitting::TooLarge => Some(Err(SettleRefused::NoRoom(self.disk_full()).into())),
+        }
+    }
+
+    fn note_settled(&mut self, prepared: &PreparedSettle, settled: Settled) -> SettleReceipt {
+        self.remember(&settled.staged, &prepared.envelopes);
+        let seq = prepared.settle.token.id.seq();
+        self.waiters.note_settled(seq, &prepared.settle.settlement);
+        self.waiters.note_replaced(&settled.staged);
+        if self.manager.awaits_durable() {
+            self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
+        }
+        SettleReceipt {
+            state: settled.state,
+            staged: settled.staged,
+        }
+    }
+}
