@@ -249,7 +249,7 @@ fn replay(arguments: &Replay) -> Result {
         }
         Some(path) => {
             let payload = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            Some(view::hex(&payload))
+            Some(mq::control::hex(&payload))
         }
     };
     arguments
