@@ -9,6 +9,7 @@ use mq_persistence::open::OpenError::InUse;
 
 use mq_dispatch::Retry;
 
+use crate::call::Call;
 use crate::engine::Engine;
 use crate::environment::Environment;
 use crate::error::OpenError;
@@ -34,6 +35,10 @@ pub struct Builder {
 
 /// How often it is looked whether the store's owner has let it go.
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a store that another process has only for a moment is waited for.
+const BRIEF_WAIT: Duration = Duration::from_secs(2);
+/// Ends what the lock says of an owner who has the store only for a moment.
+pub(crate) const BRIEF: &str = " for a moment";
 
 impl Builder {
     pub(crate) fn at(path: PathBuf) -> Self {
@@ -151,7 +156,8 @@ impl Builder {
     }
 
     /// How long [`Builder::open`] waits for another owner of the store to let it go, so that a new process can take over
-    /// from the old one: start it, then send the old one SIGTERM. Default: not at all.
+    /// from the old one: start it, then send the old one SIGTERM. Default: not at all, but for two seconds if the owner has
+    /// the store only [briefly](Builder::briefly).
     pub fn wait_for_owner(mut self, limit: Duration) -> Self {
         self.owner_wait = limit;
         self
@@ -164,24 +170,26 @@ impl Builder {
         self
     }
 
+    /// The store is opened for a moment: to look at it, or for one call. Whoever opens it meanwhile waits up to two seconds
+    /// instead of being refused, so that an operator's look does not make a program's start fail.
+    pub fn briefly(mut self) -> Self {
+        self.options.is_brief = true;
+        self
+    }
+
     /// The machine to run on: for simulations and tests.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
     }
 
-    /// Opens the store: creates, locks and recovers it. On a thread of its own, so that no async thread waits for the disk.
+    /// Opens the store: creates, locks and recovers it. Under tokio on a thread that may block; another executor's thread
+    /// waits for the disk.
     ///
     /// # Errors
     /// [`OpenError`]; the store is as it was.
     pub async fn open(self) -> Result<Engine, OpenError> {
-        let opened = tokio::task::spawn_blocking(move || self.open_wait()).await;
-        opened.unwrap_or_else(|lost| {
-            Err(OpenError::System {
-                what: "a thread to open the store on",
-                source: std::io::Error::other(lost),
-            })
-        })
+        Call::new(move || self.open_wait()).await
     }
 
     /// [`Builder::open`] on this thread.
@@ -193,21 +201,26 @@ impl Builder {
         if !bad.is_empty() {
             return Err(OpenError::Options(bad));
         }
-        if self.owner_wait.is_zero() {
-            return Engine::start(self);
-        }
         let clock = Arc::clone(&self.environment.clock);
         let parker = self.environment.park.parker();
         let since = clock.monotonic();
         loop {
             let waited = clock.monotonic().saturating_sub(since);
-            let left = self.owner_wait.saturating_sub(waited);
+            let left = |owner: &str| self.wait_for(owner).saturating_sub(waited);
             match Engine::start(self.clone()) {
-                Err(OpenError::Store(InUse { .. })) if !left.is_zero() => {
-                    parker.park(Some(left.min(OWNER_LOOK_EVERY)));
+                Err(OpenError::Store(InUse { owner })) if !left(&owner).is_zero() => {
+                    parker.park(Some(left(&owner).min(OWNER_LOOK_EVERY)));
                 }
                 opened => return opened,
             }
+        }
+    }
+
+    fn wait_for(&self, owner: &str) -> Duration {
+        if owner.ends_with(BRIEF) {
+            self.owner_wait.max(BRIEF_WAIT)
+        } else {
+            self.owner_wait
         }
     }
 }

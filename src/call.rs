@@ -70,11 +70,11 @@ impl<T: Send + 'static> Future for Call<T> {
     }
 }
 
-/// The work on a thread that may block.
+/// The work on a thread that may block; without tokio, on that of the executor.
 fn elsewhere<T: Send + 'static>(work: Box<dyn FnOnce() -> T + Send>) -> Answer<T> {
     Box::pin(async move {
         if tokio::runtime::Handle::try_current().is_err() {
-            return work(); // another executor: its thread has to do
+            return work();
         }
         match tokio::task::spawn_blocking(work).await {
             Ok(value) => value,

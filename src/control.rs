@@ -52,7 +52,7 @@ pub use schedule::{
 };
 pub use server::ControlSocket;
 pub(crate) use server::Server;
-pub use text::{hex, moment};
+pub use text::moment;
 pub use top::TopJson;
 pub use workers::{OneKind, PoolJson, RunningJson, ScaleCall};
 

@@ -439,8 +439,8 @@ impl Engine {
         self.owner.stop_taking();
         let closed = self.owner.backend.0.close().await;
         let owner = Arc::clone(&self.owner);
-        let freed = tokio::task::spawn_blocking(move || owner.let_go()).await;
-        tracing::debug!(ok = freed.is_ok(), "the store is free");
+        Call::new(move || owner.let_go()).await;
+        tracing::debug!("the store is free");
         closed.unwrap_or_else(|_| Err(self.why_stopped()))
     }
 

@@ -91,6 +91,8 @@ pub(crate) struct Options {
     pub(crate) segment_size_max: u32,
     pub(crate) snapshot_after: u64,
     pub(crate) fires_schedules: bool,
+    /// Whether the store is opened for a moment only.
+    pub(crate) is_brief: bool,
     #[cfg(feature = "otel")]
     pub(crate) trace: crate::otel::TraceMode,
 }
@@ -112,6 +114,7 @@ impl Default for Options {
             segment_size_max: 64 << 20,
             snapshot_after: 256 << 20,
             fires_schedules: true,
+            is_brief: false,
             #[cfg(feature = "otel")]
             trace: crate::otel::TraceMode::default(),
         }

@@ -249,7 +249,7 @@ fn replay(arguments: &Replay) -> Result {
         }
         Some(path) => {
             let payload = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            Some(mq::control::hex(&payload))
+            Some(view::hex(&payload))
         }
     };
     arguments

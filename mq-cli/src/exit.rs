@@ -170,7 +170,7 @@ mod tests {
             let words = sentence.split('`').skip(1).step_by(2);
             words.map(str::to_owned).collect()
         };
-        for (exit, count) in [(Exit::NotFound, 5), (Exit::Usage, 11), (Exit::Corrupt, 2)] {
+        for (exit, count) in [(Exit::NotFound, 5), (Exit::Usage, 10), (Exit::Corrupt, 2)] {
             let words = words(exit as u8);
             assert_eq!(words.len(), count, "{words:?}");
             for code in words {

@@ -47,7 +47,7 @@ impl Store {
         if missing == Missing::Refuse {
             must_be_there(path)?;
         }
-        Store::build(path, Engine::builder(path).fire_schedules(false))
+        Store::build(path, Engine::builder(path).fire_schedules(false).briefly())
     }
 
     fn build(path: &Path, builder: Builder) -> Result<Store> {
@@ -86,7 +86,7 @@ impl Store {
 /// Fails if there is no store in the folder `path`.
 ///
 /// # Errors
-/// With [`Exit::NotFound`].
+/// With [`Exit::NotFound`], or with [`Exit::Failed`] if the folder cannot be looked into.
 pub(crate) fn must_be_there(path: &Path) -> Result {
     // A store that lost its identity is damaged, not absent: opening says so.
     let is_segment = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(".seg");
@@ -97,7 +97,15 @@ pub(crate) fn must_be_there(path: &Path) -> Result {
                 .any(|entry| is_segment(&entry.file_name()))
         })
     };
-    if path.join(IDENT_NAME).exists() || holds_segments() {
+    let identity = path.join(IDENT_NAME);
+    let is_there = identity.try_exists().map_err(|source| {
+        let error = anyhow::Error::new(source).context(format!(
+            "{} cannot be looked at; run mq as the user who owns the store",
+            identity.display()
+        ));
+        Failure::new(Exit::Failed, error)
+    })?;
+    if is_there || holds_segments() {
         return Ok(());
     }
     let error = anyhow::anyhow!(
@@ -140,6 +148,7 @@ fn exit_of_store(error: &StoreError) -> Exit {
         | StoreError::MissingSegment { .. }
         | StoreError::MissingIdentity { .. } => Exit::Corrupt,
         StoreError::Refused(_)
+        | StoreError::NotAStore { .. }
         | StoreError::NewerFormat { .. }
         | StoreError::DiskFull { .. }
         | StoreError::Io(_)

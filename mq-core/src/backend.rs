@@ -181,6 +181,9 @@ pub enum OperateError {
     /// The rules refuse it.
     #[error(transparent)]
     Refused(#[from] OperateRefused),
+    /// What is to be edited cannot be read; nothing was changed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The store stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -193,6 +196,7 @@ impl OperateError {
         match self {
             Self::Invalid(error) => error.code(),
             Self::Refused(error) => error.code(),
+            Self::Read(error) => error.code(),
             Self::Stopped(error) => error.code(),
         }
     }

@@ -107,7 +107,7 @@ pub enum DeadReason {
     BudgetSpent,
     /// Its handler said so.
     DeadLettered,
-    /// Its payload could not be decoded.
+    /// Its payload could not be decoded, or its bytes on disk are damaged.
     Undecodable,
     /// It took the process down in three solo runs.
     Crashed,

@@ -16,8 +16,8 @@ use crate::failure;
 use crate::layer::AttemptError;
 use crate::outgoing::Outgoing;
 
-/// What most handlers return.
-pub type Outcome = Result<(), Fail>;
+/// What a handler returns: `Outcome`, or `Outcome<T>` for a message whose derive says `output = T`.
+pub type Outcome<T = ()> = Result<T, Fail>;
 
 /// Why a handler did not succeed, and what is to become of its message.
 #[must_use = "a handler returns it: `return Err(Fail::…)`"]

@@ -150,6 +150,7 @@ pub fn open_into<R: Replay>(
         .create_directory()
         .map_err(Failure::of("creation", &storage.describe()))?;
     let facts = storage.inspect()?;
+    create::refuse_foreign(&list(&*storage)?)?;
     let lock = storage.lock(LOCK_NAME, &inputs.owner)?;
     let mut names = list(&*storage)?;
     if !names.iter().any(|name| name == IDENT_NAME) {

@@ -226,7 +226,7 @@ pub enum StorageRefusal {
         path: PathBuf,
     },
     /// The directory belongs to another user, who could read or replace the files. Run as its owner, or give it to this user.
-    #[error("{} belongs to user {owner}, but this process runs as user {user}", path.display())]
+    #[error("{} belongs to user {owner}, but this process runs as user {user}; run it as user {owner}", path.display())]
     ForeignOwner {
         /// The directory asked for.
         path: PathBuf,
@@ -244,7 +244,7 @@ pub enum StorageRefusal {
         filesystem: &'static str,
     },
     /// The directory or its file system cannot be written. Reading is possible.
-    #[error("{} cannot be written", path.display())]
+    #[error("{} cannot be written; `mq verify` and `mq dump` read it as it is", path.display())]
     ReadOnly {
         /// The directory asked for.
         path: PathBuf,

@@ -90,6 +90,7 @@ impl From<OperateError> for CallError {
             OperateError::Refused(OperateRefused::NotKept { id }) => Self::not_kept(id),
             error @ (OperateError::Refused(_)
             | OperateError::Invalid(_)
+            | OperateError::Read(_)
             | OperateError::Stopped(_)) => Self::new(error.code(), error),
         }
     }

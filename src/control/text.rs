@@ -20,8 +20,7 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
 }
 
 /// Two hexadecimal digits a byte.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -20,10 +20,11 @@ use mq_core::name::QueueName;
 use mq_core::pending::{Drive, Pending};
 use mq_core::queue::{QueueChange, QueueSettings, SetQueue};
 use mq_core::retry::RetryPolicy;
-use mq_core::state::Failure;
+use mq_core::state::{DeadReason, Failure};
 use mq_core::time::Now;
 use mq_core::view::{Filter, Lookup, Page, Stats};
 use mq_persistence::envelope::{seal, unseal};
+use mq_persistence::pins::{ReadFailure, ReadFault};
 
 use super::desk::{Desk, frees_room};
 use super::effects::{Effect, Needs};
@@ -93,16 +94,32 @@ impl EngineBackend {
         self.give_back(tokens);
     }
 
-    fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: String) {
-        tracing::error!(id = %token.id, reason, "a message could not be read back; it is tried again later");
-        let failure = Failure {
-            error_type: "Unreadable".to_owned(),
-            text: reason,
-        };
-        let settlement = Settlement::Fail {
-            failure,
-            retry: RetryPolicy::default(),
-            retry_in: None,
+    /// What is damaged goes dead at once: no retry reads other bytes. What the system did not deliver is tried again.
+    fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: &Unread) {
+        let text = reason.to_string();
+        let settlement = match reason {
+            Unread::Damaged(_) => {
+                tracing::error!(id = %token.id, reason = text, "a message is damaged and goes dead");
+                Settlement::DeadLetter {
+                    reason: DeadReason::Undecodable,
+                    failure: Failure {
+                        error_type: "damaged".to_owned(),
+                        text,
+                    },
+                    note: None,
+                }
+            }
+            Unread::Failed(_) => {
+                tracing::error!(id = %token.id, reason = text, "a message could not be read back; it is tried again later");
+                Settlement::Fail {
+                    failure: Failure {
+                        error_type: "unreadable".to_owned(),
+                        text,
+                    },
+                    retry: RetryPolicy::default(),
+                    retry_in: None,
+                }
+            }
         };
         drop(self.settle(vec![SettleRequest {
             token,
@@ -177,7 +194,7 @@ impl Backend for EngineBackend {
                         checkpoint: facts.checkpoint,
                         last: facts.last,
                     })),
-                    Err(reason) => self.unreadable(pool, granted.token, reason),
+                    Err(reason) => self.unreadable(pool, granted.token, &reason),
                 },
             }
         }
@@ -349,7 +366,7 @@ impl Backend for EngineBackend {
         };
         let read = move |body: Option<Body>| {
             let envelope = body.map(open_body).transpose();
-            envelope.map_err(|reason| ReadError::Unreadable { id, reason })
+            envelope.map_err(|reason| reason.of(id))
         };
         self.0
             .at_desk_then(Needs::Sync, find, read, |stopped| Err(stopped.into()))
@@ -433,10 +450,7 @@ impl EngineBackend {
             .look(|desk, _| desk.find_envelope(id.seq()))
             .map(open_body)
             .transpose();
-        let stored = stored.map_err(|reason| Stopped::Poisoned {
-            operation: format!("reading message {id}"),
-            reason,
-        })?;
+        let stored = stored.map_err(|reason| reason.of(id))?;
         let Some(stored) = stored else {
             return Ok((Operation::Replay { edit: None }, None));
         }; // the rules say what is wrong with the id
@@ -454,16 +468,47 @@ impl EngineBackend {
     }
 }
 
-pub(super) fn open_body(body: Body) -> Result<Arc<Envelope>, String> {
+/// Why a stored envelope did not come back.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    /// Its bytes are not those that were written.
+    #[error("{0}")]
+    Damaged(String),
+    /// The system did not deliver them; it may, later.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Unread {
+    /// What a caller is told of message `id`.
+    pub(super) fn of(self, id: MessageId) -> ReadError {
+        ReadError::Unreadable {
+            id,
+            reason: self.to_string(),
+        }
+    }
+}
+
+impl From<ReadFailure> for Unread {
+    fn from(failure: ReadFailure) -> Self {
+        let text = failure.to_string();
+        match failure.reason {
+            ReadFault::Io(_) => Self::Failed(text),
+            ReadFault::Damaged(_) | ReadFault::Misplaced => Self::Damaged(text),
+        }
+    }
+}
+
+pub(super) fn open_body(body: Body) -> Result<Arc<Envelope>, Unread> {
     match body {
         Body::Cached(envelope) => Ok(envelope),
-        Body::Cold(pinned) => {
-            let sealed = pinned.read().map_err(|failure| failure.to_string())?;
-            unseal(&sealed.bytes)
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
+        Body::Cold(pinned) => unseal(&pinned.read()?.bytes)
+            .map(Arc::new)
+            .map_err(|error| Unread::Damaged(error.to_string())),
+        Body::Missing => {
+            let text = "its place in the journal is not known";
+            Err(Unread::Damaged(text.to_owned()))
         }
-        Body::Missing => Err("its place in the journal is not known".to_owned()),
     }
 }
 

@@ -34,8 +34,7 @@ impl EngineBackend {
             let Some((id, result, body)) = found else {
                 return Ok(None);
             };
-            let envelope =
-                open_body(body).map_err(|reason| ReadError::Unreadable { id, reason })?;
+            let envelope = open_body(body).map_err(|reason| reason.of(id))?;
             Ok(Some(Previous {
                 id,
                 envelope,

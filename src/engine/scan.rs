@@ -80,7 +80,7 @@ impl Scan {
                 Ok(envelope) if self.matches(&envelope.payload) => found.messages.push(view),
                 Ok(_) => {}
                 Err(reason) => {
-                    tracing::warn!(id = %view.id, reason, "a payload could not be read and is left out");
+                    tracing::warn!(id = %view.id, %reason, "a payload could not be read and is left out");
                     found.unreadable.push(view.id);
                 }
             }

@@ -27,7 +27,7 @@ use super::sight::Sight;
 use super::signal::Signal;
 use super::time_keeper::TimeKeeper;
 use super::{Engine, Owner};
-use crate::builder::{Builder, Place};
+use crate::builder::{BRIEF, Builder, Place};
 use crate::control::{ControlSocket, SOCKET_NAME, Server};
 use crate::environment::Environment;
 use crate::error::OpenError;
@@ -262,7 +262,12 @@ fn ground_on_disk(
     let inputs = OpenInputs {
         wall: environment.clock.wall(),
         config: options.config(random.next()),
-        owner: format!("pid {} ({})", std::process::id(), program_name()),
+        owner: format!(
+            "pid {} ({}){}",
+            std::process::id(),
+            program_name(),
+            if options.is_brief { BRIEF } else { "" }
+        ),
         random: &mut || random.next(),
     };
     let opened = mq_persistence::open::open(storage, &journal, inputs)?;

@@ -163,3 +163,117 @@ fn a_picture_of_a_working_store_is_answered_on_its_socket() {
     assert_eq!((top.running_count, top.dead), (0, 0));
     engine.close_wait().unwrap();
 }
+
+/// Writes over `victim` wherever a segment of the store holds it.
+fn damage(store: &std::path::Path, victim: &[u8]) -> usize {
+    let mut hits = 0;
+    for entry in std::fs::read_dir(store).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let found: Vec<usize> = (0..bytes.len())
+            .filter(|at| bytes.get(*at..).unwrap().starts_with(victim))
+            .collect();
+        for at in &found {
+            *bytes.get_mut(*at).unwrap() ^= 1;
+        }
+        if !found.is_empty() {
+            std::fs::write(&path, bytes).unwrap();
+            hits += found.len();
+        }
+    }
+    hits
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_rotted_goes_dead_at_once_and_says_so_and_the_others_are_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let engine = Engine::open(&path).await.unwrap();
+    let mut ids = Vec::new();
+    for number in 700_001..700_010_u64 {
+        ids.push(engine.enqueue(Busy { number }).await.unwrap().accepted.id);
+    }
+    engine.close().await.unwrap();
+    drop(engine);
+    // A segment that lies behind both snapshots is not read at opening.
+    let engine = Engine::open(&path).await.unwrap();
+    for _ in 0..2 {
+        engine.enqueue_raw(message("later")).await.unwrap();
+        engine.admin().snapshot().await.unwrap();
+    }
+    engine.close().await.unwrap();
+    drop(engine);
+    assert!(damage(&path, b"700005") > 0);
+    let engine = Engine::open(&path).await.unwrap();
+    let workers = engine.workers().handle(busy).start().unwrap();
+    let work = "work".parse().unwrap();
+    engine.run_queue_until_empty(Some(&work)).await.unwrap();
+    let dead = engine
+        .admin()
+        .dead_letters()
+        .list(mq::Filter::new())
+        .await
+        .unwrap();
+    assert_eq!(dead.messages.len(), 1);
+    let found = dead.messages.first().unwrap();
+    assert_eq!(found.id, ids[4]);
+    assert_eq!(found.tail.failures, 0, "it was not tried again");
+    let shown = engine
+        .admin()
+        .dead_letters()
+        .show(ids[4])
+        .await
+        .unwrap_err();
+    assert_eq!(shown.code(), "unreadable");
+    let explained = format!("{:?}", found);
+    assert!(explained.contains("damaged"), "{explained}");
+    workers.stop(mq::secs(5)).await;
+    engine.close().await.unwrap();
+}
+
+#[test]
+fn a_store_opens_and_closes_without_tokio() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let engine = futures_executor::block_on(Engine::open(&path)).unwrap();
+    futures_executor::block_on(async { engine.enqueue_raw(message("kept")).await }).unwrap();
+    futures_executor::block_on(engine.close()).unwrap();
+    drop(engine);
+    let engine = Engine::builder(&path).open_wait().unwrap();
+    assert_eq!(engine.stats().live_messages, 1);
+    engine.close_wait().unwrap();
+}
+
+#[test]
+fn no_store_is_made_among_the_files_of_somebody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("Cargo.toml"), "[package]").unwrap();
+    let refused = Engine::builder(directory.path()).open_wait().unwrap_err();
+    assert_eq!(refused.code(), "unsuitable");
+    assert!(refused.to_string().contains("Cargo.toml"), "{refused}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    let mount = tempfile::tempdir().unwrap();
+    std::fs::create_dir(mount.path().join("lost+found")).unwrap();
+    let engine = Engine::builder(mount.path()).open_wait().unwrap();
+    engine.close_wait().unwrap();
+}
+
+#[test]
+fn a_look_at_a_store_does_not_make_the_start_of_its_program_fail() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let look = Engine::builder(&path).briefly().open_wait().unwrap();
+    let start = std::thread::spawn({
+        let path = path.clone();
+        move || Engine::builder(path).open_wait()
+    });
+    look.close_wait().unwrap();
+    drop(look);
+    let engine = start.join().unwrap().unwrap();
+    let refused = Engine::builder(&path).open_wait().unwrap_err();
+    assert_eq!(refused.code(), "in_use", "an owner who stays");
+    engine.close_wait().unwrap();
+}

@@ -341,7 +341,8 @@ fn place_of(refusal: &OpenError) -> (String, Option<u64>) {
         OpenError::NewerFormat { file, .. }
         | OpenError::OtherStore { file }
         | OpenError::MissingSegment { file, .. }
-        | OpenError::MissingIdentity { file } => (file.clone(), None),
+        | OpenError::MissingIdentity { file }
+        | OpenError::NotAStore { file } => (file.clone(), None),
         OpenError::Io(failure) => (failure.file.clone(), None),
         OpenError::InUse { .. }
         | OpenError::Refused(_)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mq_core::time::{Now, Timestamp};
 
-use super::{JournalOptions, OpenError, begin_segment, spare_options};
+use super::{JournalOptions, LOCK_NAME, OpenError, begin_segment, spare_options};
 use crate::checksum::Seed;
 use crate::error::Failure;
 use crate::frame::Frame;
@@ -73,6 +73,25 @@ pub(crate) fn write_identity(storage: &dyn Storage, identity: &Identity) -> Resu
     storage
         .sync_directory()
         .map_err(Failure::of("sync of the directory", ""))
+}
+
+/// Refuses to make a store among the files of somebody else. What begins with a dot, and what a file system puts at its root, is
+/// nobody's.
+pub(super) fn refuse_foreign(names: &[String]) -> Result<(), OpenError> {
+    let is_ours = |name: &str| {
+        matches!(name, IDENT_NAME | IDENT_NEW_NAME | LOCK_NAME)
+            || snapshot::SLOT_NAMES.contains(&name)
+            || segment::number_of(name).is_some()
+            || segment::is_spare_name(name)
+    };
+    let is_nobodys = |name: &str| name.starts_with('.') || name == "lost+found";
+    if names.iter().any(|name| is_ours(name)) {
+        return Ok(());
+    }
+    match names.iter().find(|name| !is_nobodys(name)) {
+        Some(name) => Err(OpenError::NotAStore { file: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Removes what an interrupted creation left; refuses if there is more.

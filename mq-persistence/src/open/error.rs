@@ -70,6 +70,14 @@ pub enum OpenError {
         /// A file of that store.
         file: String,
     },
+    /// The folder holds files of somebody else, and no store. None was made among them.
+    #[error(
+        "there is no store, but {file} is there: a new store needs an empty folder, or one that does not exist"
+    )]
+    NotAStore {
+        /// One of those files.
+        file: String,
+    },
     /// The disk has no room for what opening must write.
     #[error(
         "the disk has no room for {wanted} bytes, which opening the store needs; make room and open it again"
@@ -94,7 +102,7 @@ impl OpenError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InUse { .. } => "in_use",
-            Self::Refused(_) => "unsuitable",
+            Self::Refused(_) | Self::NotAStore { .. } => "unsuitable",
             Self::NewerFormat { .. } => "newer_format",
             Self::OtherStore { .. }
             | Self::MissingSegment { .. }
