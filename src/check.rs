@@ -3,14 +3,17 @@
 //! Invariants: nothing is changed. Messages are looked at page by page, so that the store goes on meanwhile; what is
 //! enqueued or leaves during the check may or may not be seen.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use mq_core::backend::{Backend, ReadError, Stopped};
 use mq_core::id::{MessageId, Seq};
+use mq_core::message::Envelope;
 use mq_core::name::KindName;
 use mq_core::view::{Filter, MessageView, StateKind};
 use mq_dispatch::{DecodeError, Message};
 
+use crate::admin::Admin;
+use crate::call::Call;
 use crate::engine::EngineBackend;
 
 /// Messages of one page.
@@ -102,32 +105,67 @@ impl CheckError {
     }
 }
 
+/// Why a program could not handle what is in an envelope.
+type Probe<'a> = &'a (dyn Fn(&Envelope) -> Option<DecodeError> + Sync);
+
 /// Decodes everything stored of the kind of `M` and its aliases.
 pub(crate) async fn check<M: Message>(backend: &EngineBackend) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
+    let probe = |envelope: &Envelope| mq_dispatch::decode::<M>(envelope).err();
     for kind in std::iter::once(M::KIND).chain(M::ALIASES.iter().copied()) {
-        let kind: KindName = kind.parse()?;
-        let mut after = Some(Seq::NONE);
-        while let Some(from) = after {
-            let filter = Filter {
-                kind: Some(kind.clone()),
-                ..Filter::default()
-            };
-            let page = backend.list(filter, from, PAGE_LEN).await;
-            let page = page.unwrap_or(Err(Stopped::Closed))?;
-            for view in &page.messages {
-                check_one::<M>(backend, view, &mut report).await?;
-            }
-            after = page.next;
-        }
+        check_kind(backend, &kind.parse()?, &probe, &mut report).await?;
     }
     report.failures.sort_by_key(|failure| failure.id.seq());
     Ok(report)
 }
 
-async fn check_one<M: Message>(
+impl Admin {
+    /// Decodes every stored message of each kind (aliases apart) that workers of this engine decode, as they would: after a
+    /// deploy, or before work is moved back to an older program. Changes nothing; goes through the store in pages.
+    ///
+    /// # Errors
+    /// [`CheckError`] from the call if the engine stopped.
+    pub fn check_running(&self) -> Call<Result<BTreeMap<KindName, CheckReport>, CheckError>> {
+        let backend = self.backend.clone();
+        Call::of(async move {
+            let mut reports = BTreeMap::new();
+            for readable in backend.shell().roster.readable() {
+                let mut report = CheckReport::default();
+                let probe = |envelope: &Envelope| readable.problem(envelope);
+                check_kind(&backend, readable.kind(), &probe, &mut report).await?;
+                reports.entry(readable.kind().clone()).or_insert(report);
+            }
+            Ok(reports)
+        })
+    }
+}
+
+async fn check_kind(
+    backend: &EngineBackend,
+    kind: &KindName,
+    probe: Probe<'_>,
+    report: &mut CheckReport,
+) -> Result<(), CheckError> {
+    let mut after = Some(Seq::NONE);
+    while let Some(from) = after {
+        let filter = Filter {
+            kind: Some(kind.clone()),
+            ..Filter::default()
+        };
+        let page = backend.list(filter, from, PAGE_LEN).await;
+        let page = page.unwrap_or(Err(Stopped::Closed))?;
+        for view in &page.messages {
+            check_one(backend, view, probe, report).await?;
+        }
+        after = page.next;
+    }
+    Ok(())
+}
+
+async fn check_one(
     backend: &EngineBackend,
     view: &MessageView,
+    probe: Probe<'_>,
     report: &mut CheckReport,
 ) -> Result<(), CheckError> {
     let stopped = || Err(ReadError::Stopped(Stopped::Closed));
@@ -140,9 +178,8 @@ async fn check_one<M: Message>(
         Err(ReadError::Stopped(stopped)) => return Err(stopped.into()),
         Err(error @ ReadError::Unreadable { .. }) => (0, Some(CheckProblem::Read(error))),
         Ok(Some(envelope)) => {
-            let envelope = Arc::unwrap_or_clone(envelope);
-            let decoded = mq_dispatch::decode::<M>(&envelope).err();
-            (envelope.version, decoded.map(CheckProblem::Decode))
+            let problem = probe(&envelope);
+            (envelope.version, problem.map(CheckProblem::Decode))
         }
     };
     let state = view.state.kind();

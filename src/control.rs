@@ -18,6 +18,7 @@ mod answer;
 mod bulk;
 mod call;
 mod care;
+mod check;
 mod client;
 mod connection;
 mod convert;
@@ -41,6 +42,7 @@ pub use bulk::{
 };
 pub use call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 pub use care::{BackupCall, BackupJson, SnapshotJson};
+pub use check::{CheckFailureJson, CheckJson};
 pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};
 pub use fault::CallError;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, bench, bulk, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule, stats,
-    teach, values, verify, work, worker,
+    backup, bench, bulk, check, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule,
+    stats, teach, values, verify, work, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -69,6 +69,8 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  mq stats --data ./data\n  mq stats --data ./data --json | jq .live_messages"
     )]
     Stats(stats::Arguments),
+    /// Ask whether the handlers of the process that owns the store can read what is stored
+    Check(check::Arguments),
     /// Copy a store, while it works
     Backup(backup::Arguments),
     /// Take a snapshot now, so that the next opening is quick

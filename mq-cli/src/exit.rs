@@ -112,16 +112,16 @@ impl From<Abandoned> for Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
-        let exit =
-            match error.code.as_str() {
-                "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule"
-                | "unknown_job" => Exit::NotFound,
-                "expression" | "zone" | "never" | "interval" | "filter" | "bad_value"
-                | "option" => Exit::Usage,
-                "unreadable" | "unsound" => Exit::Corrupt,
-                "target_in_use" | "leftover" | "unsuitable" => Exit::Usage,
-                _ => Exit::Failed,
-            };
+        let exit = match error.code.as_str() {
+            "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule" | "unknown_job"
+            | "no_handlers" => Exit::NotFound,
+            "expression" | "zone" | "never" | "interval" | "filter" | "bad_value" | "option" => {
+                Exit::Usage
+            }
+            "unreadable" | "unsound" => Exit::Corrupt,
+            "target_in_use" | "leftover" | "unsuitable" => Exit::Usage,
+            _ => Exit::Failed,
+        };
         Failure::new(exit, error)
     }
 }
@@ -170,7 +170,7 @@ mod tests {
             let words = sentence.split('`').skip(1).step_by(2);
             words.map(str::to_owned).collect()
         };
-        for (exit, count) in [(Exit::NotFound, 5), (Exit::Usage, 10), (Exit::Corrupt, 2)] {
+        for (exit, count) in [(Exit::NotFound, 6), (Exit::Usage, 10), (Exit::Corrupt, 2)] {
             let words = words(exit as u8);
             assert_eq!(words.len(), count, "{words:?}");
             for code in words {

@@ -9,6 +9,7 @@ mod args;
 mod backup;
 mod bench;
 mod bulk;
+mod check;
 mod clock;
 mod config;
 mod demo;
@@ -74,6 +75,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Jobs(verb) => bulk::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),
         Verb::Schedule(verb) => schedule::run(&verb),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Stats(arguments) => stats::run(&arguments),
         Verb::Backup(arguments) => backup::run(&arguments),
         Verb::Snapshot(arguments) => backup::run_snapshot(&arguments),

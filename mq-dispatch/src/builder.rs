@@ -19,7 +19,7 @@ use crate::defaults::Defaults;
 use crate::fail::Fail;
 use crate::handler::{AsyncHandler, BlockingHandler, ByFunction, ByTrait, Handler};
 use crate::layer::{AnyLayer, AttemptRequest, AttemptResponse, AttemptService};
-use crate::message::Message;
+use crate::message::{Message, decode};
 use crate::newer::{self, Readable};
 use crate::observer::Observer;
 use crate::options::{HandlerOptions, PoolOptions};
@@ -314,7 +314,7 @@ impl WorkersBuilder {
             needs: no_needs,
             runner,
             home: None,
-            version: None,
+            reads: None,
         });
         self
     }
@@ -342,7 +342,7 @@ impl WorkersBuilder {
             needs,
             runner,
             home: Some(M::QUEUE),
-            version: Some(M::VERSION),
+            reads: Some((M::VERSION, |envelope| decode::<M>(envelope).err())),
         });
         self
     }
@@ -383,7 +383,7 @@ impl WorkersBuilder {
             timers: Notify::new(),
         });
         let pools = attach_all(pools, &shared)?;
-        let crew = Crew::new(pools, shared);
+        let crew = Crew::new(pools, shared, readable.clone());
         if let Err(error) = start_timers(&crew, timers) {
             crew.pools.iter().for_each(|pool| pool.detach());
             return Err(error);

@@ -8,7 +8,7 @@ use mq_core::name::{KindName, QueueName};
 
 use crate::defaults::Defaults;
 use crate::layer::AnyLayer;
-use crate::newer::Readable;
+use crate::newer::{Probe, Readable};
 use crate::options::{HandlerOptions, PoolOptions, Settings};
 use crate::problem::{Fault, Problem, StartError};
 use crate::runner::Runner;
@@ -26,8 +26,8 @@ pub(crate) struct Entry {
     pub(crate) runner: Arc<dyn Runner>,
     /// The queue of its kind.
     pub(crate) home: Option<&'static str>,
-    /// The latest version of the payload that it reads.
-    pub(crate) version: Option<u16>,
+    /// The latest version of the payload that it reads, and how; none if it takes any bytes.
+    pub(crate) reads: Option<(u16, Probe)>,
 }
 
 /// A handler that passed every check.
@@ -115,8 +115,12 @@ fn check_one(
     let kinds = selectors
         .iter()
         .filter_map(|selector| selector.kind.clone());
-    let readable = entry.version.map(|version| {
-        let readable = kinds.map(|kind| Readable { kind, version });
+    let readable = entry.reads.map(|(version, probe)| {
+        let readable = kinds.map(|kind| Readable {
+            kind,
+            version,
+            probe,
+        });
         readable.collect()
     });
     let shares = own.pool.as_ref().filter(|_| own.has_size());

@@ -61,6 +61,7 @@ pub use layer_trace::{TraceLayer, TraceService};
 pub use lease::Progress;
 pub use message::{DecodeError, EncodeError, Message, decode, decode_output, encode};
 pub use mq_core::histogram::{Distribution, Percentiles};
+pub use newer::Readable;
 pub use observer::{Ended, Observation, Observer};
 pub use options::{HandlerOptions, PARALLELISM_BY_CORES, PoolOptions};
 pub use outgoing::Outgoing;

@@ -7,20 +7,42 @@ use std::sync::Arc;
 
 use mq_core::backend::{Backend, OperateRequest};
 use mq_core::id::Seq;
+use mq_core::message::Envelope;
 use mq_core::name::{KindName, Label};
 use mq_core::state::State;
 use mq_core::view::{Filter, StateKind};
+
+use crate::message::DecodeError;
 
 /// Labels that begin like this are the engine's own; the payload's version follows.
 const LABEL_START: &str = "mq:version:";
 /// Messages of one page.
 const PAGE_LEN: usize = 256;
 
-/// A kind (or alias) that workers can read, up to this version.
+/// Why a stored message could not be handed to a handler, if so.
+pub(crate) type Probe = fn(&Envelope) -> Option<DecodeError>;
+
+/// A kind, or an alias of one, that running workers decode: what they can read of what is stored.
 #[derive(Clone, Debug)]
-pub(crate) struct Readable {
+pub struct Readable {
     pub(crate) kind: KindName,
+    /// The latest version of the payload.
     pub(crate) version: u16,
+    pub(crate) probe: Probe,
+}
+
+impl Readable {
+    /// Its name.
+    #[must_use]
+    pub const fn kind(&self) -> &KindName {
+        &self.kind
+    }
+
+    /// Why the handler could not be given what is in this envelope; `None` if it could.
+    #[must_use]
+    pub fn problem(&self, envelope: &Envelope) -> Option<DecodeError> {
+        (self.probe)(envelope)
+    }
 }
 
 /// The label under which a payload of this version waits; `None` cannot happen: it is a valid name.
@@ -41,7 +63,7 @@ pub(crate) async fn release(backend: Arc<dyn Backend>, readable: Vec<Readable>) 
     if !backend.stats().queues.iter().any(is_held) {
         return;
     }
-    for Readable { kind, version } in readable {
+    for Readable { kind, version, .. } in readable {
         let mut after = Seq::NONE;
         let mut released = 0_u64;
         while let Some(next) = release_page(&*backend, &kind, version, after, &mut released).await {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::newer::Readable;
 use crate::problem::{ControlError, Unhealthy};
 use crate::reply::Reply;
 use crate::stats::{PoolStats, Running};
@@ -49,6 +50,15 @@ impl Roster {
         self.controls()
             .iter()
             .flat_map(|control| control.running())
+            .collect()
+    }
+
+    /// The kinds that they decode, aliases too.
+    #[must_use]
+    pub fn readable(&self) -> Vec<Readable> {
+        self.controls()
+            .iter()
+            .flat_map(|control| control.readable().to_vec())
             .collect()
     }
 

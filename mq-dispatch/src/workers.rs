@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::cancel::CancelReason;
 use crate::lease::ABORT_GRACE;
+use crate::newer::Readable;
 use crate::pool::{Pause, Pool, Shared};
 use crate::problem::{ControlError, Illness, Unhealthy};
 use crate::reply::{OnRuntimeThread, Reply};
@@ -61,15 +62,21 @@ enum Stop {
 pub(crate) struct Crew {
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) shared: Arc<Shared>,
+    readable: Vec<Readable>,
     stop: Mutex<Stop>,
     ended: AtomicBool,
 }
 
 impl Crew {
-    pub(crate) fn new(pools: Vec<Arc<Pool>>, shared: Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn new(
+        pools: Vec<Arc<Pool>>,
+        shared: Arc<Shared>,
+        readable: Vec<Readable>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             pools,
             shared,
+            readable,
             stop: Mutex::default(),
             ended: AtomicBool::new(false),
         })
@@ -225,6 +232,12 @@ impl Control {
             }),
             Err(error) => Reply::ready(Err(error)),
         }
+    }
+
+    /// The kinds that these workers decode, aliases too; those that take any bytes have none.
+    #[must_use]
+    pub fn readable(&self) -> &[Readable] {
+        &self.0.readable
     }
 
     /// Whether one of these workers' pools answers to this name.

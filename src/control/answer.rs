@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::bulk::{BulkJobJson, DeadGroupsJson, DryRunJson, EditJson};
 use super::care::{BackupJson, SnapshotJson};
+use super::check::CheckJson;
 use super::queue::QueueSettingsJson;
 use super::schedule::{NextFires, SchedulesPage, Sent};
 use super::top::TopJson;
@@ -59,6 +60,8 @@ pub enum Answer {
     DryRun(Box<DryRunJson>),
     /// Groups of dead letters.
     DeadGroups(DeadGroupsJson),
+    /// What a check found, by kind.
+    Checked(Vec<CheckJson>),
     /// What is set for a queue.
     QueueSettings(QueueSettingsJson),
 }

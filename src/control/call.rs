@@ -87,6 +87,8 @@ pub enum Call {
     PauseKind(OneKind),
     /// Start messages of a kind again. Answered by [`super::Answer::Done`].
     ResumeKind(OneKind),
+    /// Decode everything stored of each kind that the owner's handlers decode. Answered by [`super::Answer::Checked`].
+    Check {},
     /// Copy the store. Answered by [`super::Answer::Backup`] when the copy is whole and checked.
     Backup(BackupCall),
 }

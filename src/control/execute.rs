@@ -11,6 +11,7 @@ use super::answer::{Answer, Enqueued, Explained, MessageJson, MessagesPage, Queu
 use super::bulk;
 use super::call::{Call, EnqueueCall, ListCall, OneQueue, OperateCall, OperationJson, ShowCall};
 use super::care;
+use super::check;
 use super::convert::{self, after, bytes_of, id, priority};
 use super::fault::CallError;
 use super::queue;
@@ -64,6 +65,7 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
         Call::ResumeKind(call) => workers::pause(engine, &call, false),
         Call::Top {} => Ok(top::top(engine)),
         Call::Snapshot {} => care::snapshot(engine).await,
+        Call::Check {} => check::check(engine).await,
         Call::Backup(call) => care::backup(engine, call).await,
         Call::Schedules(call) => schedule::list(engine, call).await,
         Call::PutSchedule(call) => schedule::put(engine, *call).await,

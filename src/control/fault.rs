@@ -8,6 +8,7 @@ use mq_dispatch::ControlError;
 use serde::{Deserialize, Serialize};
 
 use crate::bulk::BulkError;
+use crate::check::CheckError;
 use crate::error::{EnqueueError, SnapshotError};
 use crate::filter::FilterError;
 use crate::find::FindError;
@@ -18,7 +19,8 @@ use crate::schedules::ScheduleError;
 ///
 /// Words of `code`: those of the `code()` of each error of this crate, which docs/errors.md explains; and `malformed` (the
 /// line is no call), `protocol` (another version), `too_long` (the line), `busy` (too many connections), `closing` (the
-/// last line: calls without an answer were not taken), `bad_value` (a field has no such value). New words may come.
+/// last line: calls without an answer were not taken), `bad_value` (a field has no such value), `no_handlers` (nothing to
+/// check with). New words may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 #[non_exhaustive]
@@ -82,7 +84,13 @@ errors_with_codes!(
     ReadError,
     BulkError
 );
-errors_with_codes!(SnapshotError, ScheduleError, QueueError, ControlError);
+errors_with_codes!(
+    CheckError,
+    SnapshotError,
+    ScheduleError,
+    QueueError,
+    ControlError
+);
 
 impl From<OperateError> for CallError {
     fn from(error: OperateError) -> Self {

@@ -316,3 +316,43 @@ fn an_owner_that_is_killed_is_followed_if_keys_tell_what_it_has_taken_and_named_
         assert_eq!(stored.len(), if keyed { 2 } else { 1 });
     }
 }
+
+/// What a program of a later day expects.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Pay {
+    cents: u32,
+}
+
+impl mq::Message for Pay {
+    const KIND: &'static str = "pay";
+    type Output = ();
+}
+
+#[test]
+fn check_names_what_the_running_handlers_cannot_decode() {
+    let store = Store::new();
+    let lines = b"{\"cents\":1}\n{\"euros\":1}\n";
+    let enqueued = store.mq_with(lines, "enqueue", &["--queue", "idle", "--kind", "pay"]);
+    let wrong = enqueued.lines()[1].to_owned();
+    store.mq("queue pause", &["idle"]).lines();
+    assert_eq!(store.mq("check", &[]).code, 5, "nobody has handlers");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let inside = runtime.enter();
+    let engine = Engine::builder(store.data()).open_wait().unwrap();
+    assert_eq!(store.mq("check", &[]).code, 5, "the owner has none");
+    let workers = engine.workers().handle(|_: Pay| async {}).start().unwrap();
+    let checked = store.mq("check", &["--json"]);
+    assert_eq!(checked.code, 1, "{}", checked.stderr);
+    let json: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert_eq!(
+        (&json["kind"], &json["checked"], &json["failed"]),
+        (&"pay".into(), &2.into(), &1.into())
+    );
+    assert_eq!(json["failures"][0]["id"], wrong.as_str());
+    store.mq("messages cancel", &[&wrong]).lines();
+    let sound = store.mq("check", &[]);
+    assert_eq!(sound.lines().len(), 2, "{}", sound.stdout);
+    runtime.block_on(workers.stop(std::time::Duration::from_secs(5)));
+    drop(inside);
+    engine.close_wait().unwrap();
+}
