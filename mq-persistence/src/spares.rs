@@ -36,6 +36,8 @@ const SEGMENTS_PER_JOURNAL: u64 = 8;
 const ON_THE_SPOT_SIZE_MAX: u32 = 4 << 20;
 /// Bytes of a segment that its header and the frames the log writes by itself may take.
 const FRAME_OVERHEAD: u32 = DATA_START + 3 * FRAME_ALIGN;
+/// No frame is as large as this: one command has at most 32 MiB, and stands behind no more than 4 MiB of others.
+const FRAME_SIZE_ANY: u32 = 128 << 20;
 /// Freed segments kept for later beside the spares; what goes beyond is removed.
 const MATERIAL_LEN_MAX: usize = 4;
 
@@ -83,7 +85,8 @@ pub struct DiskRoom {
     pub free_spare_bytes: u64,
     /// Space is so scarce that only what frees it may be written: no new messages.
     pub low: bool,
-    /// The largest frame that can be written for certain: while space is scarce, one that fits into the largest spare.
+    /// The largest frame that can be written for certain: while space is scarce, one that fits into the largest spare; else
+    /// one for which there is room beyond that. `u32::MAX` if any frame can.
     pub frame_size_max: u32,
 }
 
@@ -108,6 +111,8 @@ struct State {
     opening: Option<u32>,
     size_next: u32,
     starved: u64,
+    /// Free bytes at the last look; none if the file system does not say.
+    free: u64,
     scarce: bool,
     /// Bytes that the next snapshots will need beyond those they replace, and those written ahead for them.
     snapshot_need: u64,
@@ -140,6 +145,7 @@ impl SparePool {
             opening: None,
             size_next: options.size_first,
             starved: 0,
+            free: 0,
             scarce: false,
             snapshot_need: 0,
             snapshot_room: 0,
@@ -211,13 +217,14 @@ impl SparePool {
     pub fn room(&self) -> DiskRoom {
         let state = self.state.lock();
         let sizes = state.ready.iter().map(|spare| spare.segment.size());
+        let largest = sizes.clone().max().unwrap_or(0);
         DiskRoom {
-            free_spare_bytes: sizes.clone().map(u64::from).sum(),
+            free_spare_bytes: sizes.map(u64::from).sum(),
             low: state.is_low(&self.options),
             frame_size_max: if state.scarce {
-                sizes.max().unwrap_or(0).saturating_sub(FRAME_OVERHEAD)
+                largest.saturating_sub(FRAME_OVERHEAD)
             } else {
-                u32::MAX
+                state.largest_frame(largest, &self.options)
             },
         }
     }
@@ -339,6 +346,7 @@ impl SparePool {
             }
         }
         // Without an answer from the file system the reserve is all that is certain.
+        state.free = free.unwrap_or(0);
         state.scarce = free.is_none_or(|free| free < state.margin(&self.options));
     }
 }
@@ -390,6 +398,20 @@ impl State {
     fn margin(&self, options: &SpareOptions) -> u64 {
         let spares = options.count as u64 + 2;
         u64::from(self.size_next) * spares + self.snapshot_need + self.snapshot_need / 4
+    }
+
+    /// The largest frame that can be written for certain while there is surplus space: into a spare, or into a segment made
+    /// on the spot out of half of the surplus. The other half is for the frame that is being written meanwhile. No limit
+    /// where there is room for any frame.
+    fn largest_frame(&self, largest_spare: u32, options: &SpareOptions) -> u32 {
+        let surplus = self.free.saturating_sub(self.margin(options)) / 2;
+        match u32::try_from(surplus) {
+            Ok(surplus) if surplus < FRAME_SIZE_ANY => {
+                let segment = largest_spare.max(self.size_next).max(surplus);
+                segment.saturating_sub(FRAME_OVERHEAD)
+            }
+            Ok(_) | Err(_) => u32::MAX,
+        }
     }
 
     /// Doubles the size of the next segment; `false` if it is at its largest.

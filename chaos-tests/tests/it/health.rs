@@ -100,6 +100,33 @@ fn a_full_disk_is_not_ready() {
 }
 
 #[test]
+fn large_batches_on_a_nearly_full_disk_are_refused_and_stop_nothing() {
+    for (len, size) in [(40, 16_000), (7, 100_000), (1, 900_000)] {
+        let disk = SimDisk::with_capacity(12 << 20);
+        let machine = Machine::open(&disk, 0).unwrap();
+        let mut refused = 0;
+        for _ in 0..60 {
+            let batch = vec![message(size); len];
+            let sent = machine.backend().enqueue(batch, WhenFull::Refuse).wait();
+            refused += u64::from(sent.unwrap().is_err());
+            // The disk fills further while nothing is let in.
+            if refused % 3 == 0 {
+                machine.maintain();
+            }
+            let health = health(&machine);
+            assert!(health.live, "{len} of {size} bytes: {health}");
+        }
+        assert!(refused > 0, "{len} of {size} bytes fit for ever");
+        for grant in machine.take(1_000) {
+            let done = Settlement::Succeed { result: None };
+            machine.settle(&grant, done, Vec::new()).unwrap();
+            machine.maintain();
+        }
+        assert!(enqueue(&machine, 1), "there is room again");
+    }
+}
+
+#[test]
 fn a_kind_that_nobody_serves_is_reported_after_half_a_minute_and_no_more_when_it_is_served() {
     let machine = Machine::open(&SimDisk::new(), 0).unwrap();
     let engine = machine.engine().unwrap().clone();
