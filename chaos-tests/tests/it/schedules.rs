@@ -365,6 +365,36 @@ fn a_fire_on_a_full_disk_is_neither_lost_nor_doubled() {
 }
 
 #[test]
+fn a_program_that_puts_its_schedules_again_starts_on_a_full_disk() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let machine = Machine::open(&disk, 0).unwrap();
+    put(&machine, "poll", every(1_000_000));
+    let large = || {
+        let payload = Bytes::from(vec![7; 20_000]);
+        NewMessage::new(
+            "reports".parse().unwrap(),
+            "large".parse().unwrap(),
+            payload,
+        )
+    };
+    let backend = machine.backend();
+    let refuse = mq_core::backend::WhenFull::Refuse;
+    while backend
+        .enqueue(vec![large()], refuse)
+        .wait()
+        .unwrap()
+        .is_ok()
+    {
+        machine.maintain();
+    }
+    assert_eq!(put(&machine, "poll", every(1_000_000)), Put::Unchanged);
+    let error = try_put(&machine, "poll", every(10)).unwrap_err();
+    assert!(error.contains("full"), "{error}");
+    let error = try_put(&machine, "other", every(10)).unwrap_err();
+    assert!(error.contains("full"), "{error}");
+}
+
+#[test]
 fn a_wall_clock_that_goes_back_does_not_fire_twice() {
     let disk = SimDisk::new();
     let machine = Machine::open(&disk, 0).unwrap();

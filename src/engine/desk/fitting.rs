@@ -72,13 +72,19 @@ impl Desk {
     }
 
     /// Decides what an operator changes: refused as full if there is no room for it. Such changes are few: one that does not fit
-    /// into the open frame is not put off.
+    /// into the open frame is not put off. What is so already needs no room: a program that sets its queues and puts its
+    /// schedules when it starts must be able to start on a full disk, because it is the one that makes room.
     pub(crate) fn change<C>(&mut self, now: &Now, command: &C) -> Result<C::Answer, C::Refused>
     where
         C: Command,
         C::Refused: From<EnqueueRefused>,
     {
         if self.disk_low {
+            let decided = self.manager.decide(now, command, &mut self.events);
+            if decided.is_ok() && self.events.is_empty() {
+                return decided;
+            }
+            self.events.clear();
             return Err(self.disk_full().into());
         }
         match self.decide_fitting(now, command) {
