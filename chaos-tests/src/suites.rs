@@ -1,6 +1,7 @@
 //! The suites of `cargo xtask chaos`: the one place where a suite is registered.
 
 mod crash;
+mod real;
 
 use crate::suite::{Level, Suite};
 
@@ -23,5 +24,41 @@ pub const SUITES: &[Suite] = &[
         what: "after a crash, the N-th call of the recovery fails",
         from: Level::Quick,
         work: crash::failing_recovery,
+    },
+    Suite {
+        name: "kills",
+        what: "SIGKILL at any moment, over real files; an oracle outside",
+        from: Level::Quick,
+        work: real::kills,
+    },
+    Suite {
+        name: "injected-calls",
+        what: "strace lets the N-th system call fail, or kills at it",
+        from: Level::Quick,
+        work: real::injected_calls,
+    },
+    Suite {
+        name: "power-ext4",
+        what: "a real ext4 is cut off from its device under load",
+        from: Level::Quick,
+        work: real::power_ext4,
+    },
+    Suite {
+        name: "power-xfs",
+        what: "a real xfs is cut off from its device under load",
+        from: Level::Quick,
+        work: real::power_xfs,
+    },
+    Suite {
+        name: "lost-write-back",
+        what: "the memory behind a device runs out: real write-back errors",
+        from: Level::Quick,
+        work: real::lost_write_back,
+    },
+    Suite {
+        name: "full-disk",
+        what: "a real disk is filled, worked off while full, filled again",
+        from: Level::Nightly,
+        work: real::full_disk,
     },
 ];

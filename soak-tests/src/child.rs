@@ -26,6 +26,8 @@ use crate::plan::{Name, Plan};
 const EVENTS: usize = 65_536;
 /// Idempotency keys are remembered so long.
 pub(crate) const WINDOW: Duration = Duration::from_secs(120);
+/// With what a process ends whose engine has stopped.
+pub(crate) const GAVE_UP: i32 = 4;
 /// How long handlers may take to end.
 const GRACE: Duration = Duration::from_secs(20);
 /// The wall clock at the end: whatever was delayed, but by a year, is due.
@@ -55,6 +57,9 @@ pub(crate) struct Arguments {
     /// For what the operator does.
     #[arg(long)]
     pub(crate) seed: u64,
+    /// The machine is made to fail: end when the engine has stopped.
+    #[arg(long)]
+    pub(crate) frail: bool,
 }
 
 /// What the parent says.
@@ -102,7 +107,6 @@ impl Told {
 pub(crate) struct Mouth;
 
 impl Mouth {
-    #[expect(clippy::unused_self, reason = "whoever speaks holds one")]
     pub(crate) fn say(self, said: &Said) {
         let line = said.line();
         let mut out = std::io::stdout().lock();
@@ -113,6 +117,12 @@ impl Mouth {
 
     pub(crate) fn trouble(self, text: impl std::fmt::Display) {
         self.say(&Said::Trouble(text.to_string()));
+    }
+
+    /// The engine has stopped: a process that has nothing else to do ends.
+    pub(crate) fn give_up(self, text: impl std::fmt::Display) -> ! {
+        self.say(&Said::GaveUp(text.to_string()));
+        std::process::exit(GAVE_UP)
     }
 }
 
@@ -195,6 +205,7 @@ async fn open(arguments: &Arguments, clock: &Arc<ShiftedClock>) -> anyhow::Resul
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         ..Environment::real()
     };
+    let full_wait = Duration::from_secs(if arguments.frail { 1 } else { 10 });
     let began = clock.monotonic();
     let engine = Engine::builder(&arguments.store)
         .environment(environment)
@@ -202,6 +213,7 @@ async fn open(arguments: &Arguments, clock: &Arc<ShiftedClock>) -> anyhow::Resul
         .snapshot_after(u64::from(arguments.segment) * 2)
         .payload_cache(4 << 20)
         .idempotency_window(WINDOW)
+        .full_wait(full_wait)
         .wait_for_owner(Duration::from_secs(10))
         .open()
         .await

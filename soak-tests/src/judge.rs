@@ -41,6 +41,7 @@ pub(crate) struct Counts {
     pub(crate) submitted: u64,
     pub(crate) answered: u64,
     pub(crate) existing: u64,
+    pub(crate) refused: u64,
     pub(crate) handed: u64,
     pub(crate) ticks: u64,
     pub(crate) done: u64,
@@ -92,6 +93,8 @@ pub(crate) struct Judge {
     seq_max: u64,
     next_number: u64,
     drained: bool,
+    machine_fails: bool,
+    last_trouble: String,
     counts: Counts,
     violations: Vec<String>,
 }
@@ -114,6 +117,8 @@ impl Judge {
             seq_max: 0,
             next_number: 0,
             drained: false,
+            machine_fails: false,
+            last_trouble: String::new(),
             counts: Counts::default(),
             violations: Vec::new(),
         }
@@ -145,6 +150,17 @@ impl Judge {
             .copied()
             .chain(answered)
             .collect()
+    }
+
+    /// From now on the machine is made to fail (or not): the child may complain (or not).
+    pub(crate) fn set_machine_fails(&mut self, fails: bool) {
+        self.machine_fails = fails;
+        self.last_trouble.clear();
+    }
+
+    /// The last complaint while the machine was made to fail.
+    pub(crate) fn last_trouble(&self) -> &str {
+        &self.last_trouble
     }
 
     pub(crate) fn violate(&mut self, text: String) {
@@ -181,7 +197,11 @@ impl Judge {
             Said::Answered {
                 name, seq, is_new, ..
             } => self.answered(*name, *seq, *is_new),
-            Said::Refused(name) => self.ledger.set(*name, Flag::Refused),
+            Said::Refused(name) => {
+                self.counts.refused += 1;
+                self.ledger.set(*name, Flag::Refused);
+                self.open_batches.remove(&(name.number() / GROUP * GROUP));
+            }
             Said::Handed {
                 name,
                 seq,
@@ -208,7 +228,12 @@ impl Judge {
             }
             Said::Listed(seqs) => self.listed(seqs),
             Said::AuditEnds(_) => self.audited(),
-            Said::Trouble(text) => self.violate(format!("the child complains: {text}")),
+            Said::Trouble(text) | Said::GaveUp(text) if self.machine_fails => {
+                self.last_trouble.clone_from(text);
+            }
+            Said::Trouble(text) | Said::GaveUp(text) => {
+                self.violate(format!("the child complains: {text}"));
+            }
             Said::Drained => self.drained = true,
             Said::Opened { .. } | Said::Gap(_) | Said::Figures(_) | Said::Closed => {}
         }

@@ -71,6 +71,8 @@ pub(crate) enum Said {
     Closed,
     /// Something failed that should not.
     Trouble(String),
+    /// The engine has stopped, and so does the child.
+    GaveUp(String),
 }
 
 /// What the engine says about itself.
@@ -169,6 +171,7 @@ impl Said {
             Self::Drained => "Z".to_owned(),
             Self::Closed => "C".to_owned(),
             Self::Trouble(text) => format!("P {}", text.replace('\n', " / ")),
+            Self::GaveUp(text) => format!("X {}", text.replace('\n', " / ")),
         };
         text + "\n"
     }
@@ -177,6 +180,9 @@ impl Said {
     pub(crate) fn parse(line: &str) -> anyhow::Result<Self> {
         if let Some(text) = line.strip_prefix("P ") {
             return Ok(Self::Trouble(text.to_owned()));
+        }
+        if let Some(text) = line.strip_prefix("X ") {
+            return Ok(Self::GaveUp(text.to_owned()));
         }
         Self::parse_words(&mut Words(line.split(' ')))
             .with_context(|| format!("the child said {line:?}"))
@@ -311,6 +317,7 @@ mod tests {
             Said::Drained,
             Said::Closed,
             Said::Trouble("a b".to_owned()),
+            Said::GaveUp("a b".to_owned()),
         ];
         for said in all {
             let line = said.line();

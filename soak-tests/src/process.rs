@@ -1,5 +1,6 @@
 //! The child as the parent holds it: started, spoken to, listened to, stopped, continued, killed; never left behind.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -29,7 +30,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts this program again as the child, behind `wrapper` if there is one (`strace …`).
+    /// Starts this program again as the child, behind `wrapper` if there is one (`strace …`); what it says on standard
+    /// error goes to `errors`, if given.
     ///
     /// # Errors
     /// The operating system refused.
@@ -37,6 +39,7 @@ impl Process {
         wrapper: &[String],
         arguments: &Arguments,
         clock: SystemClock,
+        errors: Option<File>,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = match wrapper.split_first() {
@@ -52,6 +55,9 @@ impl Process {
             .args(words(arguments))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        if let Some(errors) = errors {
+            command.stderr(errors);
+        }
         let mut child = command.spawn().context("cannot start the child")?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("the child has no output")?;
@@ -132,7 +138,7 @@ impl Drop for Process {
 }
 
 fn words(arguments: &Arguments) -> Vec<String> {
-    vec![
+    let mut words = vec![
         "--store".to_owned(),
         arguments.store.display().to_string(),
         format!("--first={}", arguments.first),
@@ -141,7 +147,11 @@ fn words(arguments: &Arguments) -> Vec<String> {
         format!("--offset={}", arguments.offset),
         format!("--segment={}", arguments.segment),
         format!("--seed={}", arguments.seed),
-    ]
+    ];
+    if arguments.frail {
+        words.push("--frail".to_owned());
+    }
+    words
 }
 
 /// What a process uses.

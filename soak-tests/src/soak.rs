@@ -137,8 +137,9 @@ impl Run {
             offset: self.offset,
             segment: SEGMENT,
             seed: self.setup.seed ^ self.life,
+            frail: false,
         };
-        let mut child = Process::start(&[], &arguments, self.clock)?;
+        let mut child = Process::start(&[], &arguments, self.clock, None)?;
         self.last_heard = self.clock.monotonic();
         self.submitted.clear();
         for name in self.judge.to_send_again() {

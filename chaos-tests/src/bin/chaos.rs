@@ -33,6 +33,9 @@ struct Row {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = soak_tests::child_if_asked() {
+        return ended;
+    }
     match order(std::env::args().skip(1)) {
         Ok(order) if order.list => {
             for suite in SUITES {

@@ -114,7 +114,7 @@ async fn send_batch(child: &Arc<Child>, first: u64, permits: &Arc<Semaphore>) {
     };
     let pending = match batch.submit() {
         Ok(pending) => pending,
-        Err(error) => return child.mouth.trouble(format!("batch {first}: {error}")),
+        Err(error) => return refused(child, Name::first_stage(first), &error),
     };
     let child = Arc::clone(child);
     tokio::spawn(async move {
@@ -125,7 +125,11 @@ async fn send_batch(child: &Arc<Child>, first: u64, permits: &Arc<Semaphore>) {
                     answered(&child, Name::first_stage(number), began, &receipt);
                 }
             }
-            Err(error) => refused(&child, Name::first_stage(first), &error),
+            Err(error) => {
+                for number in first..first + GROUP {
+                    refused(&child, Name::first_stage(number), &error);
+                }
+            }
         }
     });
 }
@@ -165,11 +169,17 @@ fn answered(child: &Child, name: Name, began: Duration, receipt: &Receipt) {
     });
 }
 
-/// Nothing of this load should be refused; an engine that stopped says nothing about what was stored.
+/// A full disk refuses for certain. An engine that has stopped says nothing about what was stored.
 fn refused(child: &Child, name: Name, error: &EnqueueError) {
-    child
-        .mouth
-        .trouble(format!("enqueue of {}: {error}", name.0));
+    match error {
+        EnqueueError::Full { .. } => child.mouth.say(&Said::Refused(name)),
+        EnqueueError::Poisoned { .. } => {
+            child.mouth.give_up(format!("{}: {error}", name.0));
+        }
+        _ => child
+            .mouth
+            .trouble(format!("enqueue of {}: {error}", name.0)),
+    }
 }
 
 /// A producer that does not know whether its message arrived sends it again with the same key.
