@@ -38,7 +38,7 @@ const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a store that another process has only for a moment is waited for.
 const BRIEF_WAIT: Duration = Duration::from_secs(2);
 /// Ends what the lock says of an owner who has the store only for a moment.
-pub(crate) const BRIEF: &str = " for a moment";
+pub(crate) const BRIEF: &str = " for one command";
 
 impl Builder {
     pub(crate) fn at(path: PathBuf) -> Self {

@@ -203,6 +203,10 @@ impl Answers {
         let line = match self.line() {
             Ok(Some(line)) => line,
             Ok(None) => return Err(not_now("it is closing the store")),
+            // It let its socket go before it took this connection off it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(not_now("it is closing the store"));
+            }
             Err(error)
                 if matches!(
                     error.kind(),

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::Receipt;
+use mq_core::backend::{Receipt, Stopped};
 use mq_core::limits::PAYLOAD_SIZE_MAX;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::UnixStream;
@@ -20,7 +20,7 @@ use tokio::time;
 use super::answer::{Answer, Enqueued};
 use super::call::Call;
 use super::execute::{execute, submit};
-use super::fault::{CLOSING, CallError};
+use super::fault::CallError;
 use super::line::{self, AnswerLine, Read};
 use super::server::{Phase, greeting, reached};
 use crate::engine::Engine;
@@ -92,8 +92,7 @@ async fn take(
             biased;
             () = reached(&mut phase, Phase::Closing) => {
                 // Nothing behind what was read is taken: whoever asked can ask the next owner.
-                let closing = CallError::new(CLOSING, "the owner closes the store; calls without an answer were not taken");
-                sender.send(UnderWay::refused(closing)).await.ok();
+                sender.send(UnderWay::refused(CallError::closing())).await.ok();
                 return;
             }
             () = sender.closed() => return,
@@ -182,9 +181,19 @@ async fn answer(output: OwnedWriteHalf, mut receiver: Receiver<UnderWay>) -> io:
                     .map_err(CallError::from)
             }
         };
-        let mut bytes = serde_json::to_vec(&AnswerLine::new(id, result))?;
+        let is_closed = matches!(&result, Err(error) if error.code == Stopped::Closed.code());
+        let line = if is_closed {
+            // The engine closed before it took this call, and so before every later one.
+            AnswerLine::new(None, Err(CallError::closing()))
+        } else {
+            AnswerLine::new(id, result)
+        };
+        let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
         write(&mut output, &bytes).await?;
+        if is_closed {
+            return flush(&mut output).await;
+        }
     }
 }
 

@@ -42,6 +42,14 @@ impl CallError {
         }
     }
 
+    /// An owner's last line.
+    pub(super) fn closing() -> Self {
+        Self::new(
+            CLOSING,
+            "the owner closes the store; calls without an answer were not taken",
+        )
+    }
+
     pub(crate) fn bad_value(field: &str, given: &str, allowed: impl ToString) -> Self {
         let allowed = allowed.to_string();
         Self::new(

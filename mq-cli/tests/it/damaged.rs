@@ -1,6 +1,7 @@
 //! Messages whose payloads are damaged are never left out without a word.
 
 use std::fs;
+use std::path::PathBuf;
 
 use mq::Engine;
 
@@ -26,20 +27,41 @@ fn store() -> (Store, Vec<String>) {
         // Each opening begins a segment of its own, so that none has to read the one with the payloads.
         assert_eq!(store.mq("snapshot", &[]).code, 0);
     }
-    let mut damaged = 0;
+    // Where compaction has just put the payloads into a segment that is read at opening, more snapshots pass it.
+    let opens = (0..10).any(|_| {
+        let sound = damage(&store);
+        let opens = store.mq("stats", &[]).code == 0;
+        if !opens {
+            for (path, bytes) in sound {
+                fs::write(path, bytes).unwrap();
+            }
+            assert_eq!(store.mq("snapshot", &[]).code, 0);
+        }
+        opens
+    });
+    assert!(opens);
+    (store, ids)
+}
+
+/// Changes a bit of the payload wherever it lies, and answers the files as they were.
+fn damage(store: &Store) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut sound = Vec::new();
     for entry in fs::read_dir(store.data()).unwrap() {
         let path = entry.unwrap().path();
         let Ok(mut bytes) = fs::read(&path) else {
             continue;
         };
+        let before = bytes.clone();
         while let Some(at) = bytes.windows(7).position(|window| window == b"2000007") {
             *bytes.get_mut(at).unwrap() ^= 1;
+        }
+        if bytes != before {
             fs::write(&path, &bytes).unwrap();
-            damaged += 1;
+            sound.push((path, before));
         }
     }
-    assert!(damaged > 0);
-    (store, ids)
+    assert!(!sound.is_empty());
+    sound
 }
 
 #[test]
