@@ -79,6 +79,14 @@ pub(crate) enum Verb {
     /// Watch a store at work, on a terminal
     #[cfg(feature = "top")]
     Top(crate::top::Arguments),
+    /// Watch a store at work, on a terminal (not part of this build: cargo install --path mq-cli --features top)
+    #[cfg(not(feature = "top"))]
+    #[command(after_help = "Examples:\n  mq top --data ./data")]
+    Top {
+        /// Whatever it would be asked
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Check every byte of a store; changes nothing and needs no owner
     Verify(verify::Arguments),
     /// Write what is whole in a damaged store into a new one, and list what is lost

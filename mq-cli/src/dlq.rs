@@ -4,7 +4,7 @@
 //! printed once its change is durable.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use mq::control::{Answer, BulkCall, Call, DeadGroupJson, MessageJson, OperationJson};
@@ -172,6 +172,9 @@ pub(crate) struct Replay {
     /// Go on with the content of this file as payload
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     edit: Option<PathBuf>,
+    /// The file need not be JSON
+    #[arg(long, requires = "edit")]
+    raw: bool,
 }
 
 /// Arguments of `mq dlq purge`.
@@ -249,12 +252,27 @@ fn replay(arguments: &Replay) -> Result {
         }
         Some(path) => {
             let payload = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            if !arguments.raw {
+                must_be_json(path, &payload)?;
+            }
             Some(view::hex(&payload))
         }
     };
     arguments
         .chosen
         .change(&OperationJson::Replay { payload_hex })
+}
+
+/// Bytes that no handler could decode are refused here, as `mq enqueue` refuses them.
+fn must_be_json(path: &Path, payload: &[u8]) -> Result {
+    serde_json::from_slice::<serde::de::IgnoredAny>(payload)
+        .map(drop)
+        .map_err(|error| {
+            Failure::usage(format_args!(
+                "{} is not JSON: {error}; with --raw it is taken as it is",
+                path.display()
+            ))
+        })
 }
 
 fn purge(arguments: &Purge) -> Result {

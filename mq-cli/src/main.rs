@@ -81,6 +81,10 @@ fn run(command: Command) -> exit::Result {
         Verb::Snapshot(arguments) => backup::run_snapshot(&arguments),
         #[cfg(feature = "top")]
         Verb::Top(arguments) => top::run(&arguments),
+        #[cfg(not(feature = "top"))]
+        Verb::Top { rest: _ } => Err(exit::Failure::usage(
+            "this build has no `mq top`; have it with: cargo install --path mq-cli --features top",
+        )),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Salvage(arguments) => salvage::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),

@@ -12,6 +12,7 @@ use crate::args::Data;
 use crate::bulk;
 use crate::clock;
 use crate::exit::Result;
+use crate::output;
 use crate::target::Target;
 
 const PURGE_EXAMPLES: &str = "\
@@ -103,7 +104,23 @@ fn pause(one: &One, paused: bool) -> Result {
     } else {
         Call::ResumeQueue(queue)
     };
-    Target::visit(&one.data, |target, _| target.call(call).map(drop))
+    Target::visit(&one.data, |target, _| {
+        if paused && !is_known(target, &one.queue)? {
+            output::remark(format_args!(
+                "queue {} has never been used; it is paused for when it is",
+                one.queue
+            ));
+        }
+        target.call(call).map(drop)
+    })
+}
+
+fn is_known(target: &Target, queue: &QueueName) -> Result<bool> {
+    let queues = target.ask(Call::Queues {}, |answer| match answer {
+        Answer::Queues(queues) => Some(queues),
+        _ => None,
+    })?;
+    Ok(queues.iter().any(|it| it.queue == queue.as_str()))
 }
 
 fn purge(one: &One) -> Result {

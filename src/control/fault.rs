@@ -66,7 +66,7 @@ impl CallError {
         Self::new(
             "not_kept",
             format_args!(
-                "message {id} is not in the store any more: it was completed, replaced or purged"
+                "message {id} is not in the store any more: it was completed, cancelled, replaced or purged"
             ),
         )
     }

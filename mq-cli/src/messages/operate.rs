@@ -29,13 +29,16 @@ pub(crate) struct Chosen {
     /// The messages' ids
     #[arg(
         value_name = "ID",
-        required_unless_present = "all",
-        conflicts_with = "all"
+        required_unless_present_any = ["all", "everything"],
+        conflicts_with_all = ["all", "everything"]
     )]
     ids: Vec<MessageId>,
     /// Every message that the filters let through, as a bulk job
     #[arg(long)]
     all: bool,
+    /// Every message of the store
+    #[arg(long, conflicts_with = "all")]
+    everything: bool,
     #[command(flatten)]
     which: Which,
     /// Only in this state: scheduled, ready, blocked, leased, held, completed, dead or superseded
@@ -112,11 +115,19 @@ impl Chosen {
     /// # Errors
     /// At the first that cannot be changed.
     pub(crate) fn change(&self, operation: &OperationJson) -> Result {
-        if !self.all && (self.which.is_set() || self.state.is_some()) {
-            return Err(Failure::usage("filters go with --all; ids need none"));
+        let is_filtered = self.which.is_set() || self.state.is_some();
+        if !self.all && is_filtered {
+            return Err(Failure::usage(
+                "filters go with --all, and with nothing else",
+            ));
+        }
+        if self.all && !is_filtered {
+            return Err(Failure::usage(
+                "--all takes what filters let through, and there is none; for every message of the store say --everything",
+            ));
         }
         Target::visit(&self.data, |target, output| {
-            if self.all {
+            if self.all || self.everything {
                 return self.change_all(target, operation, output);
             }
             for id in &self.ids {
@@ -181,7 +192,7 @@ impl Purge {
     pub(crate) fn run(&self) -> Result {
         let can_be_purged = [StateKind::Held, StateKind::Completed, StateKind::Dead];
         let chosen = &self.chosen;
-        if chosen.all
+        if (chosen.all || chosen.everything)
             && !chosen
                 .state
                 .is_some_and(|state| can_be_purged.contains(&state))

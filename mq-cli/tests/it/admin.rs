@@ -126,9 +126,12 @@ fn a_dead_letter_comes_back_with_another_payload() {
     let fixed = store.file("fixed");
     std::fs::write(&fixed, "right").unwrap();
     let id = ids.first().unwrap();
-    store
-        .mq("dlq replay", &["--edit", fixed.to_str().unwrap(), id])
-        .lines();
+    let edit = ["--edit", fixed.to_str().unwrap(), id];
+    let broken = store.mq("dlq replay", &edit);
+    assert_eq!(broken.code, 2, "no handler could decode it");
+    assert!(broken.stderr.contains("--raw"), "{}", broken.stderr);
+    let raw = [&["--raw"], &edit[..]].concat();
+    store.mq("dlq replay", &raw).lines();
     let ran = store.mq(
         "work",
         &["--queue", "q", "--until-empty", "--", "sh", "-c", ECHO],
@@ -365,6 +368,8 @@ fn many_messages_are_changed_by_filter_as_a_job_that_stays_on_record() {
     assert_eq!(refused.code, 2, "filters need --all");
     assert_eq!(store.mq("messages cancel", &[]).code, 2);
     let all = store.mq("messages cancel", &["--all"]);
+    assert_eq!(all.code, 2, "the whole store is not meant by chance");
+    let all = store.mq("messages cancel", &["--everything"]);
     assert_eq!(all.lines(), ["job 2 completed: cancel, 5 matched, 5 done"]);
 }
 
@@ -429,7 +434,7 @@ fn replaying_all_is_a_job_without_a_rate_too_and_can_be_waited_for_again() {
 fn a_slow_job_tells_how_it_is_stopped_and_what_it_prints_can_be_pasted() {
     let (store, _) = payments();
     let mut slow = store
-        .command("messages hold", &["--all", "--rate", "1"])
+        .command("messages hold", &["--everything", "--rate", "1"])
         .spawn()
         .unwrap();
     let mut said = std::io::BufReader::new(slow.stderr.take().unwrap()).lines();
