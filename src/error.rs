@@ -4,7 +4,7 @@
 mod wait;
 
 use mq_core::backend::{self, Stopped};
-use mq_core::command::EnqueueRefused;
+use mq_core::command::{EnqueueRefused, full};
 use mq_core::id::MessageId;
 use mq_core::key::KeyError;
 use mq_core::message::{InvalidMessage, NewMessage};
@@ -117,9 +117,7 @@ pub enum EnqueueError {
         given: u8,
     },
     /// The store is full, and stayed so for `full_wait`. The messages come back.
-    #[error(
-        "the store is full: {used} of {limit} {unit} are in use; wait until messages complete, or raise the capacity"
-    )]
+    #[error("{}", full(*used, *limit, unit))]
     Full {
         /// What is used.
         used: u64,

@@ -46,19 +46,32 @@ pub struct EnqueueBatch {
     pub drafts: Vec<Draft>,
 }
 
+/// The unit of a store that is full because its disk is; `used` and `limit` are then the same.
+pub const BYTES_OF_DISK: &str = "bytes of disk";
+
+/// What a full store tells people.
+#[must_use]
+pub fn full(used: u64, limit: u64, unit: &str) -> String {
+    if unit == BYTES_OF_DISK {
+        "the store is full: no bytes of disk are left for more; free space on its file system, or wait until messages complete".to_owned()
+    } else {
+        format!(
+            "the store is full: {used} of {limit} {unit} are in use; wait until messages complete, or raise the capacity"
+        )
+    }
+}
+
 /// Why an enqueue was refused. Nothing of the batch was stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnqueueRefused {
     /// The store is full; wait for room, or raise the capacity.
-    #[error(
-        "the store is full: {used} of {limit} {unit} are in use; wait until messages complete, or raise the capacity"
-    )]
+    #[error("{}", full(*used, *limit, unit))]
     Full {
         /// What is used now.
         used: u64,
         /// The capacity.
         limit: u64,
-        /// `messages` or `bytes`.
+        /// `messages`, `bytes` or [`BYTES_OF_DISK`].
         unit: &'static str,
     },
     /// The batch can never fit, however long one waits.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mq_core::backend::Stopped;
+use mq_core::command::full;
 use mq_core::id::MessageId;
 use mq_core::state::{DeadReason, Failure};
 use mq_dispatch::{DecodeError, Message};
@@ -241,10 +242,7 @@ impl<M> fmt::Display for TryEnqueueError<M> {
         match self {
             Self::Full {
                 used, limit, unit, ..
-            } => write!(
-                f,
-                "the store is full: {used} of {limit} {unit} are in use; wait until messages complete, or raise the capacity"
-            ),
+            } => f.write_str(&full(*used, *limit, unit)),
             Self::Refused(error) => error.fmt(f),
         }
     }

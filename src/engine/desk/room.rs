@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::{Durability, EnqueueError, Receipt};
-use mq_core::command::{Accepted, Enqueue, EnqueueRefused};
+use mq_core::command::{Accepted, BYTES_OF_DISK, Enqueue, EnqueueRefused};
 use mq_core::message::Envelope;
 use mq_core::name::QueueName;
 use mq_core::time::{Monotonic, Now};
@@ -192,7 +192,7 @@ impl Desk {
         EnqueueRefused::Full {
             used,
             limit: used,
-            unit: "bytes of disk",
+            unit: BYTES_OF_DISK,
         }
     }
 
