@@ -58,9 +58,38 @@ fn submission(message: &NewMessage) -> Submission {
     }
 }
 
-struct Script<'a> {
+/// A life that is being played, with what is known of it.
+pub(crate) struct Script<'a> {
     machine: Machine,
     known: &'a mut Knowledge,
+}
+
+impl Knowledge {
+    /// The number of the life that begins now.
+    pub(crate) const fn next_life(&mut self) -> u64 {
+        self.lives += 1;
+        self.lives - 1
+    }
+
+    /// The life is over.
+    pub(crate) fn ended(&mut self, ending: Ending) {
+        self.oracle.ended(ending);
+    }
+}
+
+/// Whether a payload is one that the workload made.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    bytes.len() >= 8 && payload(name_of(bytes), bytes.len()) == bytes
+}
+
+impl<'a> Script<'a> {
+    pub(crate) const fn new(machine: Machine, known: &'a mut Knowledge) -> Self {
+        Self { machine, known }
+    }
+
+    pub(crate) const fn machine(&self) -> &Machine {
+        &self.machine
+    }
 }
 
 impl Script<'_> {
@@ -69,7 +98,7 @@ impl Script<'_> {
         self.known.next
     }
 
-    fn enqueue(
+    pub(crate) fn enqueue(
         &mut self,
         size: usize,
         shape: impl FnOnce(&mut NewMessage) -> Result<(), String>,
@@ -92,7 +121,7 @@ impl Script<'_> {
             .ok_or_else(|| "no receipt".to_owned())
     }
 
-    fn batch(&mut self, sizes: &[usize]) -> Result<(), String> {
+    pub(crate) fn batch(&mut self, sizes: &[usize]) -> Result<(), String> {
         let names: Vec<u64> = sizes.iter().map(|_| self.name()).collect();
         let messages: Vec<NewMessage> = names
             .iter()
@@ -114,7 +143,7 @@ impl Script<'_> {
         Ok(())
     }
 
-    fn take(&mut self, permits: u32) -> Vec<Grant> {
+    pub(crate) fn take(&mut self, permits: u32) -> Vec<Grant> {
         let grants = self.machine.take(permits);
         for grant in &grants {
             self.known
@@ -124,7 +153,12 @@ impl Script<'_> {
         grants
     }
 
-    fn end(&mut self, grant: &Grant, settlement: Settlement, staged: usize) -> Result<(), String> {
+    pub(crate) fn end(
+        &mut self,
+        grant: &Grant,
+        settlement: Settlement,
+        staged: usize,
+    ) -> Result<(), String> {
         let name = name_of(&grant.envelope.payload);
         let children: Vec<(u64, NewMessage)> = (0..staged)
             .map(|_| {
@@ -147,14 +181,14 @@ impl Script<'_> {
         Ok(())
     }
 
-    fn succeed_all(&mut self, permits: u32) -> Result<(), String> {
+    pub(crate) fn succeed_all(&mut self, permits: u32) -> Result<(), String> {
         for grant in self.take(permits) {
             self.end(&grant, Settlement::Succeed { result: None }, 0)?;
         }
         Ok(())
     }
 
-    fn fail(&mut self, grant: &Grant) -> Result<(), String> {
+    pub(crate) fn fail(&mut self, grant: &Grant) -> Result<(), String> {
         let failure = Failure {
             error_type: "Declined".to_owned(),
             text: "card declined".to_owned(),
@@ -172,7 +206,7 @@ impl Script<'_> {
             .map(drop)
     }
 
-    fn dead_letter(&mut self, grant: &Grant) -> Result<(), String> {
+    pub(crate) fn dead_letter(&mut self, grant: &Grant) -> Result<(), String> {
         let failure = Failure {
             error_type: "Gone".to_owned(),
             text: "no such card".to_owned(),
@@ -232,27 +266,31 @@ impl Script<'_> {
         Ok(())
     }
 
-    fn replay_dead(&mut self) -> Result<(), String> {
+    pub(crate) fn replay_dead(&mut self) -> Result<(), String> {
         let filter = Filter {
             state: Some(StateKind::Dead),
             ..Filter::default()
         };
-        let page = self
-            .machine
-            .backend()
-            .list(filter, Seq::NONE, 10)
-            .wait()
-            .map_err(text)?
-            .map_err(text)?;
-        for dead in page.messages {
-            self.machine
+        loop {
+            let page = self
+                .machine
                 .backend()
-                .operate(dead.id, OperateRequest::Replay { edit: None })
+                .list(filter.clone(), Seq::NONE, 10)
                 .wait()
                 .map_err(text)?
                 .map_err(text)?;
+            if page.messages.is_empty() {
+                return Ok(());
+            }
+            for dead in page.messages {
+                self.machine
+                    .backend()
+                    .operate(dead.id, OperateRequest::Replay { edit: None })
+                    .wait()
+                    .map_err(text)?
+                    .map_err(text)?;
+            }
         }
-        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod chaos;
 mod ci;
 mod examples;
 mod production;
+mod proof;
 mod shell;
 mod tidy;
 mod tidy_exceptions;
@@ -50,6 +51,8 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         ["ci", "--only", step] => ci::run_one(root, step),
         ["tidy"] => tidy::run(root),
+        ["fuzz", rest @ ..] => proof::fuzz(root, rest),
+        [name, rest @ ..] if proof::is_one(name) => proof::run(root, name, rest),
         ["chaos", rest @ ..] => chaos::run(root, rest),
         ["bench", rest @ ..] => Invocation::cargo(&["run", "--release", "-p", "mq-benches", "--"])
             .arguments(rest)

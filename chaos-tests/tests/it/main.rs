@@ -11,6 +11,7 @@ mod bulk;
 mod closing;
 mod completions;
 mod conformance;
+mod corpus;
 mod crash;
 mod full_disk;
 mod health;
