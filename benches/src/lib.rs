@@ -16,6 +16,7 @@ pub mod measure;
 pub mod page;
 pub mod plan;
 pub mod report;
+pub mod rig;
 pub mod ring_race;
 pub mod shapes;
 pub mod store;
