@@ -16,7 +16,8 @@ use mq_persistence::storage::{
 
 /// What the kernel writes at least.
 const PAGE: u64 = 4096;
-/// Writes that begin with so many zeros are looked at as a whole.
+/// Writes that begin and end with so many zeros are taken for zero-filling: frames and snapshots begin with a mark. Looking at
+/// every byte would cost as much as the write.
 const GLANCE: usize = 64;
 
 /// What went to the disk.
@@ -140,8 +141,9 @@ impl StorageFile for CountingFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let written = self.inner.write_at(bytes, offset)?;
+        let is_zero = |byte: &u8| *byte == 0;
         let is_filling =
-            bytes.iter().take(GLANCE).all(|byte| *byte == 0) && bytes.iter().all(|byte| *byte == 0);
+            bytes.iter().take(GLANCE).all(is_zero) && bytes.iter().rev().take(GLANCE).all(is_zero);
         let counter = if is_filling {
             &self.counts.zeros
         } else {

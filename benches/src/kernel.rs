@@ -3,6 +3,7 @@
 //! It needs `perf` and a readable tracefs, which usually means root; where they are not there, nothing is counted and that
 //! is said. The tracepoints cost every system call a little, so only runs that are about counting use it.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +17,13 @@ const EVENTS: &str = "syscalls:sys_enter_fdatasync,syscalls:sys_enter_fsync,sysc
 /// How long `perf` gets to attach itself.
 const SETTLE: Duration = Duration::from_millis(400);
 
+/// How often it is tried again.
+const RETRIES: usize = 3;
+
+fn is_alive(process: &u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
+}
+
 /// A count that runs.
 #[derive(Debug)]
 pub struct KernelCount(Child);
@@ -26,6 +34,19 @@ impl KernelCount {
     /// # Errors
     /// `perf` is not there, or may not look.
     pub fn start(processes: &[u32]) -> anyhow::Result<Self> {
+        let mut started = Self::start_once(processes);
+        // A process that has just ended makes perf give up.
+        for _ in 0..RETRIES {
+            if started.is_ok() {
+                break;
+            }
+            let alive: Vec<u32> = processes.iter().copied().filter(is_alive).collect();
+            started = Self::start_once(&alive);
+        }
+        started
+    }
+
+    fn start_once(processes: &[u32]) -> anyhow::Result<Self> {
         let list: Vec<String> = processes.iter().map(u32::to_string).collect();
         let mut child = Command::new("perf")
             .args(["stat", "-x", ",", "-e", EVENTS, "-p", &list.join(",")])

@@ -16,8 +16,10 @@ use mq_core::command::Selector;
 use mq_core::time::Clock;
 use tokio::runtime::Runtime;
 
+use crate::disk;
 use crate::latency::Recorder;
-use crate::measure::{Meter, Run};
+use crate::measure::{Meter, Run, forget_store, middle};
+use crate::plan::Plan;
 use crate::store::{self, NAME, PAYLOAD_SIZE, builder};
 
 /// Threads of the runtime that the tasks share: the engine's commit thread needs the other of two cores.
@@ -35,15 +37,74 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     runtime.context("cannot start a runtime")
 }
 
-/// One thread that waits for each durable enqueue, for about `time`.
+/// Slices in which the disk by itself and a load take turns.
+const SLICES: u32 = 12;
+/// Bytes of a write of the disk by itself: a message of 256 bytes with its frame and its record.
+const RAW_WRITE_SIZE: usize = 512;
+
+/// A load that took turns with raw syncs on the same disk.
+#[derive(Clone, Copy, Debug)]
+pub struct BesideRaw {
+    /// All slices of the load together.
+    pub run: Run,
+    /// Its rate in the slice in the middle.
+    pub rate: f64,
+    /// Raw syncs in a second, in the slice in the middle.
+    pub raw: f64,
+    /// The ratio of both in the slice in the middle: each slice is divided by the raw syncs just before it.
+    pub ratio: f64,
+}
+
+/// Durable enqueues of so many tasks, or of one thread that blocks, in turns with raw syncs: whoever else uses the disk slows
+/// both.
 ///
 /// # Errors
-/// What the engine says.
-pub fn one_blocking_caller(folder: &Path, time: Duration) -> anyhow::Result<Run> {
-    let (builder, counts) = builder(folder);
+/// What the engine or the disk says.
+pub fn beside_raw(plan: &Plan, tasks: Option<usize>) -> anyhow::Result<BesideRaw> {
+    let store = plan.store("store");
+    let (builder, counts) = builder(&store);
     let engine = builder.open_wait()?;
-    let (message, recorder) = (store::message(PAYLOAD_SIZE)?, Recorder::new()?);
-    let meter = Meter::start(&counts)?;
+    let (runtime, recorder) = (runtime()?, Recorder::new()?);
+    let (mut slices, mut run) = (Vec::new(), None::<Run>);
+    for _ in 0..SLICES {
+        let raw = disk::raw_rate(&plan.folder, RAW_WRITE_SIZE, plan.time / 8)?.per_second;
+        let (meter, time) = (Meter::start(&counts)?, plan.time / 4);
+        let count = if let Some(tasks) = tasks {
+            let callers = Callers {
+                engine: &engine,
+                tasks,
+                kind: NAME,
+                size: PAYLOAD_SIZE,
+            };
+            runtime.block_on(callers.enqueue_until(meter.clock(), time, &recorder))?
+        } else {
+            block(&engine, &meter, time, &recorder)?
+        };
+        let slice = meter.finish(count, Some(&recorder))?;
+        slices.push((slice.rate(), raw));
+        run = Some(run.map_or(slice, |before| before.and(&slice)));
+    }
+    engine.close_wait()?;
+    forget_store(&store)?;
+    let middle = |of: fn(&(f64, f64)) -> f64| {
+        middle(slices.clone(), of).map_or(f64::NAN, |slice| of(&slice))
+    };
+    Ok(BesideRaw {
+        run: run.context("no slice was run")?,
+        rate: middle(|(rate, _)| *rate),
+        raw: middle(|(_, raw)| *raw),
+        ratio: middle(|(rate, raw)| rate / raw),
+    })
+}
+
+/// This thread waits for each durable enqueue, until the meter shows `time`.
+fn block(
+    engine: &Engine,
+    meter: &Meter,
+    time: Duration,
+    recorder: &Recorder,
+) -> anyhow::Result<u64> {
+    let message = store::message(PAYLOAD_SIZE)?;
     let (mut count, mut began) = (0, meter.elapsed());
     while began < time {
         engine.enqueue_raw(message.clone()).wait()?;
@@ -51,9 +112,7 @@ pub fn one_blocking_caller(folder: &Path, time: Duration) -> anyhow::Result<Run>
         recorder.record(now.saturating_sub(began));
         (began, count) = (now, count + 1);
     }
-    let run = meter.finish(count, Some(&recorder))?;
-    engine.close_wait()?;
-    Ok(run)
+    Ok(count)
 }
 
 /// One thread that waits for each durable batch, for about `time` and at most `bytes` bytes of payload.

@@ -53,7 +53,7 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// Folder for the stores
-    #[arg(long = "in", value_name = "DIR", default_value = ".")]
+    #[arg(long = "in", value_name = "DIR", default_value = "target")]
     folder: PathBuf,
 }
 
@@ -80,6 +80,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let wanted = wanted(arguments)?;
+    std::fs::create_dir_all(&arguments.folder)?;
     let folder = tempfile::Builder::new()
         .prefix("mq-bench-")
         .tempdir_in(&arguments.folder)

@@ -9,13 +9,9 @@ use mq::environment::SystemClock;
 use mq_core::time::Clock;
 
 use crate::counting::{Counted, Counts};
-use crate::disk::{self, RawRate};
 use crate::instruments::{Reading, Used};
 use crate::latency::{Latency, Recorder};
 use crate::plan::Plan;
-
-/// Bytes of a write of the yardstick: a message of 256 bytes with its frame and its record.
-const RAW_WRITE_SIZE: usize = 512;
 
 /// What was done in a stretch of load, and what it cost.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +34,20 @@ impl Run {
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     pub fn rate(&self) -> f64 {
         self.messages as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Both together; `later` was recorded into the same histogram.
+    #[must_use]
+    pub fn and(mut self, later: &Self) -> Self {
+        self.messages += later.messages;
+        self.elapsed += later.elapsed;
+        self.used.cpu += later.used.cpu;
+        self.used.peak_memory = later.used.peak_memory;
+        self.counted.syncs += later.counted.syncs;
+        self.counted.written += later.counted.written;
+        self.counted.zeros += later.counted.zeros;
+        self.latency = later.latency;
+        self
     }
 }
 
@@ -99,29 +109,13 @@ pub fn repeated(
     plan: &Plan,
     workload: impl Fn(&Path) -> anyhow::Result<Run>,
 ) -> anyhow::Result<Run> {
-    Ok(beside_disk(plan, Duration::ZERO, workload)?.0)
-}
-
-/// As [`repeated`], with the raw disk measured for `raw` before each run.
-///
-/// # Errors
-/// What the workload or the disk says.
-pub fn beside_disk(
-    plan: &Plan,
-    raw: Duration,
-    workload: impl Fn(&Path) -> anyhow::Result<Run>,
-) -> anyhow::Result<(Run, Option<RawRate>)> {
-    let (mut runs, mut yardsticks) = (Vec::new(), Vec::new());
+    let mut runs = Vec::new();
     for run in 0..plan.runs {
-        if !raw.is_zero() {
-            yardsticks.push(disk::raw_rate(&plan.folder, RAW_WRITE_SIZE, raw)?);
-        }
         let store = plan.store(&format!("store-{run}"));
         runs.push(workload(&store)?);
         forget_store(&store)?;
     }
-    let run = middle(runs, Run::rate).context("no run was asked for")?;
-    Ok((run, middle(yardsticks, |rate| rate.per_second)))
+    middle(runs, Run::rate).context("no run was asked for")
 }
 
 /// Removes a store, if there is one.

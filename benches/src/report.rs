@@ -98,6 +98,18 @@ impl Row {
         self
     }
 
+    /// As [`Row::judged`], by the median of paired ratios, which is not quite the ratio of the medians.
+    #[must_use]
+    pub fn judged_by(self, baseline: f64, baseline_is: &str, ratio: f64, goal: Goal) -> Self {
+        let mut row = self.judged(baseline, baseline_is, goal);
+        row.ratio = Some(ratio);
+        row.met = Some(match goal {
+            Goal::AtLeast(floor) => ratio >= floor,
+            Goal::AtMost(ceiling) => ratio <= ceiling,
+        });
+        row
+    }
+
     /// The run was too small to judge it by.
     #[must_use]
     pub fn unjudged_if(mut self, too_small: bool) -> Self {
@@ -217,6 +229,7 @@ impl Row {
         match self.met {
             Some(true) => "met",
             Some(false) => "MISSED",
+            None if self.goal.is_none() => "",
             None => "not judged",
         }
     }
@@ -264,14 +277,18 @@ pub fn table(rows: &[Row]) -> String {
     format!("{TABLE_HEAD}{lines}")
 }
 
-/// A number with as many digits as people need: groups of three above 1000, three digits below.
+/// A number with as many digits as people need: groups of three above 1000, three digits below, none behind a whole number.
 #[must_use]
 pub fn grouped(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
     if value.abs() < 1000.0 {
-        let digits = if value.abs() < 10.0 { 2 } else { 1 };
+        let digits = match value.abs() {
+            whole if whole.fract() == 0.0 => 0,
+            small if small < 10.0 => 2,
+            _ => 1,
+        };
         return format!("{value:.digits$}");
     }
     let whole = format!("{value:.0}");

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use mq_core::id::Seq;
 use mq_core::message::Envelope;
-use std::collections::HashMap;
 
 #[derive(Debug)]
 pub(crate) struct EnvelopeCache {
@@ -28,11 +28,14 @@ impl EnvelopeCache {
 
     /// Keeps `envelope` if it fits; an older one of the same message never stays.
     pub(crate) fn insert(&mut self, seq: Seq, envelope: &Arc<Envelope>) {
-        self.remove(seq);
         let size = size_of_envelope(envelope);
-        if self.size.saturating_add(size) <= self.size_max {
-            self.size += size;
-            self.envelopes.insert(seq, Arc::clone(envelope));
+        if self.size.saturating_add(size) > self.size_max {
+            self.remove(seq);
+            return;
+        }
+        self.size += size;
+        if let Some(older) = self.envelopes.insert(seq, Arc::clone(envelope)) {
+            self.size = self.size.saturating_sub(size_of_envelope(&older));
         }
     }
 

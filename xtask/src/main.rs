@@ -1,7 +1,7 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
 //! `ci` is the one check before a change lands and what continuous integration runs; `tidy` is the part of it that
-//! reads the source; `bench` forwards to the benchmark program. Nothing here is part of the library.
+//! reads the source; `bench` and `compare` forward to programs that measure. Nothing here is part of the library.
 
 mod chaos;
 mod ci;
@@ -27,6 +27,7 @@ usage: cargo xtask COMMAND
   tidy               sizes, forbidden words, unsafe code, file headers
   chaos [ARG...]     crashes, faults, damage: the suites; --help names the arguments
   bench [ARG...]     speed beside the limits it is judged by; bench --help says more
+  compare [ARG...]   the same loads on mq and on other queues; compare --help says more
 ";
 
 fn main() -> ExitCode {
@@ -55,6 +56,10 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         [name, rest @ ..] if proof::is_one(name) => proof::run(root, name, rest),
         ["chaos", rest @ ..] => chaos::run(root, rest),
         ["bench", rest @ ..] => Invocation::cargo(&["run", "--release", "-p", "mq-benches", "--"])
+            .arguments(rest)
+            .run(root),
+        ["compare", rest @ ..] => Invocation::cargo(&["run", "--release"])
+            .arguments(&["--manifest-path", "benches/compare/Cargo.toml", "--"])
             .arguments(rest)
             .run(root),
         [] | ["--help" | "-h" | "help"] => {

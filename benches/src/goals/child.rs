@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mq::environment::SystemClock;
-use mq::{Engine, Limit};
+use mq::{Engine, Limit, secs};
 use mq_core::time::Clock;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::instruments::{forget_peak_memory, peak_memory, resident_memory};
 use crate::latency::Recorder;
-use crate::load::{Callers, runtime};
-use crate::store::{Flavour, NAME, PAYLOAD_SIZE, fill};
+use crate::load::{Callers, runtime, start_workers};
+use crate::store::{Flavour, NAME, PAYLOAD_SIZE, fill, message};
 
 /// More journal than any child writes: no snapshot but those asked for.
 const NO_SNAPSHOT: u64 = 1 << 40;
@@ -130,6 +130,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         [store, "fill", count, before] => {
             fill_and_wait(Path::new(store), count.parse()?, before.parse()?)?;
         }
+        [store, "enqueues", count] => counted(Path::new(store), count.parse()?, 0)?,
+        [store, "jobs", count] => counted(Path::new(store), count.parse()?, 64)?,
         [store, "open"] => {
             println!("{}", serde_json::to_string(&reopen(Path::new(store))?)?);
         }
@@ -195,6 +197,40 @@ fn fill_and_wait(store: &Path, count: usize, before: usize) -> anyhow::Result<()
     // The parent kills; if it is gone instead, the input ends.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// A fixed number of messages by 64 tasks, for counting instructions (`valgrind --tool=callgrind`), which does not depend on
+/// who else is at work: `child STORE enqueues COUNT` and, with as many handlers, `child STORE jobs COUNT`.
+fn counted(store: &Path, count: usize, workers: usize) -> anyhow::Result<()> {
+    const TASKS: usize = 64;
+    runtime()?.block_on(async {
+        let engine = Engine::builder(store).open().await?;
+        let workers = match workers {
+            0 => None,
+            some => Some(start_workers(&engine, some)?),
+        };
+        let callers: Vec<_> = (0..TASKS)
+            .map(|_| {
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    let message = message(PAYLOAD_SIZE)?;
+                    for _ in 0..count / TASKS {
+                        engine.enqueue_raw(message.clone()).await?;
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.context("a caller panicked")??;
+        }
+        if let Some((workers, _)) = workers {
+            engine.run_queue_until_empty(Some(&NAME.parse()?)).await?;
+            workers.stop(secs(5)).await;
+        }
+        engine.close().await?;
+        Ok(())
+    })
 }
 
 fn reopen(store: &Path) -> anyhow::Result<Opened> {

@@ -15,7 +15,12 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         let paired = race(threads, ROUNDS, values);
         let one = format!("ring, {threads} threads, one by one");
         let row = Row::plain(&format!("S6 {threads}"), one, paired.ring, "values/s");
-        rows.push(row.paired(paired.array, paired.ring_by_array, 0.95));
+        rows.push(row.judged_by(
+            paired.array,
+            "ArrayQueue",
+            paired.ring_by_array,
+            Goal::AtLeast(0.95),
+        ));
         let many = format!("ring, {threads} threads, batch forms");
         let row = Row::plain(
             &format!("S6 {threads} batch"),
@@ -23,17 +28,12 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
             paired.batched,
             "values/s",
         );
-        rows.push(row.paired(paired.array, paired.batched_by_array, 2.0));
+        rows.push(row.judged_by(
+            paired.array,
+            "ArrayQueue",
+            paired.batched_by_array,
+            Goal::AtLeast(2.0),
+        ));
     }
     Ok(rows)
-}
-
-impl Row {
-    /// Judges by the median of paired ratios, which is not quite the ratio of the medians.
-    fn paired(self, array: f64, ratio: f64, floor: f64) -> Self {
-        let mut row = self.judged(array, "ArrayQueue", Goal::AtLeast(floor));
-        row.ratio = Some(ratio);
-        row.met = Some(ratio >= floor);
-        row
-    }
 }
