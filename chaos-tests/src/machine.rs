@@ -232,11 +232,29 @@ impl Machine {
     /// # Errors
     /// Why it could not be done.
     pub fn close(&mut self) -> Result<(), String> {
+        self.finish(|engine| engine.close_wait().map_err(text))
+    }
+
+    /// Drops the engine without closing it first, as a program may; [`Machine`]'s own drop is the death of the process.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub fn let_go(mut self) -> Result<(), String> {
+        self.finish(|engine| {
+            drop(engine);
+            Ok(())
+        })
+    }
+
+    fn finish(
+        &mut self,
+        how: impl FnOnce(Engine) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
         let Some(engine) = self.engine.take() else {
             return Ok(());
         };
         self.commit(); // asleep and not called: the next call is the close
-        let closer = std::thread::spawn(move || engine.close_wait());
+        let closer = std::thread::spawn(move || how(engine));
         self.puppets.await_call("mq-commit");
         for thread in [
             "mq-bulk",
@@ -248,11 +266,9 @@ impl Machine {
             self.puppets.run(thread);
         }
         self.puppets.release();
-        let closed = closer.join();
-        closed.map_or_else(
-            |_| Err("it panicked".to_owned()),
-            |closed| closed.map_err(text),
-        )
+        closer
+            .join()
+            .unwrap_or_else(|_| Err("it panicked".to_owned()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod real;
+mod simulated;
 
 use crate::suite::{Level, Suite};
 
@@ -24,6 +25,18 @@ pub const SUITES: &[Suite] = &[
         what: "after a crash, the N-th call of the recovery fails",
         from: Level::Quick,
         work: crash::failing_recovery,
+    },
+    Suite {
+        name: "simulation",
+        what: "random lives of the whole engine from a seed, short and long",
+        from: Level::Quick,
+        work: simulated::lives,
+    },
+    Suite {
+        name: "replay",
+        what: "the same seed twice: the same sights, the same bytes on the disk",
+        from: Level::Quick,
+        work: simulated::replays,
     },
     Suite {
         name: "kills",

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod bulk;
+pub mod canary;
 pub mod command;
 pub mod event;
 pub mod filter;

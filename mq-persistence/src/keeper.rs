@@ -18,6 +18,7 @@
 use std::io;
 use std::sync::Arc;
 
+use mq_core::canary;
 use mq_core::image::ImageRecord;
 use mq_core::time::Now;
 
@@ -176,6 +177,11 @@ impl Keeper {
             let aside = format!("{ASIDE_PREFIX}{slot}-before-{generation}");
             self.rename(slot, &aside)?;
         }
+        if canary::sings("snapshot-deleted-first") {
+            for name in snapshot::SLOT_NAMES {
+                drop(self.storage.remove(name));
+            }
+        }
         let file = self.open_next()?;
         let segments = self.segment_entries(at);
         let content = Content {
@@ -213,6 +219,9 @@ impl Keeper {
     fn rename(&self, from: &str, to: &str) -> Result<(), JournalError> {
         let renamed = self.storage.rename(from, to);
         renamed.map_err(Failure::of("rename", from))?;
+        if canary::sings("snapshot-name-not-synced") {
+            return Ok(());
+        }
         let synced = self.storage.sync_directory();
         Ok(synced.map_err(Failure::of("sync of the directory", ""))?)
     }

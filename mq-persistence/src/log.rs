@@ -17,6 +17,7 @@ mod sync;
 
 use std::sync::Arc;
 
+use mq_core::canary;
 use mq_core::time::Now;
 
 use crate::checksum::Seed;
@@ -135,6 +136,9 @@ impl Log {
         let flags = FrameFlags::FIRST.and(FrameFlags::RECOVERY);
         let written = self.write_flagged(frame, flags, now);
         let written = self.stop_on_error(written)?;
+        if canary::sings("recovery-not-synced") {
+            self.durable = self.dirty_end;
+        }
         self.sync()?;
         Ok(written)
     }
@@ -225,9 +229,15 @@ impl Log {
     /// # Errors
     /// The log has stopped; the store will be recovered when it is opened.
     pub fn close(mut self, now: &Now) -> Result<Lsn, JournalError> {
+        if canary::sings("close-not-synced") {
+            self.durable = self.dirty_end;
+        }
         self.sync()?;
         let mut frame = Frame::new(&self.identity);
         self.write_flagged(&mut frame, FrameFlags::CLEAN, now)?;
+        if canary::sings("close-not-synced") {
+            return Ok(self.dirty_end);
+        }
         self.sync()
     }
 
@@ -297,7 +307,11 @@ impl Log {
         let mut frame = Frame::new(&self.identity);
         frame.append_next(spare.segment.number());
         self.put(&mut frame, FrameFlags::SEAL, now)?;
-        self.sync_here()?;
+        if canary::sings("sealed-segment-not-synced") {
+            self.durable = self.durable.max(self.here());
+        } else {
+            self.sync_here()?;
+        }
         let end = self.here();
         self.seed = Seed::of_salt(spare.segment.salt());
         self.segment = spare.segment;
@@ -374,6 +388,9 @@ impl Log {
         let mut header = frame.header();
         header.lsn = self.here();
         header.durable = self.durable;
+        if canary::sings("watermark-stands-still") {
+            header.durable = Lsn::START;
+        }
         header.wall = now.wall;
         header.store = now.store;
         header.flags = flags;

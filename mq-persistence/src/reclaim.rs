@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use mq_core::canary;
+
 use crate::keeper::Keeper;
 use crate::lsn::Lsn;
 use crate::pins::SegmentFile;
@@ -29,7 +31,16 @@ impl Keeper {
     pub fn survey(&mut self, places: &mut Places, written: Lsn, durable: Lsn) -> Survey {
         self.messages = places.len();
         let bound = self.slots.older().map_or(0, |older| older.at.segment());
-        self.freed.extend(places.take_empty(durable, bound));
+        let bound = match self.slots.newest() {
+            Some(newest) if canary::sings("segment-freed-for-the-newest") => newest.at.segment(),
+            Some(_) | None => bound,
+        };
+        let settled = if canary::sings("segment-freed-before-the-sync") {
+            written
+        } else {
+            durable
+        };
+        self.freed.extend(places.take_empty(settled, bound));
         self.segments.close_idle();
         self.plan_compaction(places, written, durable);
         Survey {

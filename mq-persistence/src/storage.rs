@@ -325,6 +325,7 @@ pub fn write_all_at(file: &dyn StorageFile, bytes: &[u8], offset: u64) -> io::Re
     while !rest.is_empty() {
         match file.write_at(rest, position) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(_) if mq_core::canary::sings("short-write-believed") => return Ok(()),
             Ok(written) => {
                 rest = rest.get(written..).ok_or(io::ErrorKind::InvalidData)?;
                 position += written as u64;

@@ -246,10 +246,11 @@ impl<Id: Copy + Ord + Debug> Oracle<Id> {
 
     /// The dead letter is about to be replayed: it may be handed out, behind all that were submitted before this call.
     pub fn replay_submitted(&mut self, id: Id) {
-        let now = self.tick();
+        let (now, life) = (self.tick(), self.life);
         if let Some(known) = self.messages.get_mut(&id) {
             (known.burial_submitted_in, known.dead) = (None, None);
-            known.submitted_at = now;
+            // While it was dead, another may have had its dedup key.
+            (known.submitted_at, known.submitted_in) = (now, life);
             known.answered = known.answered.map(|(_, survives)| (now, survives));
         }
         self.join_line(id);

@@ -11,6 +11,7 @@
 
 mod bulk;
 mod fitting;
+mod mistakes;
 mod room;
 mod rounds;
 mod schedules;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::Stopped;
+use mq_core::canary;
 use mq_core::command::{Granted, Notice};
 use mq_core::event::Event;
 use mq_core::id::{PoolId, Seq};
@@ -205,14 +207,16 @@ impl Desk {
             return;
         }
         self.open_events += self.events.len();
-        if self.sync_by.is_none() {
+        if self.sync_by.is_none() && !canary::sings("ack-never-synced") {
             self.sync_by = self.sync_within.map(|limit| now.monotonic.after(limit));
         }
         let interest = self.sight.interest();
         let mut told = Vec::new();
         for event in self.events.drain(..) {
             let before = telling::before(interest, &self.manager, &event);
-            if let Some(paper) = &mut self.paper {
+            if let Some(paper) = &mut self.paper
+                && !mistakes::is_forgotten(&event)
+            {
                 paper.frame.append(&event);
             }
             if let Err(contradiction) = self.manager.apply(&event, self.open) {
@@ -258,7 +262,10 @@ impl Desk {
         if needs == Needs::Sync {
             self.sync_wanted = self.sync_wanted.max(rests_on);
         }
-        self.effects.push(needs, rests_on, effect);
+        let needs = mistakes::misjudged(needs, &effect);
+        let early = matches!(effect, Effect::Hand(..)) && canary::sings("handler-before-the-write");
+        self.effects
+            .push(needs, if early { 0 } else { rests_on }, effect);
     }
 
     // ---- pools ----------------------------------------------------------------------------------------------------

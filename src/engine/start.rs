@@ -206,7 +206,9 @@ fn bump_incarnation(shell: &Shell) -> Result<(), OpenError> {
         reason: refused.to_string(),
     })?;
     let mut side = shell.lock_log();
+    // Each round may find something that has become due; whatever it is, the opening does not wait for the time of its sync.
     while !shell.look(|desk, _| desk.is_settled()) {
+        shell.look(|desk, _| desk.want_sync());
         shell.round(&mut side)?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What runs in production must not depend on what tests are made with.
+//! What runs in production must not depend on what tests are made with, nor be built with known mistakes.
 
 use std::path::Path;
 
@@ -11,6 +11,10 @@ const PRODUCTS: [&str; 2] = ["mq", "mq-cli"];
 
 /// What only tests may be linked with.
 const FOR_TESTS: &str = "mq-testing";
+
+/// The word that builds known mistakes in, and the files that could say it for every build.
+const CANARY: &str = "mq_canary";
+const BUILD_FILES: [&str; 2] = [".cargo/config.toml", "rust-toolchain.toml"];
 
 /// Looks at everything that the products need when they are built without their tests.
 ///
@@ -34,6 +38,15 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
         if packages.lines().any(|line| is_package(line, FOR_TESTS)) {
             bail!("{product} would be built with {FOR_TESTS}; make it a dev-dependency: {tree}");
         }
+    }
+    for file in BUILD_FILES {
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+        if text.contains(CANARY) {
+            bail!("{file} builds known mistakes into everything: take {CANARY} out of it");
+        }
+    }
+    if std::env::var("RUSTFLAGS").is_ok_and(|flags| flags.contains(CANARY)) {
+        bail!("RUSTFLAGS builds known mistakes into everything: unset it");
     }
     Ok(())
 }

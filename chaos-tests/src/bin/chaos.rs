@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chaos_tests::canaries::{CANARIES, Canary};
 use chaos_tests::suite::{Level, Outcome, Run, Suite, grouped, now};
 use chaos_tests::suites::SUITES;
 
@@ -13,14 +14,19 @@ usage: cargo xtask chaos [OPTION...] [SUITE...]
   --nightly     everything; hours
   --seed N      where all randomness comes from
   --cases N     of a seeded suite, this many cases, the first of them with the seed itself
-  --list        names the suites
+  --canaries    builds mistakes in on purpose, one after the other: each must be noticed
+  --list        names the suites, or the canaries
 ";
+
+/// A canary that makes a suite hang has been noticed.
+const CANARY_SECONDS_MAX: &str = "120";
 
 struct Order {
     level: Level,
     seed: u64,
     cases: Option<u64>,
     list: bool,
+    canaries: bool,
     names: Vec<String>,
 }
 
@@ -37,12 +43,19 @@ fn main() -> ExitCode {
         return ended;
     }
     match order(std::env::args().skip(1)) {
+        Ok(order) if order.list && order.canaries => {
+            for canary in CANARIES {
+                println!("{:<30} {}", canary.name, canary.what);
+            }
+            ExitCode::SUCCESS
+        }
         Ok(order) if order.list => {
             for suite in SUITES {
                 println!("{:<20} {}", suite.name, suite.what);
             }
             ExitCode::SUCCESS
         }
+        Ok(order) if order.canaries => try_canaries(&order),
         Ok(order) => run(&order),
         Err(problem) => {
             eprintln!("chaos: {problem}\n\n{USAGE}");
@@ -58,6 +71,7 @@ fn order(arguments: impl Iterator<Item = String>) -> Result<Order, String> {
         seed: 20_261_127,
         cases: None,
         list: false,
+        canaries: false,
         names: Vec::new(),
     };
     let mut arguments = arguments;
@@ -71,16 +85,94 @@ fn order(arguments: impl Iterator<Item = String>) -> Result<Order, String> {
             "--nightly" => order.level = Level::Nightly,
             "--seed" => order.seed = number()?,
             "--cases" => order.cases = Some(number()?),
+            "--canaries" => order.canaries = true,
             "--list" => order.list = true,
             "--help" | "-h" => return Err("help".to_owned()),
             _ if word.starts_with('-') => return Err(format!("unknown option {word}")),
-            _ if SUITES.iter().all(|suite| suite.name != word) => {
-                return Err(format!("no suite is called {word}; --list names them"));
+            _ if !is_known(&word) => {
+                return Err(format!(
+                    "no suite or canary is called {word}; --list names them"
+                ));
             }
             _ => order.names.push(word),
         }
     }
     Ok(order)
+}
+
+fn is_known(name: &str) -> bool {
+    SUITES.iter().any(|suite| suite.name == name)
+        || CANARIES.iter().any(|canary| canary.name == name)
+}
+
+/// Each canary in a process of its own, in the suites that should notice it, until one does.
+fn try_canaries(order: &Order) -> ExitCode {
+    if !cfg!(mq_canary) {
+        eprintln!("chaos: this build has no canaries; run cargo xtask chaos --canaries");
+        return ExitCode::from(2);
+    }
+    println!("chaos: seed {}", order.seed);
+    println!(
+        "{:<30} {:<18} {:>10} {:>9}  what it does wrong",
+        "canary", "noticed by", "tries", "time"
+    );
+    let chosen = |canary: &&Canary| {
+        order.names.is_empty() || order.names.iter().any(|name| name == canary.name)
+    };
+    let mut survivors = Vec::new();
+    for canary in CANARIES.iter().filter(chosen) {
+        let started = now();
+        let noticed = canary
+            .suites
+            .iter()
+            .find_map(|suite| notice(order, canary, suite));
+        let took = started.elapsed().as_secs_f64();
+        let (by, tries) = match noticed {
+            Some((by, tries)) => (by, tries),
+            None => {
+                survivors.push(canary.name);
+                ("SURVIVED", String::new())
+            }
+        };
+        println!(
+            "{:<30} {by:<18} {tries:>10} {took:>7.1} s  {}",
+            canary.name, canary.what
+        );
+    }
+    println!(
+        "\n{} survived{}{}",
+        survivors.len(),
+        if survivors.is_empty() { "" } else { ": " },
+        survivors.join(", ")
+    );
+    if survivors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Whether a suite notices a canary, and after how many cases.
+fn notice(order: &Order, canary: &Canary, suite: &'static str) -> Option<(&'static str, String)> {
+    let program = std::env::current_exe().ok()?;
+    let output = std::process::Command::new("timeout")
+        .arg(CANARY_SECONDS_MAX)
+        .arg(program)
+        .args([suite, "--quick", "--seed", &order.seed.to_string()])
+        .env("MQ_CANARY", canary.name)
+        .stderr(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    if output.status.code() == Some(124) {
+        return Some((suite, "it hung".to_owned()));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let row = text
+        .lines()
+        .find(|line| line.starts_with(suite) && line.contains("BROKEN"))?;
+    row.split_whitespace()
+        .nth(1)
+        .map(|cases| (suite, cases.to_owned()))
 }
 
 fn run(order: &Order) -> ExitCode {

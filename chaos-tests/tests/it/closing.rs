@@ -40,6 +40,28 @@ fn segments(disk: &SimDisk) -> usize {
     names.iter().filter(|name| name.ends_with(".seg")).count()
 }
 
+/// The first tick of an opening finishes it, in a frame that nothing but the opening waits for.
+#[test]
+fn an_opening_does_not_wait_for_the_time_of_a_sync() {
+    let disk = SimDisk::new();
+    let written = |builder: mq::Builder| builder.durability(mq::Durability::Buffered);
+    let machine = Machine::open_with(&disk, 0, written).unwrap();
+    let id = enqueue(&machine, "cancelled while it runs");
+    assert_eq!(machine.take(1).len(), 1);
+    let cancel = mq_core::backend::OperateRequest::Cancel;
+    machine
+        .backend()
+        .operate(id, cancel)
+        .wait()
+        .unwrap()
+        .unwrap();
+    machine.commit();
+    let left = Crash::Kill.strike(&disk);
+    drop(machine);
+    let machine = Machine::open_with(&left, 1, written).unwrap();
+    assert_eq!(machine.backend().stats().live_messages, 0);
+}
+
 fn is_there(machine: &Machine, id: MessageId, payload: &str) -> bool {
     let found = machine.backend().message(id).wait().unwrap().unwrap();
     let envelope = machine.backend().envelope(id).wait().unwrap().unwrap();

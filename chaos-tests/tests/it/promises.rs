@@ -531,7 +531,7 @@ fn a_drop_without_close_flushes_and_counts_no_crash() {
     enqueue(&machine, message("a"));
     let held = machine.take(1);
     assert_eq!(held.len(), 1);
-    drop(machine);
+    machine.let_go().unwrap();
     let disk = Crash::Power(CrashMode::LoseAll).strike(&disk);
     let machine = Machine::open(&disk, 1).unwrap();
     let again = machine.take(1);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::canary;
 use crate::id::Seq;
 use crate::key::KeyHash;
 
@@ -174,6 +175,7 @@ impl Chains {
             return true;
         };
         match self.long(number) {
+            Some(_) if canary::sings("line-not-kept") => true,
             Some(chain) => {
                 chain.unsettled == 0
                     && chain

@@ -2,6 +2,7 @@
 //!
 //! Invariants: a grant spends one permit, when its event is applied. At most one suspect is handed out at a time.
 
+use crate::canary;
 use crate::command::{
     EnqueueRefused, Extend, Granted, PoolSpec, Reserve, SettleRefused, StaleLease,
 };
@@ -90,7 +91,9 @@ impl QueueManager {
     /// Chooses the next message for a pool that has a permit; `None` when nothing more can be handed out now. The caller
     /// appends and applies the event, then asks again.
     pub fn next_grant(&mut self, now: &Now) -> Option<(Event, Granted)> {
-        let choice = self.pools.choose(self.leases.solo.is_none())?;
+        let choice = self
+            .pools
+            .choose(self.leases.solo.is_none() || canary::sings("suspects-side-by-side"))?;
         let (seq, pool, line, solo) = match choice {
             Choice::Suspect { line, pool } => {
                 let (_, seq) = self.lines.get(line)?.suspects.first()?;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::bulk::{BulkId, BulkJob};
+use crate::canary;
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::image::{Holder, ImageRecord, MessageImage};
@@ -263,6 +264,7 @@ impl QueueManager {
                 }
             }
             ImageRecord::Message(message) => self.restore_message(message),
+            ImageRecord::Key { .. } if canary::sings("keys-not-restored") => Ok(()),
             ImageRecord::Key {
                 hash,
                 seq,
@@ -318,6 +320,9 @@ impl QueueManager {
         let is_solo = holder == Holder::SoloLease;
         entry.set(flag::SOLO, is_solo);
         entry.set(flag::SUSPECT, is_solo || holder == Holder::Suspect);
+        if entry.tag == Tag::Limbo && canary::sings("wake-up-lost-on-restore") {
+            entry.tag = Tag::Held;
+        }
         self.admit(seq, entry, 0);
         if is_out {
             let timer = &mut self.timers.lease;

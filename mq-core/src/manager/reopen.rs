@@ -3,6 +3,7 @@
 //! Invariants: after `Opened` or `Closed` nothing is handed out. Only a crash in a message's own solo run counts against
 //! it.
 
+use crate::canary;
 use crate::event::LeaseAfter;
 use crate::id::{Incarnation, Seq};
 use crate::limits::CRASHES_MAX;
@@ -44,7 +45,8 @@ impl QueueManager {
             return self.apply_finished(seq, mark);
         }
         let mut tail = entry.tail().cloned().unwrap_or_default();
-        tail.crashes += u32::from(entry.has(flag::SOLO));
+        let counts = entry.has(flag::SOLO) || canary::sings("innocents-pay");
+        tail.crashes += u32::from(counts);
         remember(
             &mut tail,
             Attempt {
@@ -66,7 +68,7 @@ impl QueueManager {
         let changed = self.changed(seq, entry, state, LeaseAfter::Ended, tail);
         self.apply_changed(&changed.ok_or(unknown)?, mark)?;
         if !is_spent && let Some(entry) = self.table.get_mut(seq) {
-            entry.set(flag::SUSPECT, true);
+            entry.set(flag::SUSPECT, !canary::sings("no-suspects"));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: roles are moved at once when an event is applied; what follows for others waits in limbo for its mark.
 
+use crate::canary;
 use crate::id::Seq;
 use crate::key::KeyHash;
 use crate::state::{Completion, StoredState};
@@ -141,6 +142,8 @@ impl QueueManager {
             if let Some((key, order)) = old.chain
                 && self.chains.leave(key, order, seq)
             {
+                let early = canary::sings("successor-before-the-sync");
+                let mark = if early { 0 } else { mark };
                 self.limbo.push_follow(mark, Follow::Chain(key));
             }
             if let Some((key, order)) = new.chain {

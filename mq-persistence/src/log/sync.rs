@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use mq_core::canary;
 use parking_lot::Mutex;
 
 use crate::error::{Failure, JournalError};
@@ -34,7 +35,11 @@ impl Syncer {
             return Err(failed.clone());
         }
         state.count += 1;
-        let synced = file.sync_data().map_err(Failure::of("sync", name));
+        let mut synced = file.sync_data();
+        if synced.is_err() && canary::sings("failed-sync-tried-again") {
+            synced = file.sync_data();
+        }
+        let synced = synced.map_err(Failure::of("sync", name));
         synced.map_err(|failure| state.failed.insert(failure.into()).clone())
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Failure, JournalError};
 use crate::pins::SegmentFile;
 use crate::segment;
 use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
+use mq_core::canary;
 
 /// Bytes written, and synced, in one step.
 const STRETCH: u32 = 1 << 20;
@@ -119,6 +120,9 @@ impl SparePool {
     }
 
     pub(super) fn sync_directory(&self) -> Result<(), JournalError> {
+        if canary::sings("segment-name-not-synced") {
+            return Ok(());
+        }
         let synced = self.storage.sync_directory();
         Ok(synced.map_err(Failure::of("sync of the directory", ""))?)
     }
@@ -281,6 +285,9 @@ impl SparePool {
 
     /// Different for every segment of every opening. Source: the finaliser of splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
     fn salt(&self, number: u32) -> u64 {
+        if canary::sings("no-salt") {
+            return 1;
+        }
         let mut bits =
             self.options.salt_seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

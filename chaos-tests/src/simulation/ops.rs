@@ -1,0 +1,249 @@
+//! What a life does, step by step: work, time, operators, housekeeping.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use mq_core::backend::{OperateError, OperateRequest};
+use mq_core::command::{OperateRefused, Operated};
+use mq_core::id::Seq;
+use mq_core::message::{Due, Priority};
+use mq_core::view::{Filter, MessageView, StateKind};
+use mq_testing::oracle::Survives;
+
+use super::lives::Life;
+use super::{Halt, Step, broken};
+
+const PAUSES_MS: [u64; 7] = [1, 4, 15, 15, 1_000, 11_000, 35_000];
+
+impl Life<'_> {
+    /// One thing, and everything that has been answered meanwhile.
+    pub(super) fn step(&mut self) -> Step {
+        let choice = self.world.random.below(100);
+        match choice {
+            0..34 => self.enqueue_some()?,
+            34..50 => {
+                let permits = 1 + self.world.random.below(4);
+                self.take(u32::try_from(permits).unwrap_or(1))?;
+            }
+            50..72 => self.settle_some()?,
+            72..75 => self.settle_stale()?,
+            75..78 => self.save_checkpoint()?,
+            78..85 => self.pass()?,
+            85..92 => self.operate()?,
+            92 => self.pause_or_resume()?,
+            93 | 94 => self.snapshot()?,
+            95..98 => self.machine.maintain(),
+            _ => self.machine.commit(),
+        }
+        self.collect()?;
+        self.check_alive()
+    }
+
+    /// Takes the answers that have come.
+    pub(super) fn collect(&mut self) -> Step {
+        let (done, open) = std::mem::take(&mut self.enqueues)
+            .into_iter()
+            .partition::<Vec<_>, _>(|open| open.pending.is_done());
+        self.enqueues = open;
+        for open in done {
+            match self.answered_enqueue(open) {
+                Ok(()) | Err(Halt::Over) => {}
+                broken @ Err(Halt::Broken(_)) => return broken,
+            }
+        }
+        let (done, open) = std::mem::take(&mut self.settles)
+            .into_iter()
+            .partition::<Vec<_>, _>(|open| open.pending.is_done());
+        self.settles = open;
+        for open in done {
+            match self.answered_settle(open) {
+                Ok(()) | Err(Halt::Over) => {}
+                broken @ Err(Halt::Broken(_)) => return broken,
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self) -> Step {
+        let time = self.world.random.pick(&PAUSES_MS).copied().unwrap_or(1);
+        self.let_pass(Duration::from_millis(time))
+    }
+
+    /// Time passes; what was written 10 ms ago is synced.
+    pub(super) fn let_pass(&mut self, time: Duration) -> Step {
+        self.collect()?;
+        self.machine.pass(time);
+        self.check_alive()?;
+        if time >= Duration::from_millis(15) {
+            let soft = std::mem::take(&mut self.world.soft);
+            for name in soft {
+                self.world.oracle.settled(name, Survives::PowerLoss);
+            }
+            self.world
+                .facts
+                .values_mut()
+                .for_each(super::facts::Fact::promote);
+        }
+        Ok(())
+    }
+
+    fn pause_or_resume(&mut self) -> Step {
+        let paused = self.world.random.chance(1, 3);
+        self.pause("mail", paused)
+    }
+
+    pub(super) fn pause(&mut self, queue: &str, paused: bool) -> Step {
+        let queue = queue
+            .parse()
+            .map_err(|error| Halt::Broken(format!("{error}")))?;
+        match self.machine.backend().pause_queue(queue, paused).wait() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Halt::Over),
+        }
+    }
+
+    fn snapshot(&mut self) -> Step {
+        let admin = self.machine.engine().map_err(Halt::Broken)?.admin();
+        let mut asked = std::pin::pin!(admin.snapshot());
+        let mut context = Context::from_waker(Waker::noop());
+        if asked.as_mut().poll(&mut context).is_pending() {
+            self.machine.maintain();
+        }
+        match asked.as_mut().poll(&mut context) {
+            Poll::Ready(Ok(_)) => Ok(()),
+            // A call that failed for want of space.
+            Poll::Ready(Err(_)) if self.world.disk.was_disturbed() => Ok(()),
+            Poll::Ready(Err(_)) | Poll::Pending => {
+                self.check_alive()?;
+                broken("a snapshot was not taken")
+            }
+        }
+    }
+
+    fn operate(&mut self) -> Step {
+        let known: Vec<(u64, bool)> = self
+            .world
+            .facts
+            .iter()
+            .filter(|(_, fact)| fact.id.is_some() && !fact.over)
+            .map(|(name, fact)| (*name, fact.dead))
+            .collect();
+        let Some((name, dead)) = self.world.random.pick(&known).copied() else {
+            return Ok(());
+        };
+        if dead {
+            return self.wake_or_purge(name);
+        }
+        let request = match self.world.random.below(7) {
+            0 => return self.cancel(name),
+            1 => OperateRequest::Hold("aside".parse().map_err(|_| Halt::Over)?),
+            2 => OperateRequest::Release,
+            3 => OperateRequest::RunNow,
+            4 => OperateRequest::Reschedule(Due::After(Duration::from_secs(5))),
+            5 => OperateRequest::SetPriority(Priority::new(9).unwrap_or_default()),
+            _ => OperateRequest::MoveTo("mail".parse().map_err(|_| Halt::Over)?),
+        };
+        self.world.facts.entry(name).or_default().expect_suspect = None;
+        self.request(name, request).map(drop)
+    }
+
+    fn wake_or_purge(&mut self, name: u64) -> Step {
+        if self.world.random.chance(2, 3) {
+            return self.replay(name);
+        }
+        self.world.oracle.settle_submitted(name);
+        match self.request(name, OperateRequest::Purge)? {
+            Ok(_) => {
+                self.world.facts.entry(name).or_default().over = true;
+                self.world.oracle.settled(name, Survives::PowerLoss);
+                Ok(())
+            }
+            Err(refused) => broken(format!("the dead letter {name} is not purged: {refused}")),
+        }
+    }
+
+    /// Brings a dead letter back, unless another holds its dedup key now.
+    pub(super) fn replay(&mut self, name: u64) -> Step {
+        let fact = self.world.facts.entry(name).or_default();
+        fact.refresh();
+        fact.dead = false;
+        let keyed = fact.dedup.is_some();
+        self.world.oracle.replay_submitted(name);
+        match self.request(name, OperateRequest::Replay { edit: None })? {
+            Ok(_) => Ok(()),
+            Err(OperateRefused::KeyHeld { .. }) if keyed => {
+                self.world.facts.entry(name).or_default().dead = true;
+                self.world.oracle.burial_submitted(name);
+                self.world.oracle.buried(name, Survives::PowerLoss);
+                Ok(())
+            }
+            Err(refused) => broken(format!(
+                "the dead letter {name} does not come back: {refused}"
+            )),
+        }
+    }
+
+    fn cancel(&mut self, name: u64) -> Step {
+        self.world.oracle.settle_submitted(name);
+        match self.request(name, OperateRequest::Cancel)? {
+            Ok(Operated::Done) => {
+                self.world.facts.entry(name).or_default().over = true;
+                self.world.oracle.settled(name, Survives::PowerLoss);
+            }
+            // What its handler answers decides; if the process dies, it is over.
+            Ok(Operated::Requested) => {
+                let fact = self.world.facts.entry(name).or_default();
+                (fact.asked, fact.ending) = (true, true);
+            }
+            // It may be over for a reason that was given before.
+            Err(_) => {
+                if self.world.facts.get(&name).is_some_and(|fact| !fact.ending) {
+                    self.world.oracle.settle_refused(name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
+        name: u64,
+        request: OperateRequest,
+    ) -> Step<Result<Operated, OperateRefused>> {
+        let Some(id) = self.world.facts.get(&name).and_then(|fact| fact.id) else {
+            return Err(Halt::Over);
+        };
+        self.world.saw((name, &request));
+        let answer = self.machine.backend().operate(id, request).wait();
+        match answer {
+            Ok(Ok(done)) => Ok(Ok(done)),
+            Ok(Err(OperateError::Refused(refused))) => Ok(Err(refused)),
+            Ok(Err(OperateError::Invalid(error))) => broken(format!("{error}")),
+            Ok(Err(OperateError::Stopped(_))) | Err(_) => {
+                self.check_alive()?;
+                broken("no answer to an operator")
+            }
+        }
+    }
+
+    /// All messages in a state.
+    pub(super) fn list(&mut self, state: StateKind) -> Step<Vec<MessageView>> {
+        let (mut all, mut after) = (Vec::new(), Seq::NONE);
+        loop {
+            let filter = Filter {
+                state: Some(state),
+                ..Filter::default()
+            };
+            match self.machine.backend().list(filter, after, 200).wait() {
+                Ok(Ok(page)) => {
+                    all.extend(page.messages);
+                    match page.next {
+                        Some(next) => after = next,
+                        None => return Ok(all),
+                    }
+                }
+                Ok(Err(_)) | Err(_) => return Err(Halt::Over),
+            }
+        }
+    }
+}
