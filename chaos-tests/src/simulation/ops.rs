@@ -219,6 +219,8 @@ impl Life<'_> {
             Ok(Ok(done)) => Ok(Ok(done)),
             Ok(Err(OperateError::Refused(refused))) => Ok(Err(refused)),
             Ok(Err(OperateError::Invalid(error))) => broken(format!("{error}")),
+            Ok(Err(OperateError::Read(_))) if self.world.disk.was_disturbed() => Err(Halt::Over),
+            Ok(Err(OperateError::Read(error))) => broken(format!("{error}")),
             Ok(Err(OperateError::Stopped(_))) | Err(_) => {
                 self.check_alive()?;
                 broken("no answer to an operator")
