@@ -121,6 +121,11 @@ impl CronCalendar {
                 expression.len()
             )));
         }
+        // The parser takes a list of nothing for a field in which nothing matches, and the search goes on for minutes.
+        let has_gap = |field: &str| field.split(',').any(str::is_empty);
+        if expression.split_whitespace().any(has_gap) {
+            return Err(refused("a list has an empty place".to_owned()));
+        }
         let parser = CronParser::builder()
             .seconds(Seconds::Optional)
             .year(Year::Disallowed)

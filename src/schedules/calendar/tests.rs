@@ -200,6 +200,8 @@ fn bad_expressions_say_why_and_unknown_zones_are_refused() {
         "every day",
         "* * * * * * *",
         "0 0 1--9999999 * *",
+        ", * * * *",
+        "1, * * * *",
     ] {
         let error = Calendar::cron(expression, "UTC").unwrap_err();
         assert_eq!(error.code(), "expression", "{expression}");
