@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{Receipt, Stopped};
+use mq_core::backend::Receipt;
 use mq_core::limits::PAYLOAD_SIZE_MAX;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::UnixStream;
@@ -181,19 +181,9 @@ async fn answer(output: OwnedWriteHalf, mut receiver: Receiver<UnderWay>) -> io:
                     .map_err(CallError::from)
             }
         };
-        let is_closed = matches!(&result, Err(error) if error.code == Stopped::Closed.code());
-        let line = if is_closed {
-            // The engine closed before it took this call, and so before every later one.
-            AnswerLine::new(None, Err(CallError::closing()))
-        } else {
-            AnswerLine::new(id, result)
-        };
-        let mut bytes = serde_json::to_vec(&line)?;
+        let mut bytes = serde_json::to_vec(&AnswerLine::new(id, result))?;
         bytes.push(b'\n');
         write(&mut output, &bytes).await?;
-        if is_closed {
-            return flush(&mut output).await;
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Messages on their way to whoever owns the store: this process, another one, and after that one has closed it the next.
 //!
 //! Invariants: a message is in `unanswered` from before it is sent until its answer is there. An owner that closes the
-//! store says that it has not taken what it has not answered; that, and nothing else, is sent again to the next one. One
-//! that went away without that word may have taken it: then only messages with an idempotency key are sent again, because
-//! the same key answers the first id. So no line is stored twice, and none is dropped without a word.
+//! store says of each message that reached it too late that it is closed, and at last that it has not taken what it has
+//! not answered; these, and nothing else, are sent again to the next one. One that went away without that word may have
+//! taken what it has not answered: then only messages with an idempotency key are sent again, because the same key answers
+//! the first id. So no line is stored twice, and none is dropped without a word.
 //!
 //! Locks are taken in the order of the fields of [`Relay`]. `unanswered` is never held while something is waited for.
 
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mq::control::{Answer, Answers, Call, Calls, Client, ClientError, EnqueueCall};
-use mq_core::backend::{EnqueueError, Receipt, WhenFull};
+use mq_core::backend::{EnqueueError, Receipt, Stopped, WhenFull};
 use mq_core::message::NewMessage;
 use mq_core::pending::Pending;
 
@@ -62,6 +63,48 @@ struct Exit {
 enum Ready {
     There(Result<String>),
     Own(Pending<std::result::Result<Vec<Receipt>, EnqueueError>>),
+}
+
+/// What an owner that closes says of a message.
+#[derive(Debug)]
+enum Told {
+    /// It has an answer.
+    Answered(Result<String>),
+    /// It reached the owner too late, and was not taken.
+    TooLate(Box<NewMessage>),
+}
+
+impl Told {
+    fn too_late(message: NewMessage) -> Told {
+        Told::TooLate(Box::new(message))
+    }
+}
+
+/// Whether the owner was closed when the message came.
+fn is_too_late(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(refused) if refused.code == Stopped::Closed.code())
+}
+
+/// Sends what was too late to another owner; `false` if that one closes as well, and the rest is left in `told`.
+fn repeat_told(
+    client: &mut Client,
+    told: &mut VecDeque<Told>,
+    ready: &mut VecDeque<Ready>,
+) -> bool {
+    while let Some(next) = told.pop_front() {
+        let answer = match next {
+            Told::Answered(answer) => answer,
+            Told::TooLate(message) => match client.call(&call(&message)) {
+                Err(error) if is_too_late(&error) || matches!(error, ClientError::Closing) => {
+                    told.push_front(Told::TooLate(message));
+                    return false;
+                }
+                answer => answered(answer),
+            },
+        };
+        ready.push_back(Ready::There(answer));
+    }
+    true
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,12 +185,17 @@ impl Relay {
                 Some(Ready::Own(pending)) => return id_of(pending.wait()??),
                 None => {}
             }
+            let may_move = exit.owners < OWNERS_MAX;
             let Some(answers) = &mut exit.answers else {
                 return Err(ClientError::Gone.into());
             };
             match answers.next_answer() {
-                Err(error) if self.may_repeat(&error) && exit.owners < OWNERS_MAX => {
-                    self.move_on(&mut exit)?;
+                Err(error) if self.may_repeat(&error) && may_move => {
+                    self.move_on(&mut exit, VecDeque::new())?;
+                }
+                Err(error) if is_too_late(&error) && may_move => {
+                    let told = self.last_words(answers)?;
+                    self.move_on(&mut exit, told)?;
                 }
                 answer => {
                     exit.owners = 0;
@@ -171,31 +219,64 @@ impl Relay {
         }
     }
 
-    /// Sends what has no answer to the next owner.
+    /// What an owner says that has begun to close, from the first message on that reached it too late.
+    ///
+    /// # Errors
+    /// When it went away in the middle of that, and it is unknown what it took.
+    fn last_words(&self, answers: &mut Answers) -> Result<VecDeque<Told>> {
+        let first = lock(&self.unanswered).pop_front();
+        let mut told: VecDeque<Told> = first.into_iter().map(Told::too_late).collect();
+        loop {
+            match answers.next_answer() {
+                Err(error) if self.may_repeat(&error) => return Ok(told),
+                Err(error @ (ClientError::Gone | ClientError::Broken(_))) => {
+                    return Err(error.into());
+                }
+                answer => {
+                    let message = lock(&self.unanswered).pop_front();
+                    told.extend(message.map(|message| match answer {
+                        Err(error) if is_too_late(&error) => Told::too_late(message),
+                        answer => Told::Answered(answered(answer)),
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Sends what was too late, and what has no answer, to the next owner.
     ///
     /// # Errors
     /// When there is none; then nothing is answered any more.
-    fn move_on(&self, exit: &mut Exit) -> Result {
-        exit.owners += 1;
+    fn move_on(&self, exit: &mut Exit, mut told: VecDeque<Told>) -> Result {
         exit.answers = None;
         // Whoever is just sending to the one that is gone is told so, and lets go.
         let mut entry = lock(&self.entry);
         *entry = Entry::Closed;
-        match target::reach(&self.data, Missing::Create)? {
-            Place::Own(store) => {
-                for message in mem::take(&mut *lock(&self.unanswered)) {
-                    let pending = self.enqueue(&store, message);
-                    exit.ready.push_back(Ready::Own(pending));
+        while exit.owners < OWNERS_MAX {
+            exit.owners += 1;
+            match target::reach(&self.data, Missing::Create)? {
+                Place::Own(store) => {
+                    let rest = mem::take(&mut *lock(&self.unanswered));
+                    for told in told.into_iter().chain(rest.into_iter().map(Told::too_late)) {
+                        exit.ready.push_back(match told {
+                            Told::Answered(answer) => Ready::There(answer),
+                            Told::TooLate(message) => Ready::Own(self.enqueue(&store, *message)),
+                        });
+                    }
+                    *entry = Entry::Own(store);
+                    return Ok(());
                 }
-                *entry = Entry::Own(store);
-            }
-            Place::Owner(client) => {
-                let (calls, answers) = self.repeat(*client, &mut exit.ready)?;
-                *entry = Entry::Owner(calls);
-                exit.answers = Some(answers);
+                Place::Owner(mut client) => {
+                    if repeat_told(&mut client, &mut told, &mut exit.ready) {
+                        let (calls, answers) = self.repeat(*client, &mut exit.ready)?;
+                        *entry = Entry::Owner(calls);
+                        exit.answers = Some(answers);
+                        return Ok(());
+                    }
+                }
             }
         }
-        Ok(())
+        Err(ClientError::Closing.into())
     }
 
     /// One after the other: many at once would wait for room that only reading their answers makes.
@@ -206,7 +287,9 @@ impl Relay {
             };
             match client.call(&call(&message)) {
                 // The next answer that is waited for shows it again.
-                Err(error) if self.may_repeat(&error) => return Ok(client.split()),
+                Err(error) if self.may_repeat(&error) || is_too_late(&error) => {
+                    return Ok(client.split());
+                }
                 answer => {
                     lock(&self.unanswered).pop_front();
                     ready.push_back(Ready::There(answered(answer)));
