@@ -54,7 +54,7 @@ pub use schedule::{
 };
 pub use server::ControlSocket;
 pub(crate) use server::Server;
-pub use text::moment;
+pub use text::{hex, moment};
 pub use top::TopJson;
 pub use workers::{OneKind, PoolJson, RunningJson, ScaleCall};
 

@@ -4,15 +4,6 @@ use std::time::{Duration, Instant};
 
 use mq_core::time::{Clock, Timestamp};
 
-/// `2026-01-31T12:00:00.123Z`; the number of milliseconds where no calendar reaches.
-pub(crate) fn moment(at: Timestamp) -> String {
-    let ms = i64::try_from(at.as_ms()).ok();
-    match ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
-        Some(moment) => format!("{moment:.3}"),
-        None => at.to_string(),
-    }
-}
-
 /// What the wall clock shows.
 pub(crate) fn now() -> Timestamp {
     mq::environment::SystemClock::start().wall()
@@ -54,16 +45,6 @@ pub(crate) fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_are_printed_in_utc() {
-        assert_eq!(
-            moment(Timestamp::from_ms(1_769_860_800_123)),
-            "2026-01-31T12:00:00.123Z"
-        );
-        assert_eq!(moment(Timestamp::from_ms(0)), "1970-01-01T00:00:00.000Z");
-        assert_eq!(moment(Timestamp::MAX), "18446744073709551615 ms");
-    }
 
     #[test]
     fn durations_show_their_two_largest_units() {

@@ -255,7 +255,7 @@ fn replay(arguments: &Replay) -> Result {
             if !arguments.raw {
                 must_be_json(path, &payload)?;
             }
-            Some(view::hex(&payload))
+            Some(mq::control::hex(&payload))
         }
     };
     arguments

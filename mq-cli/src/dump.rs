@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::args::Folder;
-use crate::clock;
 use crate::exit::Result;
 use crate::offline;
 use crate::output::Output;
@@ -120,7 +119,7 @@ impl FrameJson {
         FrameJson {
             lsn: frame.lsn.to_string(),
             durable: frame.durable.to_string(),
-            wall: clock::moment(frame.wall),
+            wall: mq::control::moment(frame.wall),
             flags: frame.flags,
         }
     }
@@ -157,7 +156,7 @@ fn json(value: Value) -> Json {
 
 /// Bytes of the user's as text, or two hexadecimal digits each if they are none.
 fn text_or_hex(bytes: &Bytes) -> String {
-    std::str::from_utf8(bytes).map_or_else(|_| crate::view::hex(bytes), str::to_owned)
+    std::str::from_utf8(bytes).map_or_else(|_| mq::control::hex(bytes), str::to_owned)
 }
 
 #[cfg(test)]

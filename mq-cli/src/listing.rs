@@ -25,15 +25,6 @@ const PAGE_LEN: usize = 200;
 /// Damaged messages that are named; all are counted.
 const UNREADABLE_NAMED_MAX: usize = 5;
 
-/// Every reason for a dead letter.
-const REASONS: [DeadReason; 5] = [
-    DeadReason::BudgetSpent,
-    DeadReason::DeadLettered,
-    DeadReason::Undecodable,
-    DeadReason::Crashed,
-    DeadReason::Expired,
-];
-
 /// Why a word names no state or reason.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not one of {}", .known.join(", "))]
@@ -55,7 +46,7 @@ pub(crate) fn state(text: &str) -> std::result::Result<StateKind, UnknownWord> {
 /// # Errors
 /// When there is none such; it names them all.
 pub(crate) fn reason(text: &str) -> std::result::Result<DeadReason, UnknownWord> {
-    word(text, &REASONS, |reason| reason.as_str())
+    word(text, &DeadReason::ALL, DeadReason::as_str)
 }
 
 fn word<T: Copy>(
@@ -310,7 +301,7 @@ mod tests {
         for kind in StateKind::ALL {
             assert_eq!(state(kind.as_str()), Ok(kind));
         }
-        for known in REASONS {
+        for known in DeadReason::ALL {
             assert_eq!(reason(known.as_str()), Ok(known));
         }
     }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use mq::control::moment;
 use mq::environment::SystemClock;
 use mq_core::manager::Config;
 use mq_core::time::Clock;
@@ -14,7 +15,6 @@ use mq_persistence::salvage::{QueueBefore, SalvageError, SalvageReport, Schedule
 use mq_persistence::storage::{FreshDirectory, FreshError};
 use serde::Serialize;
 
-use crate::clock::moment;
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
 use crate::offline;

@@ -85,14 +85,9 @@ impl PayloadJson {
         match (json, std::str::from_utf8(payload)) {
             (Some(value), _) => PayloadJson::Json(value),
             (None, Ok(text)) => PayloadJson::Text(text.to_owned()),
-            (None, Err(_)) => PayloadJson::Hex(hex(payload)),
+            (None, Err(_)) => PayloadJson::Hex(mq::control::hex(payload)),
         }
     }
-}
-
-/// Two hexadecimal digits a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The state with its detail, for a table or a sentence.

@@ -26,6 +26,7 @@ mod record;
 mod running;
 mod seeds;
 mod trouble;
+mod unit;
 mod world;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use effects::Effects;
 pub use explore::{Explored, explore, explore_test};
 pub use ran::Ran;
 pub use seeds::{Finished, TestName, run, run_test};
+pub use unit::{Called, Unit, call};
 
 use crate::sim_disk::SimDisk;
 use process::{Process, Setup};

@@ -3,6 +3,7 @@
 //! - [`Harness`] with [`test`](macro@test): your handlers on the real engine with a simulated disk and clock, and crashes
 //!   where you want them. This is the part for users; the guide is docs/testing-your-handlers.md. (Feature `harness`, on by
 //!   default.)
+//! - [`call`] and [`Unit`]: one handler, called once, without an engine, in any async test.
 //! - The rest is what mq is tested with, and what another implementor of the backend contract can be tested with: the
 //!   simulated disk, the oracle of what a queue owes, the naive model, the conformance suite, drivers of crashes and faults.
 
@@ -19,8 +20,8 @@ pub mod sim_disk;
 
 #[cfg(feature = "harness")]
 pub use harness::{
-    Effects, Enqueued, Explored, Finished, Harness, Observed, Ran, TestName, explore, explore_test,
-    run, run_test,
+    Called, Effects, Enqueued, Explored, Finished, Harness, Observed, Ran, TestName, Unit, call,
+    explore, explore_test, run, run_test,
 };
 /// Makes an async function a test that runs in a simulated world: see the macro's own page, and [`Harness`].
 #[cfg(feature = "harness")]

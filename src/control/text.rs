@@ -20,7 +20,8 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
 }
 
 /// Two hexadecimal digits a byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -178,3 +178,96 @@ fn a_program_without_async_works_on_its_own_threads() {
     workers.stop(secs(25)).wait();
     engine.close_wait().unwrap();
 }
+
+#[derive(Clone)]
+struct Store;
+
+struct Resizer {
+    store: Store,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no such image")]
+struct ResizeError;
+
+impl Store {
+    fn resize(&self, id: u64) -> Result<Resized, ResizeError> {
+        let bytes = id.checked_mul(10).ok_or(ResizeError)?;
+        Ok(Resized { bytes })
+    }
+}
+
+impl Handler<Resize> for Resizer {
+    type Error = ResizeError;
+
+    const PARALLELISM: std::ops::RangeInclusive<usize> = 1..=4;
+    const TIMEOUT: std::time::Duration = minutes(2);
+
+    fn retry(&self) -> Retry {
+        Retry::exponential(secs(1)..=minutes(10)).max_attempts(8)
+    }
+
+    async fn run(&self, message: Resize, ctx: Ctx) -> Result<Resized, ResizeError> {
+        assert_eq!(ctx.kind().as_str(), "image.resize");
+        self.store.resize(message.id)
+    }
+}
+
+async fn decline(_message: Charge) -> Outcome {
+    Err(Fail::dead_letter(std::io::Error::other("no money")).note("ask the customer"))
+}
+
+#[tokio::test]
+async fn every_form_of_handler_is_registered_and_everything_an_operator_asks_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(folder.path().join("data")).await.unwrap();
+    let crunch = |_: Sync| -> Outcome { Ok(()) };
+    let workers = engine
+        .workers()
+        .state(Store)
+        .handle_with(decline, |h| h.parallelism(1..=8).timeout(secs(10)))
+        .handler(Resizer { store: Store })
+        .handle_blocking(crunch)
+        .layer(mq::TraceLayer::new())
+        .start()
+        .unwrap();
+    let admin = engine.admin();
+    admin.scale("image.resize", 3).await.unwrap();
+    admin.pause_queue("default").await.unwrap();
+    let id = engine.enqueue(charge()).await.unwrap().id();
+    let why = admin.explain(id).await.unwrap();
+    assert!(why.to_string().contains("mq queue resume"), "{why}");
+    admin.resume_queue("default").await.unwrap();
+    let done = engine.enqueue(Resize { id: 4 }).and_wait(secs(30)).await;
+    assert_eq!(done.unwrap().output, Resized { bytes: 40 });
+    engine.run_until_empty().await.unwrap();
+
+    let stats = engine.stats();
+    assert_eq!(stats.dead.total, 1);
+    assert!(stats.to_prometheus().contains("mq_dlq_depth 1"));
+    let dead = admin.dead_letters();
+    let listed = dead
+        .list(mq::Filter::reason("dead_lettered"))
+        .await
+        .unwrap();
+    assert_eq!(listed.messages.len(), 1);
+    let all = engine.messages(mq::Filter::new().kind("charge").state(mq::StateKind::Dead));
+    assert_eq!(
+        all.page(mq::Cursor::START, 100).await.unwrap().messages,
+        listed.messages
+    );
+    dead.replay(id)
+        .edit("{\"order\":7,\"cents\":1}")
+        .await
+        .unwrap();
+    engine.run_until_empty().await.unwrap();
+    let job = dead.replay_all(mq::Filter::new().kind("charge")).rate(50);
+    assert_eq!(job.await.unwrap().finished().await.unwrap().counts.done, 1);
+    engine.run_until_empty().await.unwrap();
+    assert!(engine.check::<Charge>().await.unwrap().is_ok());
+    let later = engine.enqueue(charge()).delay(hours(1)).await.unwrap().id();
+    engine.cancel(later).await.unwrap();
+    dead.purge(mq::older_than(mq::days(30))).await.unwrap();
+    workers.stop(secs(25)).await;
+    engine.close().await.unwrap();
+}

@@ -4,6 +4,7 @@ use std::fmt;
 
 use mq::MessageId;
 use mq_core::state::{Failure, Outcome, State};
+use mq_core::view::MessageView;
 use serde::de::DeserializeOwned;
 
 use super::fail;
@@ -50,6 +51,21 @@ impl Ran {
             refused,
             result,
         })
+    }
+
+    /// As the store shows it afterwards.
+    pub(super) fn of_view(view: MessageView, outcome: Outcome) -> Self {
+        let went_well = outcome == Outcome::Succeeded;
+        Self {
+            id: view.id,
+            kind: view.kind.to_string(),
+            attempt: 1,
+            outcome: Some(outcome),
+            failure: view.tail.last_failure().filter(|_| !went_well).cloned(),
+            refused: None,
+            result: view.tail.result,
+            state: Some(view.state),
+        }
     }
 
     /// The handler succeeded.

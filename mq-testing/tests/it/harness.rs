@@ -1,5 +1,6 @@
 //! The harness that users test their handlers with: what it runs, what it sees, when it fails, and that it repeats itself.
 
+mod calling;
 mod crashes;
 mod exploring;
 mod failing;
