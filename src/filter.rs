@@ -268,16 +268,19 @@ impl Filter {
     }
 
     /// With this idempotency key, as long as its window lasts. Needs a queue.
+    /// Found in the table of keys, whatever the state of the message.
     pub fn idempotency_key(self, key: impl Into<Vec<u8>>) -> Self {
         self.set(|form| form.idempotency_key = Some(key.into().into()))
     }
 
     /// With this dedup key, whether the message holds it now or not. Needs a queue.
+    /// Beside [`Filter::live`] or a live state it is found in the table of keys; else every message is looked at, page by page.
     pub fn dedup_key(self, key: impl Into<Vec<u8>>) -> Self {
         self.set(|form| form.dedup_key = Some(key.into().into()))
     }
 
     /// With this ordering key. Needs a queue.
+    /// The cost is that of [`Filter::dedup_key`].
     pub fn ordering_key(self, key: impl Into<Vec<u8>>) -> Self {
         self.set(|form| form.ordering_key = Some(key.into().into()))
     }
