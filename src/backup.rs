@@ -132,12 +132,13 @@ impl Backup {
     ///
     /// # Errors
     /// [`BackupError`]; the store is as it was.
-    pub fn wait(self) -> Result<BackupReport, BackupError> {
+    pub fn wait(mut self) -> Result<BackupReport, BackupError> {
         if let Some(rate) = self.rate.filter(|rate| *rate < BACKUP_RATE_MIN) {
             return Err(BackupError::RateTooLow { rate });
         }
         let shell = Arc::clone(&self.backend.0);
         let parker = shell.park.parker();
+        // Gone before `self` is, whose closure may hold the last handle of the engine: a close waits for it.
         let _copying = shell.copies.enter(Arc::clone(&parker));
         let target = FreshDirectory::check(&self.to)?;
         match self.copy_into(&target, &*parker) {
@@ -155,7 +156,7 @@ impl Backup {
     }
 
     fn copy_into(
-        mut self,
+        &mut self,
         target: &FreshDirectory,
         parker: &dyn Parker,
     ) -> Result<BackupReport, BackupError> {

@@ -146,3 +146,15 @@ fn a_rate_that_would_take_ages_is_refused() {
     assert!(quick.rate(1 << 40).wait().is_ok());
     engine.close_wait().unwrap();
 }
+
+#[test]
+fn a_closure_that_is_told_of_a_backup_may_hold_the_last_handle_of_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = opened(folder.path());
+    let backup = engine.admin().backup(folder.path().join("copy"));
+    let report = backup.on_progress(move |_| assert!(engine.stopped().is_none()));
+    let report = futures_executor::block_on(report.into_future()).unwrap();
+    assert_eq!(report.messages, 1);
+    let again = Engine::builder(folder.path().join("data")).wait_for_owner(mq::secs(60));
+    again.open_wait().unwrap().close_wait().unwrap();
+}
