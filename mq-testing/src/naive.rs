@@ -307,16 +307,35 @@ impl Inner {
     fn admit_waiting(&mut self, now: &Now) {
         for waiting in std::mem::take(&mut self.waiting) {
             match self.enqueue(now, waiting.batch) {
-                Err(EnqueueError::Refused {
-                    refused: EnqueueRefused::Full { .. } | EnqueueRefused::QueueFull { .. },
-                    messages,
-                }) if waiting.until > now.monotonic => self.waiting.push_back(Waiting {
-                    batch: messages,
-                    ..waiting
-                }),
+                Err(EnqueueError::Refused { refused, messages })
+                    if waiting.until > now.monotonic && may_wait(&refused, &messages) =>
+                {
+                    self.waiting.push_back(Waiting {
+                        batch: messages,
+                        ..waiting
+                    });
+                }
                 answer => waiting.promise.keep(answer),
             }
         }
+    }
+}
+
+/// Whether a refused batch would be let in when there is room.
+fn may_wait(refused: &EnqueueRefused, batch: &[NewMessage]) -> bool {
+    match refused {
+        EnqueueRefused::Full { .. } => true,
+        EnqueueRefused::QueueFull { queue, limit, .. } => {
+            let added = batch.iter().filter(|message| message.queue == *queue);
+            added.count() as u64 <= *limit
+        }
+        EnqueueRefused::TooLarge { .. }
+        | EnqueueRefused::DeadLettersFull { .. }
+        | EnqueueRefused::KeyReused { .. }
+        | EnqueueRefused::KeyHeld { .. }
+        | EnqueueRefused::KeysFull { .. }
+        | EnqueueRefused::KeyTwiceInBatch { .. }
+        | EnqueueRefused::NumbersUsedUp { .. } => false,
     }
 }
 
@@ -330,13 +349,9 @@ impl Backend for Naive {
             }
             let answer = inner.enqueue(now, batch);
             match (answer, when_full) {
-                (
-                    Err(EnqueueError::Refused {
-                        refused: EnqueueRefused::Full { .. } | EnqueueRefused::QueueFull { .. },
-                        messages,
-                    }),
-                    WhenFull::Wait(limit),
-                ) => {
+                (Err(EnqueueError::Refused { refused, messages }), WhenFull::Wait(limit))
+                    if may_wait(&refused, &messages) =>
+                {
                     inner.waiting.push_back(Waiting {
                         batch: messages,
                         until: now.monotonic.after(limit),

@@ -60,24 +60,19 @@ impl Engine {
         let began = environment.clock.monotonic();
         let (mut ground, folder) = match place {
             Place::Directory(path) => {
-                let is_served = control;
                 let storage = environment.storage.clone().unwrap_or_else(|| {
                     Arc::new(DirectoryStorage::new(path.clone())) as Arc<dyn Storage>
                 });
                 let ground = ground_on_disk(storage, &options, &environment, &mut random)?;
-                (
-                    ground,
-                    Some((path, is_served)).filter(|_| environment.storage.is_none()),
-                )
+                (ground, Some(path).filter(|_| environment.storage.is_none()))
             }
             Place::Memory => (ground_in_memory(&options, &environment, &mut random), None),
         };
         ground.recovery = environment.clock.monotonic().saturating_sub(began);
         log_opened(&ground);
-        let served = folder.as_ref().filter(|(_, is_served)| *is_served);
-        let served = served.map(|(path, _)| path.as_path());
+        let served = folder.as_deref().filter(|_| control);
         let engine = Self::on(ground, &options, &environment, served)?;
-        if let Some((path, _)) = folder {
+        if let Some(path) = folder {
             // Whoever reads it may work in another folder.
             let path = std::path::absolute(&path).unwrap_or(path);
             engine.shell().sight.folder.get_or_init(|| path);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chaos_tests::machine::Machine;
+use mq::{Filter, StateKind};
 use mq_core::backend::{EnqueueError, OperateError, OperateRequest, WhenFull};
 use mq_core::command::{EnqueueRefused, OperateRefused, Settlement};
 use mq_core::id::MessageId;
@@ -130,6 +131,37 @@ fn settlements_that_fit_only_one_by_one_take_a_frame_each() {
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
+#[test]
+fn a_bulk_job_over_long_checkpoints_takes_as_many_frames_as_it_needs() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let machine = Machine::open(&disk, 0).unwrap();
+    for _ in 0..4 {
+        enqueue(&machine, 100).unwrap();
+    }
+    let grants = machine.take(4);
+    for grant in &grants {
+        let checkpoint = Bytes::from(vec![7; 20_000]);
+        let saved = machine.backend().save_checkpoint(grant.token, checkpoint);
+        saved.wait().unwrap().unwrap();
+        machine.maintain();
+    }
+    while enqueue(&machine, 20_000).is_ok() {
+        machine.maintain();
+    }
+    take_all_space(&disk);
+    machine.maintain();
+    let engine = machine.engine().unwrap();
+    let leased = Filter::new().state(StateKind::Leased);
+    let job = engine.cancel(leased).by("zoe").wait().unwrap();
+    for _ in 0..grants.len() {
+        machine.run_bulk();
+        machine.maintain();
+    }
+    assert!(engine.stopped().is_none(), "{:?}", engine.stopped());
+    let report = job.report().wait().unwrap();
+    assert_eq!(report.counts.requested, 4, "{report:?}");
+}
+
 /// Space is scarce and new messages are still taken: one that needs a larger segment than there is would need space.
 #[test]
 fn a_message_too_large_for_what_is_left_is_refused_and_smaller_ones_are_taken() {
@@ -149,6 +181,10 @@ fn a_message_too_large_for_what_is_left_is_refused_and_smaller_ones_are_taken() 
         met += 1;
         let refused = enqueue(&machine, LARGE);
         assert!(is_full(&refused), "{refused:?}");
+        let patient = WhenFull::Wait(Duration::from_secs(3_600));
+        let waits = machine.backend().enqueue(vec![message(LARGE)], patient);
+        machine.commit();
+        assert!(waits.is_done(), "it would hold up whoever fits");
         assert!(machine.engine().unwrap().stopped().is_none());
         disk.set_capacity(None);
         machine.pass(Duration::from_secs(1));

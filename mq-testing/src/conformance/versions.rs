@@ -37,6 +37,7 @@ checks![
     a_result_that_is_waited_for_is_kept,
     a_queue_with_a_limit_refuses_producers_only,
     who_waits_for_a_queue_at_its_limit_is_let_in_or_refused_in_time_and_holds_up_no_other,
+    a_batch_that_not_even_an_empty_queue_would_take_does_not_wait,
     settings_of_a_queue_survive,
 ];
 
@@ -454,6 +455,23 @@ fn who_waits_for_a_queue_at_its_limit_is_let_in_or_refused_in_time_and_holds_up_
     set(&*store, QueueChange::LimitMessages(Some(2)));
     store.settle_down();
     raised.answer().expect("an answer").expect("there is room");
+}
+
+fn a_batch_that_not_even_an_empty_queue_would_take_does_not_wait(subject: &dyn Subject) {
+    let store = subject.open(&Setup::default());
+    set(&*store, QueueChange::LimitMessages(Some(1)));
+    let batch = vec![message("a"), message("b")];
+    let limit = WhenFull::Wait(Duration::from_secs(10));
+    let refused = store.backend().enqueue(batch, limit);
+    store.settle_down();
+    match refused.answer().expect("it would hold up who fits") {
+        Err(EnqueueError::Refused {
+            refused: EnqueueRefused::QueueFull { limit: 1, .. },
+            messages,
+        }) => assert_eq!(messages.len(), 2, "the work comes back"),
+        other => panic!("no queue has room for it, but the answer was {other:?}"),
+    }
+    store.enqueue(message("c"));
 }
 
 fn settings_of_a_queue_survive(subject: &dyn Subject) {

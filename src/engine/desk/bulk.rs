@@ -1,15 +1,20 @@
 //! One step of a bulk job, under the manager token.
 //!
 //! Invariant: the changes of a step and the job's new position stand in the open frame together: it is not handed over in
-//! between, because the token is held for all of it. A step stops early when the frame is full.
+//! between, because the token is held for all of it. A step stops early when the frame is full; a change that fits into none
+//! is counted as refused.
 
 use mq_core::bulk::{BulkEnd, BulkId, BulkRefused, EndBulk, StepBulk};
-use mq_core::command::{Operate, Operated, Operation};
+use mq_core::command::{Operate, OperateRefused, Operated, Operation};
 use mq_core::id::{MessageId, Seq};
 use mq_core::time::Now;
 use mq_core::view::Filter;
 
+use super::fitting::Fitting;
 use super::{Desk, frees_room};
+
+/// Bytes that a job's new position and its end take in a frame at most.
+const POSITION_SIZE_MAX: usize = 1 << 10;
 
 /// A step that was prepared outside.
 #[derive(Debug)]
@@ -67,18 +72,24 @@ impl Desk {
             if met > 0 && self.is_full() {
                 break;
             }
-            (met, last) = (met + 1, message.seq());
-            counts.matched += 1;
-            let is_gone = !self.manager.contains(last);
-            if !is_gone && !self.manager.is_match(now, &step.facts, last) {
+            let seq = message.seq();
+            let is_gone = !self.manager.contains(seq);
+            if !is_gone && !self.manager.is_match(now, &step.facts, seq) {
                 counts.passed += 1;
-                continue;
+            } else {
+                match self.change_in_bulk(now, *message, step) {
+                    Fitting::Decided(Ok(Operated::Done)) => counts.done += 1,
+                    Fitting::Decided(Ok(Operated::Requested)) => counts.requested += 1,
+                    Fitting::Decided(Err(refused)) => counts.refuse(&refused),
+                    Fitting::NextFrame => break,
+                    Fitting::TooLarge => counts.refuse(&OperateRefused::Full(self.disk_full())),
+                }
             }
-            match self.change_in_bulk(now, *message, step) {
-                Ok(Operated::Done) => counts.done += 1,
-                Ok(Operated::Requested) => counts.requested += 1,
-                Err(refused) => counts.refuse(&refused),
-            }
+            (met, last) = (met + 1, seq);
+            counts.matched += 1;
+        }
+        if met == 0 && !step.messages.is_empty() {
+            return Ok(Stepped { met, ended: false }); // the open frame has no room: the next one has
         }
         let is_cut = met < step.messages.len();
         let cursor = if is_cut {
@@ -102,16 +113,18 @@ impl Desk {
         now: &Now,
         id: MessageId,
         step: &BulkStep,
-    ) -> Result<Operated, mq_core::command::OperateRefused> {
+    ) -> Fitting<Result<Operated, OperateRefused>> {
         let command = Operate {
             id,
             operation: step.operation.clone(),
             by: step.by.clone(),
         };
-        let operated = self.decide(now, &command)?;
-        if matches!(command.operation, Operation::Cancel) {
+        let operated = self.decide_fitting_before(now, &command, POSITION_SIZE_MAX);
+        if matches!(command.operation, Operation::Cancel)
+            && let Fitting::Decided(Ok(_)) = operated
+        {
             self.waiters.note_cancelled(id.seq());
         }
-        Ok(operated)
+        operated
     }
 }

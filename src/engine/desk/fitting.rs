@@ -51,6 +51,16 @@ impl Desk {
         now: &Now,
         command: &C,
     ) -> Fitting<Result<C::Answer, C::Refused>> {
+        self.decide_fitting_before(now, command, 0)
+    }
+
+    /// [`Desk::decide_fitting`] that leaves room in the frame for `size` bytes of what must stand beside it.
+    pub(super) fn decide_fitting_before<C: Command>(
+        &mut self,
+        now: &Now,
+        command: &C,
+        size: usize,
+    ) -> Fitting<Result<C::Answer, C::Refused>> {
         let decided = self.manager.decide(now, command, &mut self.events);
         if decided.is_err() {
             return Fitting::Decided(decided);
@@ -59,7 +69,7 @@ impl Desk {
             Some(paper) if self.is_scarce() => paper.frame.size_with(&self.events),
             Some(_) | None => 0,
         };
-        if with <= self.frame_size_max {
+        if with.saturating_add(size) <= self.frame_size_max {
             self.append_and_apply(now);
             return Fitting::Decided(decided);
         }

@@ -97,6 +97,13 @@ impl Lines {
     }
 }
 
+/// Whether a batch would be let into an empty queue with this limit.
+fn could_fit(job: &EnqueueJob, queue: &QueueName, limit: u64) -> bool {
+    let drafts = job.batch.drafts.iter();
+    let added = drafts.filter(|draft| draft.queue == *queue).count();
+    u64::try_from(added).is_ok_and(|added| added <= limit)
+}
+
 impl Desk {
     /// Takes an enqueue in; one that may wait joins those that wait for the same already.
     pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
@@ -128,20 +135,21 @@ impl Desk {
     }
 
     fn try_enqueue(&mut self, now: &Now, mut job: EnqueueJob, may_wait: bool) -> Found {
-        let decided = if self.disk_low {
-            Err(self.disk_full())
+        let (decided, may_wait) = if self.disk_low {
+            (Err(self.disk_full()), may_wait)
         } else {
             self.cause = Cause::Enqueue;
             let fitting = self.decide_fitting(now, &job.batch);
             self.cause = Cause::Plain;
             match fitting {
-                Fitting::Decided(decided) => decided,
+                Fitting::Decided(decided) => (decided, may_wait),
                 Fitting::NextFrame if may_wait => return Found::StoreFull(job),
                 Fitting::NextFrame => {
                     self.put_off.push_back(PutOff::Enqueue(job));
                     return Found::Room;
                 }
-                Fitting::TooLarge => Err(self.disk_full()),
+                // It would hold up everybody behind it who does fit.
+                Fitting::TooLarge => (Err(self.disk_full()), false),
             }
         };
         match decided {
@@ -166,7 +174,9 @@ impl Desk {
                 Found::Room
             }
             Err(EnqueueRefused::Full { .. }) if may_wait => Found::StoreFull(job),
-            Err(EnqueueRefused::QueueFull { queue, .. }) if may_wait => {
+            Err(EnqueueRefused::QueueFull { queue, limit, .. })
+                if may_wait && could_fit(&job, &queue, limit) =>
+            {
                 Found::QueueFull(job, queue)
             }
             Err(refused) => {
