@@ -85,6 +85,19 @@ fn is_too_late(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused(refused) if refused.code == Stopped::Closed.code())
 }
 
+/// What is answered when nobody takes what was too late: the first of it by `failure`. Those that were taken keep their answers.
+fn without_owner(told: VecDeque<Told>, failure: Failure) -> impl Iterator<Item = Ready> {
+    let mut failure = Some(failure);
+    told.into_iter().map(move |told| {
+        Ready::There(match told {
+            Told::Answered(answer) => answer,
+            Told::TooLate(_) => Err(failure
+                .take()
+                .unwrap_or_else(|| ClientError::Closing.into())),
+        })
+    })
+}
+
 /// Sends what was too late to another owner; `false` if that one closes as well, and the rest is left in `told`.
 fn repeat_told(
     client: &mut Client,
@@ -191,11 +204,14 @@ impl Relay {
             };
             match answers.next_answer() {
                 Err(error) if self.may_repeat(&error) && may_move => {
-                    self.move_on(&mut exit, VecDeque::new())?;
+                    self.move_on(&mut exit, &mut VecDeque::new())?;
                 }
                 Err(error) if is_too_late(&error) && may_move => {
-                    let told = self.last_words(answers)?;
-                    self.move_on(&mut exit, told)?;
+                    let (mut told, end) = self.last_words(answers);
+                    let moved = end.and_then(|()| self.move_on(&mut exit, &mut told));
+                    if let Err(failure) = moved {
+                        exit.ready.extend(without_owner(told, failure));
+                    }
                 }
                 answer => {
                     exit.owners = 0;
@@ -219,18 +235,16 @@ impl Relay {
         }
     }
 
-    /// What an owner says that has begun to close, from the first message on that reached it too late.
-    ///
-    /// # Errors
-    /// When it went away in the middle of that, and it is unknown what it took.
-    fn last_words(&self, answers: &mut Answers) -> Result<VecDeque<Told>> {
+    /// What an owner says that has begun to close, from the first message on that reached it too late; and an error if it went
+    /// away in the middle of that, so that it is unknown what else it took.
+    fn last_words(&self, answers: &mut Answers) -> (VecDeque<Told>, Result) {
         let first = lock(&self.unanswered).pop_front();
         let mut told: VecDeque<Told> = first.into_iter().map(Told::too_late).collect();
         loop {
             match answers.next_answer() {
-                Err(error) if self.may_repeat(&error) => return Ok(told),
+                Err(error) if self.may_repeat(&error) => return (told, Ok(())),
                 Err(error @ (ClientError::Gone | ClientError::Broken(_))) => {
-                    return Err(error.into());
+                    return (told, Err(error.into()));
                 }
                 answer => {
                     let message = lock(&self.unanswered).pop_front();
@@ -246,8 +260,8 @@ impl Relay {
     /// Sends what was too late, and what has no answer, to the next owner.
     ///
     /// # Errors
-    /// When there is none; then nothing is answered any more.
-    fn move_on(&self, exit: &mut Exit, mut told: VecDeque<Told>) -> Result {
+    /// When there is none; then nothing more is sent, and `told` has what is left of it.
+    fn move_on(&self, exit: &mut Exit, told: &mut VecDeque<Told>) -> Result {
         exit.answers = None;
         // Whoever is just sending to the one that is gone is told so, and lets go.
         let mut entry = lock(&self.entry);
@@ -257,7 +271,7 @@ impl Relay {
             match target::reach(&self.data, Missing::Create)? {
                 Place::Own(store) => {
                     let rest = mem::take(&mut *lock(&self.unanswered));
-                    for told in told.into_iter().chain(rest.into_iter().map(Told::too_late)) {
+                    for told in told.drain(..).chain(rest.into_iter().map(Told::too_late)) {
                         exit.ready.push_back(match told {
                             Told::Answered(answer) => Ready::There(answer),
                             Told::TooLate(message) => Ready::Own(self.enqueue(&store, *message)),
@@ -267,7 +281,7 @@ impl Relay {
                     return Ok(());
                 }
                 Place::Owner(mut client) => {
-                    if repeat_told(&mut client, &mut told, &mut exit.ready) {
+                    if repeat_told(&mut client, told, &mut exit.ready) {
                         let (calls, answers) = self.repeat(*client, &mut exit.ready)?;
                         *entry = Entry::Owner(calls);
                         exit.answers = Some(answers);
