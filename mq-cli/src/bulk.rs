@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::ProgressBar;
-use mq::control::{Answer, BulkCall, BulkJobJson, Call, OneBulkJob};
+use mq::Filter;
+use mq::control::{Answer, BulkCall, BulkJobJson, Call, OneBulkJob, OperationJson};
 
 use crate::args::Data;
 use crate::clock::Stopwatch;
 use crate::escape::{Escaped, EscapedLines};
 use crate::exit::{Exit, Failure, Result};
 use crate::hint;
+use crate::listing;
 use crate::output::{self, Output};
 use crate::target::Target;
 
@@ -104,6 +106,41 @@ pub(crate) struct Pace {
     /// Who asks, for the history of each message
     #[arg(long, value_name = "WHO", default_value = "mq")]
     pub(crate) by: String,
+    /// Change nothing; print the ids that would be changed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl Pace {
+    /// Changes every message that `filter` lets through: a job of the store, whatever their number, so that it is journalled,
+    /// can be stopped, and goes on after a restart.
+    ///
+    /// # Errors
+    /// As [`change_all`].
+    pub(crate) fn change_all(
+        &self,
+        target: &Target,
+        filter: Filter,
+        operation: &OperationJson,
+        output: &mut Output,
+    ) -> Result {
+        if self.dry_run {
+            return listing::for_all(target, &filter, |message| Ok(output.line(&message.id)?));
+        }
+        let filter = if filter.is_empty() {
+            Filter::all()
+        } else {
+            filter
+        };
+        let call = BulkCall {
+            filter,
+            operation: operation.clone(),
+            rate: self.rate,
+            by: self.by.clone(),
+            dry_run: false,
+        };
+        change_all(target, call, output)
+    }
 }
 
 /// Runs a verb of `mq jobs`.

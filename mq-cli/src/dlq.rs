@@ -7,13 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use mq::control::{Answer, BulkCall, Call, DeadGroupJson, MessageJson, OperationJson};
+use mq::control::{Answer, Call, DeadGroupJson, MessageJson, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::state::DeadReason;
 use mq_core::view::StateKind;
 
 use crate::args::Data;
-use crate::bulk::{self, Pace};
+use crate::bulk::Pace;
 use crate::escape::Escaped;
 use crate::exit::{Exit, Failure, Result};
 use crate::listing::{self, Extent, Unreadable, Which};
@@ -157,9 +157,6 @@ struct Chosen {
     /// Only dead for this reason: budget_spent, dead_lettered, undecodable, crashed or expired
     #[arg(long, value_name = "REASON", value_parser = listing::reason)]
     reason: Option<DeadReason>,
-    /// Change nothing; print the ids that would be changed
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
     pace: Pace,
 }
@@ -287,7 +284,8 @@ impl Chosen {
         }
         Target::visit(&self.data, |target, output| {
             if self.all {
-                return self.change_all(target, operation, output);
+                let filter = self.which.filter(Some(StateKind::Dead), self.reason);
+                return self.pace.change_all(target, filter, operation, output);
             }
             for id in &self.ids {
                 must_be_dead(&target.message(*id, false, false)?)?;
@@ -297,27 +295,6 @@ impl Chosen {
         })
     }
 
-    /// A job of the store, whatever their number: it is journalled, can be stopped, and goes on after a restart.
-    fn change_all(
-        &self,
-        target: &Target,
-        operation: &OperationJson,
-        output: &mut Output,
-    ) -> Result {
-        let filter = self.which.filter(Some(StateKind::Dead), self.reason);
-        if self.dry_run {
-            return listing::for_all(target, &filter, |message| Ok(output.line(&message.id)?));
-        }
-        let call = BulkCall {
-            filter,
-            operation: operation.clone(),
-            rate: self.pace.rate,
-            by: self.pace.by.clone(),
-            dry_run: false,
-        };
-        bulk::change_all(target, call, output)
-    }
-
     fn change_one(
         &self,
         target: &Target,
@@ -325,7 +302,7 @@ impl Chosen {
         operation: &OperationJson,
         output: &mut Output,
     ) -> Result {
-        if !self.dry_run {
+        if !self.pace.dry_run {
             target.operate_by(id, operation.clone(), &self.pace.by)?;
         }
         Ok(output.line(id)?)

@@ -297,12 +297,15 @@ fn explain(arguments: &Explain) -> Result {
 /// What a user did, when, and who it was.
 fn edited(edit: &EditJson) -> String {
     let details = [&edit.label, &edit.due, &edit.from, &edit.to];
-    let details: Vec<&str> = details.into_iter().flatten().map(String::as_str).collect();
+    let details = details.into_iter().flatten().map(String::as_str);
+    let details: Vec<&str> = details
+        .chain(edit.edited.then_some("with another payload"))
+        .collect();
     let by = if edit.by.is_empty() {
         "somebody"
     } else {
         &edit.by
     };
-    let (at, what) = (&edit.at, &edit.what);
-    Escaped(&format!("{at} {what} {} by {by}", details.join(" → "))).to_string()
+    let what = [edit.what.clone(), details.join(" → ")].join(" ");
+    Escaped(&format!("{} {} by {by}", edit.at, what.trim_end())).to_string()
 }

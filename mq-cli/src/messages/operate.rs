@@ -6,18 +6,17 @@
 
 use std::time::Duration;
 
-use mq::Filter;
-use mq::control::{BulkCall, OperationJson};
+use mq::control::OperationJson;
 use mq_core::id::MessageId;
 use mq_core::name::{Label, QueueName};
 use mq_core::time::Timestamp;
 use mq_core::view::StateKind;
 
 use crate::args::Data;
-use crate::bulk::{self, Pace};
+use crate::bulk::Pace;
 use crate::exit::{Failure, Result};
 use crate::listing::{self, Which};
-use crate::output::{self, Output};
+use crate::output;
 use crate::target::Target;
 use crate::values;
 
@@ -44,9 +43,6 @@ pub(crate) struct Chosen {
     /// Only in this state: scheduled, ready, blocked, leased, held, completed, dead or superseded
     #[arg(long, value_name = "STATE", value_parser = listing::state)]
     state: Option<StateKind>,
-    /// Change nothing; print the ids that would be changed
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
     pace: Pace,
 }
@@ -128,10 +124,11 @@ impl Chosen {
         }
         Target::visit(&self.data, |target, output| {
             if self.all || self.everything {
-                return self.change_all(target, operation, output);
+                let filter = self.which.filter(self.state, None);
+                return self.pace.change_all(target, filter, operation, output);
             }
             for id in &self.ids {
-                if self.dry_run {
+                if self.pace.dry_run {
                     output.line(target.message(*id, false, false)?.id)?;
                     continue;
                 }
@@ -145,32 +142,6 @@ impl Chosen {
             }
             Ok(())
         })
-    }
-}
-
-impl Chosen {
-    fn change_all(
-        &self,
-        target: &Target,
-        operation: &OperationJson,
-        output: &mut Output,
-    ) -> Result {
-        let filter = self.which.filter(self.state, None);
-        if self.dry_run {
-            return listing::for_all(target, &filter, |message| Ok(output.line(&message.id)?));
-        }
-        let call = BulkCall {
-            filter: if filter.is_empty() {
-                Filter::all()
-            } else {
-                filter
-            },
-            operation: operation.clone(),
-            rate: self.pace.rate,
-            by: self.pace.by.clone(),
-            dry_run: false,
-        };
-        bulk::change_all(target, call, output)
     }
 }
 

@@ -70,18 +70,7 @@ fn dead_letters_are_purged_by_id_and_by_filter() {
     let store = Store::new();
     let lines: Vec<String> = (0..5).map(|number| number.to_string()).collect();
     let ids = store.enqueue("q", &lines);
-    let worked = store.mq(
-        "work",
-        &[
-            "--queue",
-            "q",
-            "--until-empty",
-            "--",
-            "sh",
-            "-c",
-            "exit 100",
-        ],
-    );
+    let worked = store.give_up("q");
     assert_eq!(worked.code, 1);
     let one = ids.first().unwrap();
     assert_eq!(store.mq("dlq purge", &[one]).lines(), [one.as_str()]);
@@ -111,18 +100,7 @@ fn dead_letters_are_purged_by_id_and_by_filter() {
 fn a_dead_letter_comes_back_with_another_payload() {
     let store = Store::new();
     let ids = store.enqueue("q", &["wrong".to_owned()]);
-    store.mq(
-        "work",
-        &[
-            "--queue",
-            "q",
-            "--until-empty",
-            "--",
-            "sh",
-            "-c",
-            "exit 100",
-        ],
-    );
+    store.give_up("q");
     let fixed = store.file("fixed");
     std::fs::write(&fixed, "right").unwrap();
     let id = ids.first().unwrap();
@@ -132,6 +110,11 @@ fn a_dead_letter_comes_back_with_another_payload() {
     assert!(broken.stderr.contains("--raw"), "{}", broken.stderr);
     let raw = [&["--raw"], &edit[..]].concat();
     store.mq("dlq replay", &raw).lines();
+    let shown = store.mq("messages show", &[id]).stdout;
+    assert!(
+        shown.contains(" replay with another payload by mq"),
+        "{shown}"
+    );
     let ran = store.mq(
         "work",
         &["--queue", "q", "--until-empty", "--", "sh", "-c", ECHO],
@@ -376,16 +359,7 @@ fn many_messages_are_changed_by_filter_as_a_job_that_stays_on_record() {
 #[test]
 fn dead_letters_are_counted_in_groups_and_replayed_at_a_rate() {
     let (store, _) = payments();
-    let dies = [
-        "--queue",
-        "pay",
-        "--until-empty",
-        "--",
-        "sh",
-        "-c",
-        "exit 100",
-    ];
-    store.mq("work", &dies);
+    store.give_up("pay");
     let group = store.mq("dlq groups", &["--json"]).only_json();
     assert_eq!(
         (group.get("count").unwrap(), group.get("reason").unwrap()),
@@ -403,16 +377,7 @@ fn dead_letters_are_counted_in_groups_and_replayed_at_a_rate() {
 #[test]
 fn replaying_all_is_a_job_without_a_rate_too_and_can_be_waited_for_again() {
     let (store, ids) = payments();
-    let dies = [
-        "--queue",
-        "pay",
-        "--until-empty",
-        "--",
-        "sh",
-        "-c",
-        "exit 100",
-    ];
-    store.mq("work", &dies);
+    store.give_up("pay");
     let dry = store.mq("dlq replay", &["--all", "--dry-run"]);
     assert_eq!(dry.lines(), ids);
     let replayed = store.mq("dlq replay", &["--all", "--by", "zoe"]);
@@ -481,18 +446,7 @@ fn what_explain_suggests_helps_when_it_is_pasted() {
         .mq("messages reschedule", &["--delay", "1h", id])
         .lines();
     assert_eq!(follow(), "ready");
-    store.mq(
-        "work",
-        &[
-            "--queue",
-            "q",
-            "--until-empty",
-            "--",
-            "sh",
-            "-c",
-            "exit 100",
-        ],
-    );
+    store.give_up("q");
     assert_eq!(follow(), "ready");
 }
 
@@ -500,16 +454,7 @@ fn what_explain_suggests_helps_when_it_is_pasted() {
 fn a_queue_is_purged_and_its_dead_letters_and_other_queues_stay() {
     let store = Store::new();
     store.enqueue("q", &["dead".to_owned()]);
-    let script = [
-        "--queue",
-        "q",
-        "--until-empty",
-        "--",
-        "sh",
-        "-c",
-        "exit 100",
-    ];
-    assert_eq!(store.mq("work", &script).code, 1);
+    assert_eq!(store.give_up("q").code, 1);
     let lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
     store.enqueue("q", &lines);
     store.enqueue("r", &["stays".to_owned()]);

@@ -1,11 +1,14 @@
 //! A store in a temporary folder, and ways to run the program on it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
 /// A folder for one store.
@@ -123,6 +126,12 @@ impl Store {
         ids
     }
 
+    /// Works on `queue` with a command that gives each message up: it goes dead.
+    pub(crate) fn give_up(&self, queue: &str) -> Ran {
+        let gives_up = ["--until-empty", "--", "sh", "-c", "exit 100"];
+        self.mq("work", &[&["--queue", queue], &gives_up[..]].concat())
+    }
+
     /// The store's counts.
     pub(crate) fn stats(&self) -> serde_json::Value {
         self.mq("stats", &["--json"]).only_json()
@@ -144,6 +153,22 @@ fn ended(child: Child) -> Ran {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// A terminal of `columns` and 24 rows: its own end, and where programs open theirs.
+pub(crate) fn terminal(columns: u16) -> (OwnedFd, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&terminal, size).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    (terminal, name.into_string().unwrap())
 }
 
 /// A program that is running, line by line.

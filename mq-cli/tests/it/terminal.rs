@@ -4,27 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-
-use crate::setup::Store;
+use crate::setup::{Store, terminal};
 
 /// What `mq VERB --data DIR REST` prints on a terminal of `columns`.
 fn on_terminal(store: &Store, columns: u16, verb: &str, rest: &[&str]) -> String {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&terminal, size).unwrap();
-    let name = ptsname(&terminal, Vec::new())
-        .unwrap()
-        .into_string()
-        .unwrap();
+    let (terminal, name) = terminal(columns);
     let open = || {
         let mut options = OpenOptions::new();
         options.read(true).write(true).open(&name).unwrap()

@@ -8,10 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::setup::Store;
+use crate::setup::{Store, terminal};
 
 /// Longer than anything here takes: a test that waits for it has failed.
 const NEVER: Duration = Duration::from_secs(60);
@@ -29,18 +28,7 @@ struct Top {
 
 impl Top {
     fn start(store: &Store, columns: u16, rest: &[&str]) -> Top {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&terminal, size).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let name = name.into_string().unwrap();
+        let (terminal, name) = terminal(columns);
         let mut options = OpenOptions::new();
         let line = options.read(true).write(true).open(name).unwrap();
         let end = || Stdio::from(line.try_clone().unwrap());
