@@ -343,7 +343,7 @@ impl Engine {
     }
 
     /// Waits until nothing is ready, leased or waiting for another attempt in any queue that is not paused, and all of it is
-    /// synced. What is scheduled, held or paused stays.
+    /// synced. What is scheduled for later, held or paused stays; what the clock has made due is waited for.
     ///
     /// # Errors
     /// [`Stopped`] if the engine stops before that.
@@ -364,11 +364,14 @@ impl Engine {
             if let Some(stopped) = self.stopped() {
                 return Err(stopped);
             }
-            let (active, may_follow) = shell.look(|desk, _| {
+            let (active, fallen_due, may_follow) = shell.look(|desk, now| {
                 let manager = &desk.manager;
-                (manager.active(queue), manager.may_follow(queue))
+                let may_follow = manager.may_follow(queue);
+                (manager.active(queue), desk.has_fallen_due(now), may_follow)
             });
-            if active == 0 {
+            if fallen_due {
+                shell.call();
+            } else if active == 0 {
                 self.sync().await?;
                 if may_follow {
                     continue;

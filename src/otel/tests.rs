@@ -45,7 +45,7 @@ fn message(queue: &str) -> NewMessage {
     NewMessage::new(
         queue.parse().unwrap(),
         "traced".parse().unwrap(),
-        Bytes::from_static(b"4711"),
+        Bytes::from_static(b"\"secret\""),
     )
 }
 
@@ -124,7 +124,7 @@ async fn the_first_attempt_is_a_child_of_the_enqueue_and_later_ones_are_linked()
             id.to_string()
         );
         assert_eq!(attribute(span, "messaging.system").unwrap(), "mq");
-        assert!(!format!("{span:?}").contains("4711"), "no payload");
+        assert!(!format!("{span:?}").contains("secret"), "no payload");
     }
     let traces = [first, second].map(|span| span.span_context.trace_id().to_string());
     assert_eq!(seen, traces, "handlers run in their spans");

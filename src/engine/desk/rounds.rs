@@ -141,6 +141,12 @@ impl Desk {
         self.open_events == 0 && self.synced + 1 == self.open
     }
 
+    /// Whether the clock has made something due that no round has taken up yet: a message that becomes ready, a schedule.
+    pub(crate) fn has_fallen_due(&self, now: &Now) -> bool {
+        let wall = self.manager.next_deadline().wall;
+        wall.is_some_and(|due| due <= now.wall) || self.schedule_wait(now) == Some(Duration::ZERO)
+    }
+
     /// How long nothing needs to be done, if nobody asks for anything.
     pub(crate) fn idle_for(&self, now: &Now) -> Option<Duration> {
         let deadline = self.manager.next_deadline();
