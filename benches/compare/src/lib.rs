@@ -9,6 +9,7 @@ pub mod chart;
 pub mod peer;
 #[cfg(feature = "peers")]
 pub mod peers;
+pub mod postgresql;
 pub mod race;
 pub mod server;
 pub mod table;

@@ -63,5 +63,5 @@ pub const ALL: [Entry; 9] = [
     },
 ];
 
-/// Programs of their own, whose libraries cannot be linked with these: folder names below `benches/compare`.
-pub const PROGRAMS: [&str; 2] = ["apalis", "effectum"];
+/// Programs of their own, whose libraries cannot or need not be linked with these: folder names below `benches/compare`.
+pub const PROGRAMS: [&str; 3] = ["apalis", "effectum", "graphile"];

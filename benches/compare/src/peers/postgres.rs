@@ -1,22 +1,16 @@
 //! PostgreSQL with a table of jobs and `FOR UPDATE SKIP LOCKED`: one transaction for each job, open while it is handled.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use anyhow::Context;
-use rustix::process::Signal;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::peer::{About, Consumer, LOOK_AGAIN, PAYLOAD, Peer, Producer, Work, Workers};
-use crate::server::{Server, User, folder, free_port, run};
-
-/// Connections that the callers share, pipelined where there are more callers.
-const CONNECTIONS: usize = 64;
-/// Where Debian puts the programs that are not for users.
-const FOLDERS: &str = "/usr/lib/postgresql";
+use crate::postgresql::{self, CONNECTIONS, DATABASE, USER};
+use crate::server::Server;
 
 struct Postgres {
     server: Server,
@@ -34,38 +28,8 @@ struct Taker {
 }
 
 pub(super) async fn open(parent: &Path) -> anyhow::Result<Box<dyn Peer>> {
-    let user = User::instead_of_root("postgres")?;
-    let folder = folder(parent, "postgres", user)?;
-    let bin = std::fs::read_dir(FOLDERS)
-        .context("postgresql is not installed")?
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .max()
-        .context("postgresql is not installed")?;
-    let data = folder.join("data");
-    let mut init = Command::new(bin.join("initdb"));
-    init.args([
-        "--auth",
-        "trust",
-        "--username",
-        "bench",
-        "--encoding",
-        "UTF8",
-        "-D",
-    ]);
-    init.arg(&data).current_dir(&folder);
-    let port = free_port()?;
-    let mut command = Command::new(bin.join("postgres"));
-    command.arg("-D").arg(&data).current_dir(&folder);
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-    for setting in ["max_connections=300", "unix_socket_directories="] {
-        command.args(["-c", setting]);
-    }
-    if let Some(user) = user {
-        user.run(&mut init);
-        user.run(&mut command);
-    }
-    run(&mut init)?;
-    let server = Server::start(command, &folder, port, Signal::INT)?;
+    let server = postgresql::start(parent)?;
+    let port = server.port;
     let client = connect(port).await?;
     client
         .batch_execute("CREATE TABLE jobs (id bigserial PRIMARY KEY, payload bytea NOT NULL)")
@@ -88,7 +52,7 @@ pub(super) async fn open(parent: &Path) -> anyhow::Result<Box<dyn Peer>> {
 
 /// A connection. The port may be open before the server lets anybody in.
 async fn connect(port: u16) -> anyhow::Result<Client> {
-    let address = format!("host=127.0.0.1 port={port} user=bench dbname=postgres");
+    let address = format!("host=127.0.0.1 port={port} user={USER} dbname={DATABASE}");
     let mut tries = 0;
     loop {
         match tokio_postgres::connect(&address, NoTls).await {
