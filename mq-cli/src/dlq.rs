@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use clap::ArgGroup;
 use mq::control::{Answer, Call, DeadGroupJson, MessageJson, OperationJson};
 use mq_core::id::MessageId;
 use mq_core::state::DeadReason;
@@ -139,15 +140,12 @@ fn show_groups(groups: &[DeadGroupJson], output: &mut Output) -> Result {
 
 /// Which dead letters to change.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("chosen").args(["ids", "all"]).required(true)))]
 struct Chosen {
     #[command(flatten)]
     data: Data,
     /// The messages' ids
-    #[arg(
-        value_name = "ID",
-        required_unless_present = "all",
-        conflicts_with = "all"
-    )]
+    #[arg(value_name = "ID")]
     ids: Vec<MessageId>,
     /// Every dead letter that the filters let through, as a bulk job
     #[arg(long)]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use clap::ArgGroup;
 use mq::control::OperationJson;
 use mq_core::id::MessageId;
 use mq_core::name::{Label, QueueName};
@@ -22,21 +23,18 @@ use crate::values;
 
 /// Which messages.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("chosen").args(["ids", "all", "everything"]).required(true)))]
 pub(crate) struct Chosen {
     #[command(flatten)]
     data: Data,
     /// The messages' ids
-    #[arg(
-        value_name = "ID",
-        required_unless_present_any = ["all", "everything"],
-        conflicts_with_all = ["all", "everything"]
-    )]
+    #[arg(value_name = "ID")]
     ids: Vec<MessageId>,
     /// Every message that the filters let through, as a bulk job
     #[arg(long)]
     all: bool,
     /// Every message of the store
-    #[arg(long, conflicts_with = "all")]
+    #[arg(long)]
     everything: bool,
     #[command(flatten)]
     which: Which,

@@ -22,6 +22,23 @@ fn a_wrong_command_line_is_2() {
 }
 
 #[test]
+fn who_names_no_message_is_told_how_to_mean_many() {
+    let store = Store::new();
+    for (verb, ways) in [
+        ("dlq replay", "<ID|--all>"),
+        ("dlq purge", "<ID|--all>"),
+        ("messages cancel", "<ID|--all|--everything>"),
+        ("messages hold", "<ID|--all|--everything>"),
+    ] {
+        let refused = store.mq(verb, &[]);
+        assert_eq!(refused.code, 2, "{verb}");
+        assert!(refused.stderr.contains(ways), "{verb}: {}", refused.stderr);
+        let id = "019b76da-a800-7000-8000-000007fa2ff7";
+        assert_eq!(store.mq(verb, &["--all", id]).code, 2, "{verb}: not both");
+    }
+}
+
+#[test]
 fn a_corrupt_store_is_4_and_stays_as_it_is() {
     let store = Store::new();
     let lines: Vec<String> = (0..1_000)
