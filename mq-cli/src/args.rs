@@ -66,7 +66,7 @@ pub(crate) enum Verb {
     Schedule(schedule::Verb),
     /// Count what is in the store
     #[command(
-        after_help = "Examples:\n  mq stats --data ./data\n  mq stats --data ./data --json | jq .live_messages"
+        after_help = "Examples:\n  mq stats --data ./data\n  mq stats --data ./data --json | jq .live_messages\n  mq stats --data ./data --prometheus > /var/lib/node_exporter/mq.prom"
     )]
     Stats(stats::Arguments),
     /// Ask whether the handlers of the process that owns the store can read what is stored

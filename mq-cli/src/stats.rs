@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+    /// Print Prometheus text; counters and latencies are those of the process that owns the store, since it opened it
+    #[arg(long, conflicts_with = "json")]
+    prometheus: bool,
 }
 
 /// Runs `mq stats`.
@@ -23,6 +26,13 @@ pub(crate) struct Arguments {
 /// When the store cannot be reached, or the output fails.
 pub(crate) fn run(arguments: &Arguments) -> Result {
     Target::visit(&arguments.data, |target, output| {
+        if arguments.prometheus {
+            let text = target.ask(Call::Metrics {}, |answer| match answer {
+                Answer::Metrics(text) => Some(text),
+                _ => None,
+            })?;
+            return Ok(output.bytes(text.as_bytes())?);
+        }
         let stats = target.ask(Call::Stats {}, |answer| match answer {
             Answer::Stats(stats) => Some(stats),
             _ => None,

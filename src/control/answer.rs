@@ -25,6 +25,8 @@ pub enum Answer {
     Enqueued(Enqueued),
     /// Counts.
     Stats(StatsJson),
+    /// Prometheus text, format 0.0.4.
+    Metrics(String),
     /// Queues by name.
     Queues(Vec<QueueJson>),
     /// A page.

@@ -22,6 +22,8 @@ pub enum Call {
     Enqueue(Box<EnqueueCall>),
     /// Counts of the whole store. Answered by [`super::Answer::Stats`].
     Stats {},
+    /// The same as Prometheus text, with everything that is counted. Answered by [`super::Answer::Metrics`].
+    Metrics {},
     /// Every queue. Answered by [`super::Answer::Queues`].
     Queues {},
     /// Hand nothing out of a queue until it is resumed; survives a restart. Answered by [`super::Answer::Done`].

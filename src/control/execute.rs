@@ -41,6 +41,7 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
             Ok(Answer::Enqueued(Enqueued::from(receipt)))
         }
         Call::Stats {} => Ok(Answer::Stats(StatsJson::from(&engine.stats()))),
+        Call::Metrics {} => Ok(Answer::Metrics(engine.stats().to_prometheus())),
         Call::Queues {} => {
             let queues = engine.stats().store.queues;
             Ok(Answer::Queues(queues.iter().map(QueueJson::from).collect()))

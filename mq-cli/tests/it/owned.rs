@@ -123,6 +123,21 @@ fn a_second_worker_can_wait_for_the_first() {
 }
 
 #[test]
+fn the_owner_s_metrics_are_printed_as_prometheus_text() {
+    let store = Store::new();
+    let mut worker = owner(&store);
+    store.enqueue("q", &["1".to_owned(), "2".to_owned()]);
+    let shown = store.mq("stats", &["--prometheus"]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    let sent = "messaging_client_sent_messages_total 2\n"; // "up" came before it opened
+    assert!(shown.stdout.contains(sent), "{}", shown.stdout);
+    let queue = "mq_queue_depth{queue=\"q\",state=\"ready\"} 2\n";
+    assert!(shown.stdout.contains(queue), "{}", shown.stdout);
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait(), 0);
+}
+
+#[test]
 fn an_owner_killed_by_kill_9_leaves_a_socket_that_is_passed_over() {
     let store = Store::new();
     let mut worker = owner(&store);
