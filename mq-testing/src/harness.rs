@@ -282,6 +282,17 @@ impl Harness {
         self.disk.lock().clone()
     }
 
+    /// Makes the disk slow from now on, in this life and in those to come: each round of writing begins so much later, and
+    /// what arrives meanwhile shares the round. Zero is as quick as ever.
+    ///
+    /// Answers, hand-outs and outcomes come later by as much, while handlers, leases and due times go on. Not slowed down:
+    /// blocking calls (`.wait()`), opening and closing.
+    pub fn slow_disk(&self, latency: std::time::Duration) {
+        self.world.tell(format_args!("the disk takes {latency:?}"));
+        self.world.set_disk_latency(latency);
+        self.process().puppets.set_latency(latency);
+    }
+
     /// The seed of this run.
     #[must_use]
     pub fn seed(&self) -> u64 {

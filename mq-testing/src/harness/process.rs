@@ -56,6 +56,7 @@ impl Process {
     ) -> Result<Self, String> {
         let clock = Arc::clone(&world.clock);
         let puppets = Puppets::new(Arc::clone(&clock) as _);
+        puppets.set_latency(world.disk_latency());
         let environment = Environment {
             storage: Some(Arc::new(disk.clone())),
             clock,
@@ -138,16 +139,21 @@ impl Drop for Process {
 async fn metronome(world: Arc<World>, puppets: Puppets) {
     loop {
         let turned = world.idle.next_turn();
-        if let Some(due) = puppets.next_due() {
-            let moment = tokio::time::sleep_until(world.clock.instant(due));
-            let mut turned = std::pin::pin!(turned);
+        let mut turned = std::pin::pin!(turned);
+        if let Some(start) = puppets.next_start() {
+            let moment = tokio::time::sleep_until(world.clock.instant(start));
             tokio::select! {
                 biased;
                 () = &mut turned => {}
+                () = puppets.next_call() => {} // perhaps for earlier than that
                 () = moment => turned.await, // the runtime is idle next, and the thread gets its turn
             }
         } else {
-            turned.await;
+            tokio::select! {
+                biased;
+                () = turned => {}
+                () = puppets.next_call() => {}
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 //! 1. Until [`Puppets::release`], a thread runs only inside [`Puppets::run_due`], and gives the turn back when it parks or
 //!    ends. So what they do is decided by who calls what, and not by the operating system.
 //! 2. A call to a parker is remembered, but starts nobody.
+//! 3. On a slow disk a thread begins what it was called for, or what its time has come for, only after the disk's latency: so
+//!    each round of writing takes that long, and what arrives meanwhile shares the round.
 //!
 //! After [`Puppets::release`] the threads run freely, for the end of a life; their parkers then sleep until called.
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 use mq::environment::{Park, Parker, Spawn};
 use mq_core::time::Clock;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 /// The thread whose time limits nobody waits for: it looks after the store, and it does so whenever something happens.
 const HOUSEKEEPER: &str = "mq-maintain";
@@ -39,9 +42,23 @@ struct Actor {
 /// Where one thread sleeps.
 #[derive(Debug, Default)]
 struct Place {
-    called: bool,
-    /// When it wants to be woken, on the simulated monotonic clock.
+    /// Since when it is called, on the simulated monotonic clock.
+    called: Option<Duration>,
+    /// When it wants to be woken.
     due: Option<Duration>,
+}
+
+impl Place {
+    /// When what it was called for begins.
+    fn called_start(&self, latency: Duration) -> Option<Duration> {
+        self.called.map(|since| since.saturating_add(latency))
+    }
+
+    /// When its next turn begins.
+    fn start(&self, latency: Duration) -> Option<Duration> {
+        let due = self.due.map(|due| due.saturating_add(latency));
+        due.into_iter().chain(self.called_start(latency)).min()
+    }
 }
 
 #[derive(Debug)]
@@ -49,11 +66,15 @@ struct Stage {
     turn: Turn,
     actors: Vec<Actor>,
     places: Vec<Place>,
+    /// How long the disk takes.
+    latency: Duration,
 }
 
 struct Theatre {
     stage: Mutex<Stage>,
     changed: Condvar,
+    /// Somebody was called who has to wait for the disk.
+    called: Notify,
     clock: Arc<dyn Clock>,
 }
 
@@ -74,11 +95,13 @@ impl Puppets {
             turn: Turn::Director,
             actors: Vec::new(),
             places: Vec::new(),
+            latency: Duration::ZERO,
         };
         Self {
             theatre: Arc::new(Theatre {
                 stage: Mutex::new(stage),
                 changed: Condvar::new(),
+                called: Notify::new(),
                 clock,
             }),
         }
@@ -102,22 +125,48 @@ impl Puppets {
         true
     }
 
-    /// When the first thread wants to be woken, housekeeping apart.
-    pub(super) fn next_due(&self) -> Option<Duration> {
+    /// When the first thread has its next turn. Nobody waits for the time limits of housekeeping.
+    pub(super) fn next_start(&self) -> Option<Duration> {
         let stage = self.theatre.stage.lock();
-        let actors = stage.actors.iter();
-        let awaited = actors.filter(|actor| !actor.ended && actor.name != HOUSEKEEPER);
-        awaited
-            .filter_map(|actor| stage.places.get(actor.place?)?.due)
-            .min()
+        let starts = stage.sleepers().filter_map(|(actor, place)| {
+            if actor.name == HOUSEKEEPER {
+                place.called_start(stage.latency)
+            } else {
+                place.start(stage.latency)
+            }
+        });
+        starts.min()
+    }
+
+    /// When the first thread that was called and waits for the disk has its turn.
+    pub(super) fn next_called_start(&self) -> Option<Duration> {
+        let now = self.theatre.clock.monotonic();
+        let stage = self.theatre.stage.lock();
+        let starts = stage.sleepers();
+        let starts = starts.filter_map(|(_, place)| place.called_start(stage.latency));
+        starts.filter(|start| *start > now).min()
+    }
+
+    /// Waits until a thread is called that has to wait for the disk.
+    pub(super) async fn next_call(&self) {
+        self.theatre.called.notified().await;
+    }
+
+    /// How long the disk takes from now on.
+    pub(super) fn set_latency(&self, latency: Duration) {
+        self.theatre.stage.lock().latency = latency;
+        self.theatre.called.notify_one();
     }
 
     /// Calls every thread: the clock was moved under them.
     pub(super) fn call_all(&self) {
+        let now = self.theatre.clock.monotonic();
         let mut stage = self.theatre.stage.lock();
         for place in &mut stage.places {
-            place.called = true;
+            place.called.get_or_insert(now);
         }
+        drop(stage);
+        self.theatre.called.notify_one();
     }
 
     /// From now on everybody runs freely.
@@ -131,10 +180,15 @@ impl Stage {
     fn first_due(&self, now: Duration) -> Option<usize> {
         self.actors.iter().position(|actor| {
             let place = actor.place.and_then(|place| self.places.get(place));
-            let is_due =
-                place.is_none_or(|place| place.called || place.due.is_some_and(|due| due <= now));
-            !actor.ended && is_due
+            let start = |place: &Place| place.start(self.latency);
+            !actor.ended && place.is_none_or(|place| start(place).is_some_and(|at| at <= now))
         })
+    }
+
+    /// The threads that sleep, and where.
+    fn sleepers(&self) -> impl Iterator<Item = (&Actor, &Place)> {
+        let actors = self.actors.iter().filter(|actor| !actor.ended);
+        actors.filter_map(|actor| Some((actor, self.places.get(actor.place?)?)))
     }
 }
 
@@ -214,7 +268,7 @@ struct PuppetParker {
 impl PuppetParker {
     fn is_called(&self, stage: &Stage) -> bool {
         let place = stage.places.get(self.place);
-        place.is_none_or(|place| place.called)
+        place.is_none_or(|place| place.called.is_some())
     }
 }
 
@@ -243,12 +297,14 @@ impl Parker for PuppetParker {
     }
 
     fn unpark(&self) {
+        let now = self.theatre.clock.monotonic();
         let mut stage = self.theatre.stage.lock();
         if let Some(place) = stage.places.get_mut(self.place) {
-            place.called = true;
+            place.called.get_or_insert(now);
         }
         drop(stage);
         self.theatre.changed.notify_all();
+        self.theatre.called.notify_one();
     }
 }
 

@@ -66,7 +66,7 @@ impl Harness {
         let Some(index) = self.hand_out_one().await else {
             fail(&format!("no message is ready to run\n{}", self.inventory()))
         };
-        self.world.idle.quiesce().await;
+        self.world.settle().await;
         let record = self.record.lock();
         match record.handed.get(index) {
             Some(handed) => handed.token.id,
@@ -139,7 +139,7 @@ impl Harness {
     /// Hands one message out; answers its place in the record.
     async fn hand_out_one(&self) -> Option<usize> {
         let process = self.process();
-        self.world.idle.quiesce().await;
+        self.world.settle().await;
         let before = self.record.lock().handed.len();
         let mut tried = Vec::new();
         for message in self.all(&process, Some(StateKind::Ready)) {
@@ -149,7 +149,7 @@ impl Harness {
                 }
                 tried.push(pool);
                 process.gate.release(pool);
-                self.world.idle.quiesce().await;
+                self.world.settle().await;
                 if self.record.lock().handed.len() > before {
                     return Some(before);
                 }

@@ -138,6 +138,16 @@ impl Idle {
             .retain(|process| !Arc::ptr_eq(&process.lifeline, lifeline));
     }
 
+    /// When the first engine thread has its turn that was called and waits for the disk.
+    fn next_called_start(&self) -> Option<Duration> {
+        let directed = self.0.lock().directed.clone();
+        let starts = directed.iter();
+        starts
+            .filter(|process| !process.lifeline.is_cut())
+            .filter_map(|process| process.puppets.next_called_start())
+            .min()
+    }
+
     fn turns(&self) -> u64 {
         self.0.lock().turns
     }
@@ -193,6 +203,7 @@ pub(super) struct World {
     pub(super) plan: Plan,
     random: Mutex<SplitMix64>,
     story: Mutex<Vec<String>>,
+    disk_latency: Mutex<Duration>,
 }
 
 thread_local! {
@@ -208,6 +219,26 @@ impl World {
     /// Random bits of this run.
     pub(super) fn random(&self) -> u64 {
         self.random.lock().next_u64()
+    }
+
+    /// How long the disk takes.
+    pub(super) fn disk_latency(&self) -> Duration {
+        *self.disk_latency.lock()
+    }
+
+    /// Sets it, for every process to come.
+    pub(super) fn set_disk_latency(&self, latency: Duration) {
+        *self.disk_latency.lock() = latency;
+    }
+
+    /// Waits until everything that was begun has happened, also what the engine's threads were called for and wait for a slow
+    /// disk with: time passes for that alone.
+    pub(super) async fn settle(&self) {
+        self.idle.quiesce().await;
+        while let Some(start) = self.idle.next_called_start() {
+            tokio::time::sleep_until(self.clock.instant(start)).await;
+            self.idle.quiesce().await;
+        }
     }
 
     /// Adds a line to what happened.
@@ -283,6 +314,7 @@ pub(super) fn live<T, F: Future<Output = T>>(
         plan,
         random: Mutex::new(SplitMix64::new(seed)),
         story: Mutex::new(Vec::new()),
+        disk_latency: Mutex::default(),
     });
     drop(seen.set(Arc::clone(&world)));
     CURRENT.set(Some(world));

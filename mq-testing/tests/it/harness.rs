@@ -6,6 +6,7 @@ mod exploring;
 mod failing;
 mod repeating;
 mod running;
+mod slow_disk;
 
 use mq::prelude::*;
 
