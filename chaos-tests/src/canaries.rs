@@ -18,6 +18,9 @@ const SIMULATION: &[&str] = &["simulation"];
 const CRASHES: &[&str] = &["crash-points", "simulation"];
 const CALLS: &[&str] = &["failing-calls", "simulation"];
 const ROT: &[&str] = &["bit-rot", "crash-points"];
+const MARKS: &[&str] = &["watermark", "bit-rot"];
+const POISON: &[&str] = &["poison", "simulation"];
+const SEQUENCES: &[&str] = &["sequences", "simulation"];
 
 const fn canary(name: &'static str, what: &'static str, suites: &'static [&'static str]) -> Canary {
     Canary { name, what, suites }
@@ -98,7 +101,7 @@ pub const CANARIES: &[Canary] = &[
     canary(
         "pause-not-journalled",
         "a queue's pause is answered and not journalled",
-        SIMULATION,
+        SEQUENCES,
     ),
     canary(
         "ack-not-fenced",
@@ -113,18 +116,10 @@ pub const CANARIES: &[Canary] = &[
     canary(
         "innocents-pay",
         "every crash counts against all that ran",
-        SIMULATION,
+        POISON,
     ),
-    canary(
-        "no-suspects",
-        "nobody is a suspect after a crash",
-        SIMULATION,
-    ),
-    canary(
-        "suspects-side-by-side",
-        "suspects run side by side",
-        SIMULATION,
-    ),
+    canary("no-suspects", "nobody is a suspect after a crash", POISON),
+    canary("suspects-side-by-side", "suspects run side by side", POISON),
     canary(
         "keys-not-restored",
         "idempotency keys in a snapshot are forgotten",
@@ -213,6 +208,6 @@ pub const CANARIES: &[Canary] = &[
     canary(
         "watermark-stands-still",
         "frames do not say how far the journal is synced",
-        ROT,
+        MARKS,
     ),
 ];

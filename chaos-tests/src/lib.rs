@@ -5,6 +5,7 @@ pub mod canaries;
 pub mod fuzz;
 pub mod machine;
 pub mod puppets;
+pub mod rot;
 pub mod simulation;
 pub mod suite;
 pub mod suites;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mq::environment::Environment;
@@ -149,6 +150,23 @@ impl Machine {
     pub fn maintain(&self) {
         self.puppets.run("mq-maintain");
         self.commit();
+    }
+
+    /// Takes a snapshot.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn snapshot(&self) -> Result<(), String> {
+        let admin = self.engine()?.admin();
+        let mut asked = std::pin::pin!(admin.snapshot());
+        let mut context = Context::from_waker(Waker::noop());
+        if asked.as_mut().poll(&mut context).is_pending() {
+            self.maintain();
+        }
+        match asked.as_mut().poll(&mut context) {
+            Poll::Ready(taken) => taken.map(drop).map_err(text),
+            Poll::Pending => Err("a snapshot was not taken".to_owned()),
+        }
     }
 
     /// Lets the thread of bulk jobs work until it sleeps, then the commit thread.

@@ -130,6 +130,23 @@ impl Run {
         case: impl Fn(u64) -> Result<(), String> + Sync,
     ) -> Result<(), String> {
         let cases = self.cases.unwrap_or(cases);
+        let seed = |index| self.seed.wrapping_add(index);
+        let tried = self.each(cases, |index| case(seed(index)));
+        tried.map_err(|(index, reason)| {
+            let again = self.command(seed(index));
+            format!("{reason}\nsee it again: {again} --cases 1")
+        })
+    }
+
+    /// Tries the cases from 0 on, shared among threads; the failure reported is the earliest.
+    ///
+    /// # Errors
+    /// The number of the earliest failing case, and what it said.
+    pub fn each(
+        &self,
+        cases: u64,
+        case: impl Fn(u64) -> Result<(), String> + Sync,
+    ) -> Result<(), (u64, String)> {
         let earliest = AtomicU64::new(u64::MAX);
         let failures = Mutex::new(Vec::new());
         let next = AtomicU64::new(0);
@@ -141,28 +158,27 @@ impl Run {
                         if index >= cases || index > earliest.load(Ordering::Relaxed) {
                             break;
                         }
-                        let seed = self.seed.wrapping_add(index);
-                        if let Err(reason) = caught(|| case(seed)) {
+                        if let Err(reason) = caught(|| case(index)) {
                             earliest.fetch_min(index, Ordering::Relaxed);
-                            failures.lock().push((seed, reason));
+                            failures.lock().push((index, reason));
                         }
                     }
                 });
             }
         });
-        let first = failures.into_inner().into_iter();
-        match first.min_by_key(|(seed, _)| seed.wrapping_sub(self.seed)) {
-            Some((seed, reason)) => Err(format!(
-                "{reason}\nsee it again: cargo xtask chaos {} --seed {seed} --cases 1{}",
-                self.name,
-                match self.level {
-                    Level::Quick => " --quick",
-                    Level::Default => "",
-                    Level::Nightly => " --nightly",
-                }
-            )),
-            None => Ok(()),
-        }
+        let first = failures.into_inner().into_iter().min();
+        first.map_or(Ok(()), Err)
+    }
+
+    /// The command that makes this run with a seed.
+    #[must_use]
+    pub fn command(&self, seed: u64) -> String {
+        let level = match self.level {
+            Level::Quick => " --quick",
+            Level::Default => "",
+            Level::Nightly => " --nightly",
+        };
+        format!("cargo xtask chaos {}{level} --seed {seed}", self.name)
     }
 }
 
@@ -170,7 +186,7 @@ impl Run {
 ///
 /// # Errors
 /// What `case` said, or what it said when it panicked.
-pub fn caught(case: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+pub fn caught<T>(case: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(case)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

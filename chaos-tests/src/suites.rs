@@ -1,8 +1,13 @@
 //! The suites of `cargo xtask chaos`: the one place where a suite is registered.
 
+mod bit_rot;
 mod crash;
+mod poison;
 mod real;
+mod sequences;
 mod simulated;
+mod watermark;
+mod year;
 
 use crate::suite::{Level, Suite};
 
@@ -37,6 +42,42 @@ pub const SUITES: &[Suite] = &[
         what: "the same seed twice: the same sights, the same bytes on the disk",
         from: Level::Quick,
         work: simulated::replays,
+    },
+    Suite {
+        name: "bit-rot",
+        what: "bits, sectors and files of closed and crashed stores go bad, one at a time",
+        from: Level::Quick,
+        work: bit_rot::damages,
+    },
+    Suite {
+        name: "watermark",
+        what: "in every mode, damage to what was answered is refused, not taken for a torn end",
+        from: Level::Quick,
+        work: watermark::answers,
+    },
+    Suite {
+        name: "sequences",
+        what: "every sequence of up to three operations, a crash after each I/O",
+        from: Level::Quick,
+        work: sequences::all,
+    },
+    Suite {
+        name: "crash-thrice",
+        what: "the machine dies, and in the recovery, and in the recovery of that",
+        from: Level::Quick,
+        work: crash::thrice,
+    },
+    Suite {
+        name: "poison",
+        what: "one message kills the process beside 63 innocent ones",
+        from: Level::Quick,
+        work: poison::kills,
+    },
+    Suite {
+        name: "year",
+        what: "one message waits a year while many others come and go",
+        from: Level::Quick,
+        work: year::waits,
     },
     Suite {
         name: "kills",

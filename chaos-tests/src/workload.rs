@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_core::backend::{Grant, OperateRequest, WhenFull};
-use mq_core::command::Settlement;
+use mq_core::backend::{EnqueueError, Grant, OperateError, OperateRequest, WhenFull};
+use mq_core::command::{Enqueue, Operated, Settlement};
 use mq_core::id::{MessageId, Seq};
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::NewMessage;
@@ -17,6 +17,9 @@ use mq_testing::oracle::{Ending, Oracle, Submission, Survives};
 use mq_testing::sim_disk::SimDisk;
 
 use crate::machine::{Machine, RETRY, text};
+
+/// What an enqueue answers that the rules refuse.
+pub(crate) const REFUSED: &str = "refused";
 
 /// What the test knows of one store through all its lives.
 #[derive(Clone, Debug, Default)]
@@ -107,18 +110,62 @@ impl Script<'_> {
         let mut message = message(name, size)?;
         shape(&mut message)?;
         self.known.oracle.submitted(name, submission(&message));
-        let receipts = self
+        let answer = self
             .machine
             .backend()
             .enqueue(vec![message], WhenFull::Refuse)
             .wait()
-            .map_err(text)?
             .map_err(text)?;
-        self.known.oracle.answered(name, Survives::PowerLoss);
-        receipts
-            .first()
-            .map(|receipt| receipt.accepted.id)
-            .ok_or_else(|| "no receipt".to_owned())
+        let receipts = match answer {
+            Err(EnqueueError::Refused { .. }) => {
+                self.known.oracle.refused(name);
+                return Err(REFUSED.to_owned());
+            }
+            answer => answer.map_err(text)?,
+        };
+        let receipt = receipts.first().ok_or("no receipt")?;
+        let id = receipt.accepted.id;
+        match receipt.accepted.enqueue {
+            Enqueue::New | Enqueue::Replaced { .. } => {
+                self.known.oracle.answered(name, Survives::PowerLoss);
+            }
+            // The message that was there already can be relied on.
+            Enqueue::Existing | Enqueue::Discarded => {
+                self.known.oracle.refused(name);
+                let stored = self.machine.backend().envelope(id).wait().map_err(text)?;
+                if let Some(envelope) = stored.map_err(text)? {
+                    let original = name_of(&envelope.payload);
+                    self.known.oracle.answered(original, Survives::PowerLoss);
+                }
+            }
+        }
+        Ok(id)
+    }
+
+    /// Cancels a message that nobody holds.
+    pub(crate) fn cancel(&mut self, id: MessageId) -> Result<(), String> {
+        let stored = self.machine.backend().envelope(id).wait().map_err(text)?;
+        let Some(envelope) = stored.map_err(text)? else {
+            return Ok(());
+        };
+        let name = name_of(&envelope.payload);
+        self.known.oracle.settle_submitted(name);
+        let request = OperateRequest::Cancel;
+        let answer = self.machine.backend().operate(id, request).wait();
+        match answer.map_err(text)? {
+            Ok(Operated::Done) => self.known.oracle.settled(name, Survives::PowerLoss),
+            Ok(Operated::Requested) => {}
+            Err(OperateError::Refused(_)) => self.known.oracle.settle_refused(name),
+            Err(error) => return Err(text(error)),
+        }
+        Ok(())
+    }
+
+    /// Gives leases back whose handlers never started.
+    pub(crate) fn give_back(&self, grants: &[Grant]) {
+        let tokens = grants.iter().map(|grant| grant.token).collect();
+        self.machine.backend().give_back(tokens);
+        self.machine.commit();
     }
 
     pub(crate) fn batch(&mut self, sizes: &[usize]) -> Result<(), String> {
@@ -217,6 +264,25 @@ impl Script<'_> {
             note: Some("ask".to_owned()),
         };
         self.machine.settle(grant, settlement, Vec::new()).map(drop) // it stays in the store: it is still owed
+    }
+
+    /// Pauses or resumes a queue.
+    pub(crate) fn pause(&self, queue: &str, paused: bool) -> Result<(), String> {
+        let queue = queue.parse().map_err(text)?;
+        let answer = self.machine.backend().pause_queue(queue, paused).wait();
+        answer.map_err(text)?.map_err(text)
+    }
+
+    /// Whether a queue is paused.
+    pub(crate) fn is_paused(&self, queue: &str) -> Result<bool, String> {
+        let queue = queue.parse().map_err(text)?;
+        let settings = self.machine.backend().queue_settings(queue).wait();
+        Ok(settings.map_err(text)?.map_err(text)?.paused)
+    }
+
+    /// Closes in order.
+    pub(crate) fn close(&mut self) -> Result<(), String> {
+        self.machine.close()
     }
 
     fn first_half(&mut self) -> Result<(), String> {
@@ -321,6 +387,14 @@ pub fn two_lives(disk: &SimDisk, known: &mut Knowledge) -> Result<(), String> {
 /// # Errors
 /// The promise that was broken.
 pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
+    check_with(reopened, |_| Ok(()))
+}
+
+/// [`check`], with something to look at and to do before.
+pub(crate) fn check_with(
+    reopened: Reopened<'_, Knowledge>,
+    before: impl FnOnce(&Script<'_>) -> Result<(), String>,
+) -> Result<Checked, String> {
     let Reopened {
         disk,
         knowledge,
@@ -337,7 +411,7 @@ pub fn check(reopened: Reopened<'_, Knowledge>) -> Result<Checked, String> {
         machine,
         known: knowledge,
     };
-    match script.run_until_empty() {
+    match before(&script).and_then(|()| script.run_until_empty()) {
         Err(_) if disk.was_disturbed() => script
             .known
             .oracle

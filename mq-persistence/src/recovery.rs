@@ -66,7 +66,7 @@ pub struct Contradiction {
 pub enum JournalEnd {
     /// The store was closed in order.
     Clean,
-    /// With a mark that everything before it was synced.
+    /// With a mark that everything before it was synced. If a frame came after it, nothing of that frame reached the disk.
     Marked,
     /// With a frame that no later one calls synced. If a frame came after it, nothing of that frame reached the disk.
     Unmarked,

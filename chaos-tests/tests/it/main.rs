@@ -12,7 +12,6 @@ mod closing;
 mod completions;
 mod conformance;
 mod corpus;
-mod crash;
 mod full_disk;
 mod health;
 mod promises;
