@@ -28,7 +28,7 @@ const DISK_MAX: u64 = 2 << 20;
 pub(super) fn waits(run: &Run) -> Outcome {
     let messages = run
         .cases
-        .unwrap_or_else(|| run.level.of(20_000, 500_000, 10_000_000));
+        .unwrap_or_else(|| run.level.of(100_000, 1_000_000, 10_000_000));
     let again = run.command(run.seed);
     Year::begin(run)
         .and_then(|mut year| year.pass(messages / BATCH))
