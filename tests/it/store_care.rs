@@ -1,5 +1,6 @@
 //! What is done to a store as a whole: snapshots on demand, backups.
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -164,24 +165,22 @@ fn a_picture_of_a_working_store_is_answered_on_its_socket() {
     engine.close_wait().unwrap();
 }
 
-/// Writes over `victim` wherever a segment of the store holds it.
+/// Changes a bit of `victim` wherever a segment of the journal holds it, in place: the files may be in use.
 fn damage(store: &std::path::Path, victim: &[u8]) -> usize {
     let mut hits = 0;
     for entry in std::fs::read_dir(store).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "seg") {
-            continue;
+        let entry = entry.unwrap();
+        if !entry.file_name().to_string_lossy().starts_with("j-") {
+            continue; // a spare, say, which may get another name at any time
         }
-        let mut bytes = std::fs::read(&path).unwrap();
-        let found: Vec<usize> = (0..bytes.len())
-            .filter(|at| bytes.get(*at..).unwrap().starts_with(victim))
-            .collect();
-        for at in &found {
-            *bytes.get_mut(*at).unwrap() ^= 1;
-        }
-        if !found.is_empty() {
-            std::fs::write(&path, bytes).unwrap();
-            hits += found.len();
+        let path = entry.path();
+        let bytes = std::fs::read(&path).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        for at in (0..bytes.len()).filter(|at| bytes.get(*at..).unwrap().starts_with(victim)) {
+            let changed = [bytes.get(at).unwrap() ^ 1];
+            file.write_all_at(&changed, u64::try_from(at).unwrap())
+                .unwrap();
+            hits += 1;
         }
     }
     hits
@@ -198,16 +197,9 @@ async fn a_message_that_rotted_goes_dead_at_once_and_says_so_and_the_others_are_
     }
     engine.close().await.unwrap();
     drop(engine);
-    // A segment that lies behind both snapshots is not read at opening.
+    // An opening keeps no payload in memory, and what no snapshot follows is not copied elsewhere either: it is read when it is its turn.
     let engine = Engine::open(&path).await.unwrap();
-    for _ in 0..2 {
-        engine.enqueue_raw(message("later")).await.unwrap();
-        engine.admin().snapshot().await.unwrap();
-    }
-    engine.close().await.unwrap();
-    drop(engine);
     assert!(damage(&path, b"700005") > 0);
-    let engine = Engine::open(&path).await.unwrap();
     let workers = engine.workers().handle(busy).start().unwrap();
     let work = "work".parse().unwrap();
     engine.run_queue_until_empty(Some(&work)).await.unwrap();

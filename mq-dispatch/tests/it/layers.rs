@@ -14,6 +14,7 @@ use mq_dispatch::{
     AttemptError, AttemptRequest, AttemptResponse, Ctx, Fail, Handler, HandlerOptions, Illness,
     Outcome, Retry, SharedLayer, TraceLayer,
 };
+use mq_testing::logs::Logs;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tower::limit::{ConcurrencyLimitLayer, GlobalConcurrencyLimitLayer, RateLimitLayer};
@@ -552,6 +553,8 @@ async fn the_trace_layer_makes_a_span_of_each_attempt_with_its_end() {
     }
     let spans = Spans::default();
     let _listening = tracing::subscriber::set_default(spans.clone());
+    // A listener of one thread alone would not be asked if another test's thread came upon the span first.
+    Logs::listen();
     let store = Store::new();
     let workers = store.workers().layer(TraceLayer::new());
     let workers = workers
