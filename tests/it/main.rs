@@ -18,4 +18,5 @@ mod requests;
 mod schedules;
 mod steering;
 mod store_care;
+mod stress;
 mod versions;
