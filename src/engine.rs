@@ -21,7 +21,6 @@ mod scan;
 mod scheduler;
 mod shell;
 mod sight;
-mod signal;
 mod start;
 mod telling;
 mod time_keeper;

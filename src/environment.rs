@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use mq_core::signal::Parker;
 use mq_core::time::{Clock, Timestamp};
 use mq_persistence::storage::Storage;
 use parking_lot::{Condvar, Mutex};
@@ -60,16 +61,6 @@ pub trait Spawn: Send + Sync + fmt::Debug + 'static {
 pub trait Park: Send + Sync + fmt::Debug + 'static {
     /// A new place, for one thread.
     fn parker(&self) -> Arc<dyn Parker>;
-}
-
-/// Where one thread sleeps until it is called.
-///
-/// A call before the sleep is not lost: the next [`Parker::park`] returns at once.
-pub trait Parker: Send + Sync + fmt::Debug + 'static {
-    /// Sleeps until called, or until `limit` has passed on the environment's monotonic clock.
-    fn park(&self, limit: Option<Duration>);
-    /// Calls the sleeper, from any thread.
-    fn unpark(&self);
 }
 
 /// The operating system's clocks.

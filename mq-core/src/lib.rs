@@ -22,6 +22,7 @@ pub mod queue;
 pub mod retry;
 pub mod ring;
 pub mod schedule;
+pub mod signal;
 pub mod state;
 mod sync;
 pub mod telemetry;

@@ -1,19 +1,19 @@
-//! The primitives the ring is built on: those of std, or of a model checker when one runs it.
+//! The primitives the ring and the signal are built on: those of std, or of a model checker when one runs it.
 //!
 //! `--cfg loom` puts loom's versions here and `--cfg shuttle` shuttle's; nothing else in the crate knows.
-//! Only what the ring uses is listed. The crate's locks and channels do not come from here.
+//! Only what they use is listed. The crate's locks and channels do not come from here.
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence},
 };
 #[cfg(all(shuttle, not(loom)))]
-pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence},
 };
 
 /// std's `UnsafeCell` behind the scoped access that lets loom see where each access begins and ends.

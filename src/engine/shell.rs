@@ -26,6 +26,7 @@ use mq_core::backend::{Durability, Stopped};
 use mq_core::manager::Image;
 use mq_core::pending::{Drive, Pending, Promise};
 use mq_core::ring::Ring;
+use mq_core::signal::Signal;
 use mq_core::time::{Clock, Now};
 use mq_dispatch::Roster;
 use mq_persistence::error::JournalError;
@@ -46,7 +47,6 @@ use super::jobs::{EnqueueJob, SettleJob};
 use super::maintenance::SnapshotPromise;
 use super::scheduler::Scheduler;
 use super::sight::Sight;
-use super::signal::Signal;
 use crate::environment::Park;
 
 /// Submissions that can wait for the manager token; beyond it producers wait. Chosen to hold several syncs' worth.

@@ -141,17 +141,17 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "loom",
-        what: "every interleaving of the ring's small models",
+        what: "every interleaving of small models of the ring and the shell",
         work: Work::Tests(&["test", "-p", "mq-core", "--test", "loom_*"], LOOM),
     },
     Step {
         name: "shuttle",
-        what: "many random schedules of the ring's large models",
+        what: "many random schedules of their large models",
         work: Work::Tests(&["test", "-p", "mq-core", "--test", "shuttle_*"], SHUTTLE),
     },
     Step {
         name: "miri",
-        what: "the ring under miri, where it is installed",
+        what: "the ring and the signal under miri, where it is installed",
         work: Work::Miri,
     },
     Step {
@@ -292,7 +292,9 @@ fn miri(root: &Path) -> anyhow::Result<Outcome> {
     }
     run_tests(
         root,
-        &["+nightly", "miri", "test", "-p", "mq-core", "--lib", "ring"],
+        &[
+            "+nightly", "miri", "test", "-p", "mq-core", "--lib", "--", "ring", "signal",
+        ],
         MIRI,
     )
 }

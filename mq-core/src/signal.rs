@@ -7,25 +7,61 @@
 //! | AWAKE → ASLEEP | sleeper | AcqRel exchange, then fence SeqCst | fence in `call` | either the sleeper sees the work pushed before `call`, or the caller sees ASLEEP |
 //! | any → AWAKE | sleeper | AcqRel swap | swap in `call` | the call is consumed; the sleeper looks at everything after it |
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU8, fence};
 use std::time::Duration;
 
-use crate::environment::Parker;
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::sync::{AtomicU8, fence};
+
+/// Where one thread sleeps until it is called.
+///
+/// A call before the sleep is not lost: the next [`Parker::park`] returns at once.
+pub trait Parker: Send + Sync + fmt::Debug + 'static {
+    /// Sleeps until called, or until `limit` has passed on the environment's monotonic clock.
+    fn park(&self, limit: Option<Duration>);
+    /// Calls the sleeper, from any thread.
+    fn unpark(&self);
+}
 
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
 const CALLED: u8 = 2;
 
+/// What calls one thread, which sleeps in its [`Parker`].
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use mq_core::signal::{Parker, Signal};
+///
+/// #[derive(Debug)]
+/// struct NeverSleeps;
+///
+/// impl Parker for NeverSleeps {
+///     fn park(&self, _limit: Option<Duration>) {
+///         unreachable!("it was called before");
+///     }
+///
+///     fn unpark(&self) {}
+/// }
+///
+/// let signal = Signal::new(Arc::new(NeverSleeps));
+/// signal.call();
+/// signal.sleep(None, || false);
+/// ```
 #[derive(Debug)]
-pub(crate) struct Signal {
+pub struct Signal {
     state: AtomicU8,
     parker: Arc<dyn Parker>,
 }
 
 impl Signal {
-    pub(crate) fn new(parker: Arc<dyn Parker>) -> Self {
+    /// A signal for the thread that sleeps in `parker`.
+    pub fn new(parker: Arc<dyn Parker>) -> Self {
         Self {
             state: AtomicU8::new(AWAKE),
             parker,
@@ -33,7 +69,7 @@ impl Signal {
     }
 
     /// Wakes the sleeper, or keeps it from sleeping. Call it after the work has been made visible.
-    pub(crate) fn call(&self) {
+    pub fn call(&self) {
         fence(SeqCst);
         if self.state.load(Relaxed) != CALLED && self.state.swap(CALLED, AcqRel) == ASLEEP {
             self.parker.unpark();
@@ -41,13 +77,13 @@ impl Signal {
     }
 
     /// Takes back a call that was not slept through: the caller is about to look at everything anyway.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         self.state.swap(AWAKE, AcqRel);
         fence(SeqCst);
     }
 
     /// Sleeps until called or until `limit`, unless it was called already or `has_work` finds some.
-    pub(crate) fn sleep(&self, limit: Option<Duration>, has_work: impl FnOnce() -> bool) {
+    pub fn sleep(&self, limit: Option<Duration>, has_work: impl FnOnce() -> bool) {
         let asleep = self.state.compare_exchange(AWAKE, ASLEEP, AcqRel, Acquire);
         if asleep.is_ok() {
             fence(SeqCst);
@@ -60,6 +96,7 @@ impl Signal {
 }
 
 #[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use super::*;
 
