@@ -26,6 +26,10 @@ usage: cargo xtask COMMAND
   ci --only STEP     one check
   tidy               sizes, forbidden words, unsafe code, file headers
   chaos [ARG...]     crashes, faults, damage: the suites; --help names the arguments
+  tsan, miri         data races and undefined behaviour
+  mutants, coverage  holes in the tests of the journal
+  fuzz [ARG...]      libFuzzer on everything that reads bytes
+  deny, machete      licences, advisories and unused dependencies; each of these seven says more on --help
   bench [ARG...]     speed beside the limits it is judged by; bench --help says more
   compare [ARG...]   the same loads on mq and on other queues; compare --help says more
 ";
@@ -52,7 +56,6 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         ["ci", "--only", step] => ci::run_one(root, step),
         ["tidy"] => tidy::run(root),
-        ["fuzz", rest @ ..] => proof::fuzz(root, rest),
         [name, rest @ ..] if proof::is_one(name) => proof::run(root, name, rest),
         ["chaos", rest @ ..] => chaos::run(root, rest),
         ["bench", rest @ ..] => Invocation::cargo(&["run", "--release", "-p", "mq-benches", "--"])

@@ -1,113 +1,108 @@
-//! Long proofs that need more than cargo: fuzzing, sanitizers, lints of the dependencies, mutants, coverage.
+//! Long proofs that need more than cargo: sanitizers, fuzzing, mutants, coverage, lints of the dependencies.
 //!
-//! Nothing is installed here. What a machine lacks is said in one line, `skipped: …`, with the command that brings it.
+//! Each has a size that ends on a small machine, says how to ask for more, and brings what it needs into `target/tools`. What cannot be
+//! had is said in one line, `skipped: NAME: reason`, and never counted as passed.
+
+mod coverage;
+mod coverage_report;
+mod deny;
+mod fuzz;
+mod mutants;
+mod needs;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use crate::shell::Invocation;
+use needs::Need;
 
 /// A command that needs something of the machine.
-#[derive(Clone, Copy, Debug)]
 struct Proof {
     name: &'static str,
-    /// Succeeds if it can run here.
-    probe: &'static [&'static str],
-    /// It builds the standard library, whose source it needs.
-    source: bool,
-    /// How to get what is missing.
-    hint: &'static str,
-    environment: &'static [(&'static str, &'static str)],
-    run: &'static [&'static str],
+    /// What `--help` says.
+    help: &'static str,
+    needs: &'static [Need],
+    run: fn(&Path, &[&str]) -> anyhow::Result<Done>,
+}
+
+/// How a proof ended that did not fail.
+enum Done {
+    /// What was tried, for the last line.
+    Passed(String),
+    /// Part of it, or all, could not be tried.
+    Skipped(String),
 }
 
 const PROOFS: &[Proof] = &[
     Proof {
         name: "tsan",
-        probe: &["+nightly", "--version"],
-        source: true,
-        hint: "rustup component add --toolchain nightly rust-src",
-        environment: &[
-            ("RUSTFLAGS", "-Zsanitizer=thread"),
-            ("CARGO_TARGET_DIR", "target/tsan"),
-        ],
-        run: &[
-            "+nightly",
-            "test",
-            "-Zbuild-std",
-            "--target",
-            "x86_64-unknown-linux-gnu",
-            "-p",
-            "mq-core",
-            "-p",
-            "mq",
-            "--lib",
-            "--tests",
-        ],
+        help: "\
+usage: cargo xtask tsan [--times N] [FILTER]
+
+Data races, by ThreadSanitizer: the ring's threads in mq-core, and the facade's tests of many threads (or those that FILTER names), with
+the standard library instrumented, too. A race is printed with both stacks and fails the test.
+
+  --times N   how much longer than in ci the tests of many threads run; default 5, each about ten seconds
+",
+        needs: &[Need::Nightly, Need::Component("rust-src")],
+        run: tsan,
     },
     Proof {
         name: "miri",
-        probe: &["+nightly", "miri", "--version"],
-        source: false,
-        hint: "rustup component add --toolchain nightly miri",
-        environment: &[
-            ("MIRIFLAGS", "-Zmiri-many-seeds=0..64"),
-            ("CARGO_TARGET_DIR", "target/miri"),
-        ],
-        run: &["+nightly", "miri", "test", "-p", "mq-core", "--lib", "ring"],
+        help: "\
+usage: cargo xtask miri [--seeds N]
+
+Undefined behaviour and forbidden orderings of the ring, and of the call that wakes a thread, under the interpreter miri: its tests, under N
+schedules each. Tests of many threads send fewer values there.
+
+  --seeds N   default 8, some minutes; the seeds are 0..N, so that a larger N repeats what a smaller one did. 64 for a night
+",
+        needs: &[Need::Nightly, Need::Component("miri")],
+        run: miri,
     },
     Proof {
         name: "deny",
-        probe: &["deny", "--version"],
-        source: false,
-        hint: "cargo install cargo-deny",
-        environment: &[],
-        run: &["deny", "check"],
+        help: "\
+usage: cargo xtask deny
+
+What dependencies may be (deny.toml): licences, sources, banned versions; and known advisories, if their database can be fetched.
+",
+        needs: &[Need::program("cargo-deny", "0.20.2")],
+        run: deny::run,
     },
     Proof {
         name: "machete",
-        probe: &["machete", "--version"],
-        source: false,
-        hint: "cargo install cargo-machete",
-        environment: &[],
-        run: &["machete"],
+        help: "\
+usage: cargo xtask machete
+
+Dependencies that are declared and not used, in every package.
+",
+        needs: &[Need::program("cargo-machete", "0.9.2")],
+        run: machete,
     },
     Proof {
         name: "mutants",
-        probe: &["mutants", "--version"],
-        source: false,
-        hint: "cargo install cargo-mutants",
-        environment: &[],
-        run: &[
-            "mutants",
-            "-p",
-            "mq-persistence",
-            "--file",
-            "mq-persistence/src/log.rs",
-            "--file",
-            "mq-persistence/src/recovery/**",
-            "--file",
-            "mq-persistence/src/frame/**",
-            "--output",
-            "target/mutants",
-        ],
+        help: mutants::HELP,
+        needs: &[Need::program("cargo-mutants", "27.1.0")],
+        run: mutants::run,
     },
     Proof {
         name: "coverage",
-        probe: &["+nightly", "llvm-cov", "--version"],
-        source: false,
-        hint: "cargo install cargo-llvm-cov; rustup component add --toolchain nightly llvm-tools",
-        environment: &[],
-        run: &[
-            "+nightly",
-            "llvm-cov",
-            "-p",
-            "mq-persistence",
-            "--branch",
-            "--summary-only",
+        help: coverage::HELP,
+        needs: &[
+            Need::program("cargo-llvm-cov", "0.8.7"),
+            Need::Nightly,
+            Need::Component("llvm-tools"),
         ],
+        run: coverage::run,
+    },
+    Proof {
+        name: "fuzz",
+        help: fuzz::HELP,
+        needs: &[Need::Compiler],
+        run: fuzz::run,
     },
 ];
 
@@ -123,129 +118,90 @@ pub(crate) fn is_one(name: &str) -> bool {
 pub(crate) fn run(root: &Path, name: &str, more: &[&str]) -> anyhow::Result<()> {
     let proof = PROOFS.iter().find(|proof| proof.name == name);
     let proof = proof.with_context(|| format!("there is no proof called {name}"))?;
-    let is_there = Invocation::cargo(proof.probe).succeeds(root);
-    if !is_there || (proof.source && !has_source()) {
-        println!("skipped: {name}: not installed ({})", proof.hint);
+    if more.iter().any(|word| matches!(*word, "--help" | "-h")) {
+        print!("{}", proof.help);
         return Ok(());
     }
-    Invocation::cargo(proof.run)
-        .arguments(more)
-        .environment(proof.environment)
-        .run(root)
+    for need in proof.needs {
+        if let Err(reason) = need.provide(root) {
+            println!("skipped: {name}: {reason}");
+            return Ok(());
+        }
+    }
+    let started = now();
+    match (proof.run)(root, more)? {
+        Done::Passed(what) => println!("{name}: {what}, in {}", seconds(started.elapsed())),
+        Done::Skipped(reason) => println!("skipped: {name}: {reason}"),
+    }
+    Ok(())
 }
 
-/// Whether the nightly toolchain has the source of the standard library.
-fn has_source() -> bool {
-    let shown = Command::new("rustc")
-        .args(["+nightly", "--print", "sysroot"])
-        .output();
-    let sysroot = shown
-        .ok()
-        .and_then(|shown| String::from_utf8(shown.stdout).ok());
-    sysroot.is_some_and(|path| {
-        Path::new(path.trim())
-            .join("lib/rustlib/src/rust/library")
-            .is_dir()
-    })
-}
-
-/// Coverage of edges for libFuzzer, which stable compilers can do, too.
-const COVERAGE_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing";
-const FUZZ: &str = "fuzz/Cargo.toml";
-
-/// Runs fuzz targets for some minutes each: `[--minutes M] [TARGET …]`, all of them if none is named. What is found stays in
-/// `target/fuzz`.
-///
-/// # Errors
-/// A target failed; its input is named.
-pub(crate) fn fuzz(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
-    let (minutes, names) = match arguments {
-        ["--minutes", minutes, names @ ..] => (minutes.parse().context("--minutes")?, names),
-        names => (10_u64, names),
+fn tsan(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
+    let (times, filter) = match arguments {
+        ["--times", times, filter @ ..] => (*times, filter),
+        filter => ("5", filter),
     };
-    if !starts("c++", root) {
-        println!("skipped: fuzz: there is no C++ compiler for libFuzzer here");
-        return Ok(());
-    }
-    let all = targets(root)?;
-    for name in names {
-        if !all.iter().any(|target| target == name) {
-            bail!("no target is called {name}; there are {}", all.join(", "));
+    let _: u32 = times.parse().context("--times takes a number")?;
+    let filter = match filter {
+        [] => "stress",
+        [filter] => filter,
+        [..] => bail!("one filter at most; --help says more"),
+    };
+    let ring = ["-p", "mq-core", "--lib", "--", "ring", "signal"];
+    let facade = ["-p", "mq", "--test", "it", "--", filter];
+    let mut passed = 0;
+    for tests in [&ring[..], &facade[..]] {
+        println!("tsan: {}", tests.join(" "));
+        let count = Invocation::cargo(&["+nightly", "test", "-Zbuild-std"])
+            .arguments(&["--target", needs::host(root)?.as_str()])
+            .arguments(tests)
+            .environment(&[
+                ("RUSTFLAGS", "-Zsanitizer=thread"),
+                ("CARGO_TARGET_DIR", "target/tsan"),
+                ("MQ_STRESS", times),
+            ])
+            .run_tests(root)?;
+        if count.passed == 0 {
+            bail!("no test ran");
         }
+        passed += count.passed;
     }
-    let host = host(root)?;
-    Invocation::cargo(&[
-        "build",
-        "--release",
-        "--manifest-path",
-        FUZZ,
-        "--target",
-        &host,
-    ])
-    .environment(&[("RUSTFLAGS", COVERAGE_FLAGS)])
-    .run(root)?;
-    for target in &all {
-        if names.is_empty() || names.contains(&target.as_str()) {
-            fuzz_one(root, &host, target, minutes)?;
-        }
-    }
-    Ok(())
+    Ok(Done::Passed(format!("{passed} tests without a race")))
 }
 
-/// The targets, by their files.
-fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for file in std::fs::read_dir(root.join("fuzz/fuzz_targets"))? {
-        let path = file?.path();
-        let stem = path.file_stem().context("a file without a name")?;
-        names.push(stem.to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
+fn miri(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
+    let seeds: u32 = match arguments {
+        [] => 8,
+        ["--seeds", seeds] => seeds.parse().context("--seeds takes a number")?,
+        _ => bail!("unknown arguments; --help names them"),
+    };
+    let flags = format!("-Zmiri-many-seeds=0..{seeds}");
+    Invocation::cargo(&["+nightly", "miri", "test", "-p", "mq-core", "--lib", "--"])
+        .arguments(&["ring", "signal"])
+        .environment(&[
+            ("MIRIFLAGS", flags.as_str()),
+            ("CARGO_TARGET_DIR", "target/miri"),
+        ])
+        .run(root)?;
+    Ok(Done::Passed(format!("{seeds} schedules of each test")))
 }
 
-fn fuzz_one(root: &Path, host: &str, target: &str, minutes: u64) -> anyhow::Result<()> {
-    let found = root.join("target/fuzz").join(target);
-    std::fs::create_dir_all(&found)?;
-    println!("fuzz: {target}: {minutes} minutes");
-    let program = root
-        .join("fuzz/target")
-        .join(host)
-        .join("release")
-        .join(target);
-    let status = Command::new(program)
-        .arg(&found)
-        .arg(root.join("fuzz/corpus").join(target))
-        .arg(format!("-max_total_time={}", minutes * 60))
-        .arg(format!("-artifact_prefix={}/failed-", found.display()))
-        // A length that is believed shows as memory.
-        .args(["-rss_limit_mb=1024", "-malloc_limit_mb=256"])
-        .args(["-timeout=30", "-max_len=4096", "-print_final_stats=1"])
-        .current_dir(root)
-        .status()?;
-    if !status.success() {
-        bail!("fuzz: {target}: {status}; the input is target/fuzz/{target}/failed-…");
-    }
-    Ok(())
+fn machete(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
+    Invocation::cargo(&["machete"])
+        .arguments(arguments)
+        .with_tools(root)
+        .run(root)?;
+    Ok(Done::Passed("every dependency is used".to_owned()))
 }
 
-fn starts(program: &str, root: &Path) -> bool {
-    let mut command = Command::new(program);
-    let silent = command
-        .arg("--version")
-        .current_dir(root)
-        .stdout(Stdio::null());
-    silent.status().is_ok_and(|status| status.success())
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// The triple of this machine.
-fn host(root: &Path) -> anyhow::Result<String> {
-    let shown = Command::new("rustc")
-        .arg("-vV")
-        .current_dir(root)
-        .output()?;
-    let text = String::from_utf8(shown.stdout)?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.to_owned())
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the seconds a proof took are measured on the real clock"
+)]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -3,6 +3,7 @@
 //! A test run's closing lines are added up on the way, so that the whole check can end with one total. Nothing is
 //! captured or reordered: what a person sees is what the command printed.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::mem;
@@ -18,11 +19,16 @@ use anyhow::{Context, bail};
 /// How long a test command may print nothing: longer than the longest build and the longest test take.
 const SILENCE_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Where the project's own commands install programs that they need, from the top of the repository.
+pub(crate) const TOOLS: &str = "target/tools";
+
 /// A command line with its environment.
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
     arguments: Vec<String>,
+    /// The path on which programs are looked for, if not that of this program.
+    path: Option<OsString>,
 }
 
 impl Invocation {
@@ -32,6 +38,7 @@ impl Invocation {
         Invocation {
             environment: Vec::new(),
             arguments: words.collect(),
+            path: None,
         }
     }
 
@@ -43,8 +50,21 @@ impl Invocation {
     }
 
     /// Sets environment variables of the command.
-    pub(crate) fn environment(mut self, variables: &[(&'static str, &'static str)]) -> Invocation {
-        self.environment.extend_from_slice(variables);
+    pub(crate) fn environment(mut self, variables: &[(&'static str, &str)]) -> Invocation {
+        let variables = variables.iter();
+        self.environment
+            .extend(variables.map(|(name, value)| (*name, (*value).to_owned())));
+        self
+    }
+
+    /// Looks for programs in [`TOOLS`] first.
+    pub(crate) fn with_tools(mut self, root: &Path) -> Invocation {
+        let mut path = root.join(TOOLS).join("bin").into_os_string();
+        if let Some(rest) = std::env::var_os("PATH") {
+            path.push(":");
+            path.push(rest);
+        }
+        self.path = Some(path);
         self
     }
 
@@ -53,7 +73,10 @@ impl Invocation {
         let mut command = Command::new("cargo");
         command
             .args(&self.arguments)
-            .envs(self.environment.iter().copied())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.path.iter().map(|path| ("PATH", path)))
+            // Set by `cargo run` for this program; some subcommands take it for a sign that they were not started by cargo.
+            .env_remove("CARGO_PKG_NAME")
             .current_dir(folder)
             .stdin(Stdio::null());
         command
