@@ -43,6 +43,7 @@ mod table;
 mod tally;
 mod tick;
 mod timers;
+mod u48;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -184,14 +184,9 @@ impl QueueManager {
     /// The entry of a new message.
     pub(super) fn entry_of(&mut self, new: &Enqueued) -> Result<Entry, ApplyError> {
         let place = self.place_of(new.queue, new.kind, new.priority)?;
-        let mut entry = Entry {
-            at: new.at.as_ms(),
-            joined: new.joined.as_ms(),
-            order: new.order,
-            place,
-            size: new.size,
-            ..Entry::vacant()
-        };
+        let mut entry = Entry::new(new.at.as_ms(), new.joined.as_ms(), new.order);
+        entry.place = place;
+        entry.size = new.size;
         if let Some(key) = new.ordering {
             entry.set_ordering(key, new.halt_on_dead);
         }
@@ -223,7 +218,7 @@ impl QueueManager {
         entry.limbo = u16::from(waits);
         self.room.add(&entry);
         self.names.count(place, tag.kind(), true);
-        if entry.extra.is_some() {
+        if entry.has_extra() {
             if let Some(behind) = entry.dedup().and_then(|dedup| dedup.behind)
                 && tag.is_live()
                 && self.leads(behind)

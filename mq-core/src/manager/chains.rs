@@ -90,7 +90,7 @@ impl Chains {
             self.occupied += u64::from(was_empty);
             return;
         }
-        let first = Seq::new(number).and_then(|first| Some((table.get(first)?.order, first)));
+        let first = Seq::new(number).and_then(|first| Some((table.get(first)?.order(), first)));
         let members = first.into_iter().chain([(order, seq)]).collect();
         let unsettled = 0;
         let long = self.write_out(Chain {

@@ -70,8 +70,8 @@ impl QueueManager {
         self.room.remove(entry);
         self.names.count(entry.place, entry.tag.kind(), false);
         entry.place = place;
-        entry.joined = new.joined.as_ms();
-        entry.order = new.order;
+        entry.set_joined(new.joined.as_ms());
+        entry.set_order(new.order);
         entry.size = new.size;
         entry.tag = tag;
         entry.set_stored_state(new.state.clone());

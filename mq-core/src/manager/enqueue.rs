@@ -389,12 +389,12 @@ impl<'a> Plan<'a> {
         // A place in line counts within one ordering key; in another one it would jump the queue, perhaps past a
         // message that runs.
         new.order = if new.ordering.is_none() || new.ordering == entry.ordering() {
-            entry.order
+            entry.order()
         } else {
             self.last_order += 1;
             self.last_order
         };
-        new.joined = Timestamp::from_ms(entry.joined);
+        new.joined = Timestamp::from_ms(entry.joined());
         new.behind = entry.dedup().and_then(|dedup| dedup.behind);
         new.behind = new.behind.filter(|behind| self.manager.leads(*behind));
         self.need.freed_messages += 1;

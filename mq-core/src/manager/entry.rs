@@ -1,9 +1,7 @@
-//! One message in memory: 48 bytes for the facts every message has, and a shared box for those few have.
+//! One message in memory: 40 bytes for the facts every message has, and a box for those few have.
 //!
 //! Invariants: everything here but [`Tag`]'s finer points, the place in a lane and the limbo count is durable state, so
 //! an image can be made from entries alone. `Limbo`, `Scheduled`, `Blocked` and `Ready` are one stored state, pending.
-
-use std::sync::Arc;
 
 use crate::id::{Seq, StoreTag};
 use crate::key::KeyHash;
@@ -14,6 +12,10 @@ use crate::view::StateKind;
 
 use super::keys::Halves;
 use super::names::Place;
+use super::u48::U48;
+
+#[cfg(test)]
+mod tests;
 
 /// Where a message stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,50 +98,53 @@ pub(super) mod flag {
     pub(in super::super) const CANCEL: u8 = 32;
     /// Scheduled because an attempt failed, and counted so. Derived: not in an image.
     pub(in super::super) const RETRYING: u8 = 64;
+    /// When it joined stands among its rare facts: more than 24 days before or after it was enqueued.
+    pub(in super::super) const JOINED_APART: u8 = 128;
 }
 
 /// One message.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// When it was enqueued, in milliseconds.
-    pub(super) at: u64,
-    /// When it joined the line, in milliseconds.
-    pub(super) joined: u64,
-    /// Its place in line.
-    pub(super) order: u64,
+    at: U48,
+    order: U48,
+    /// How many of its changes are not durable yet and will each have it looked at again.
+    pub(super) limbo: u16,
+    /// Where it stands.
+    pub(super) tag: Tag,
+    /// See [`flag`].
+    pub(super) flags: u8,
     /// What few messages have.
-    pub(super) extra: Option<Arc<Extra>>,
+    extra: Option<Box<Extra>>,
+    /// Milliseconds from `at` to when it joined the line, unless that stands apart.
+    joined_after: i32,
     /// Queue, kind and priority.
     pub(super) place: Place,
     /// Bytes of its envelope.
     pub(super) size: u32,
     /// How often it was handed out.
     pub(super) deliveries: u32,
-    /// Where it stands.
-    pub(super) tag: Tag,
-    /// See [`flag`].
-    pub(super) flags: u8,
-    /// How many of its changes are not durable yet and will each have it looked at again.
-    pub(super) limbo: u16,
 }
 
-/// Facts that a plain message does not have: its keys, and in a box of its own what fewer have.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Extra {
-    ordering: Halves,
-    dedup: Halves,
-    payload: Halves,
-    /// `Seq::NONE` if it waits behind nobody.
-    behind: Seq,
-    rare: Option<Box<Rare>>,
-    has_ordering: bool,
-    has_dedup: bool,
-    halt_on_dead: bool,
+/// Facts that a plain message does not have. Most that have any have one key and nothing else.
+#[derive(Clone, Debug)]
+enum Extra {
+    /// An ordering key, which does not stay blocked.
+    Ordering(Halves),
+    /// A dedup key and the identity of the payload; it waits behind nobody.
+    Dedup(Halves, Halves),
+    /// Anything.
+    Rare(Box<Rare>),
 }
 
-/// Facts that few messages have.
+/// All facts that few messages have.
 #[derive(Clone, Debug, Default)]
 struct Rare {
+    ordering: Option<Halves>,
+    halt_on_dead: bool,
+    dedup: Option<(Halves, Halves)>,
+    /// `Seq::NONE` if it waits behind nobody.
+    behind: Seq,
+    joined: u64,
     due: u64,
     limits: Limits,
     /// Its stored state, unless that is pending.
@@ -174,17 +179,67 @@ impl Entry {
     /// An empty slot.
     pub(super) const fn vacant() -> Self {
         Self {
-            at: 0,
-            joined: 0,
-            order: 0,
+            at: U48::of(0),
+            order: U48::of(0),
+            limbo: 0,
+            tag: Tag::Vacant,
+            flags: 0,
             extra: None,
+            joined_after: 0,
             place: Place::NONE,
             size: 0,
             deliveries: 0,
-            tag: Tag::Vacant,
-            flags: 0,
-            limbo: 0,
         }
+    }
+
+    /// A message that was enqueued at `at` and joined the line at `joined` (milliseconds), as the `order`th.
+    pub(super) fn new(at: u64, joined: u64, order: u64) -> Self {
+        let mut entry = Self {
+            at: U48::of(at),
+            order: U48::of(order),
+            ..Self::vacant()
+        };
+        entry.set_joined(joined);
+        entry
+    }
+
+    /// When it was enqueued, in milliseconds.
+    pub(super) const fn at(&self) -> u64 {
+        self.at.get()
+    }
+
+    /// Its place in line.
+    pub(super) const fn order(&self) -> u64 {
+        self.order.get()
+    }
+
+    /// Gives it another place in line.
+    pub(super) const fn set_order(&mut self, order: u64) {
+        self.order = U48::of(order);
+    }
+
+    /// When it joined the line, in milliseconds.
+    pub(super) fn joined(&self) -> u64 {
+        if self.has(flag::JOINED_APART) {
+            return self.rare().map_or(0, |rare| rare.joined);
+        }
+        self.at().saturating_add_signed(self.joined_after.into())
+    }
+
+    /// Sets when it joined the line.
+    pub(super) fn set_joined(&mut self, joined: u64) {
+        let after = i64::try_from(joined).map(|joined| joined - self.at().cast_signed());
+        let after = after.ok().and_then(|after| i32::try_from(after).ok());
+        self.set(flag::JOINED_APART, after.is_none());
+        self.joined_after = after.unwrap_or_default();
+        if after.is_none() {
+            self.change_rare(|rare| rare.joined = joined);
+        }
+    }
+
+    /// Whether it has facts that a plain message does not have.
+    pub(super) const fn has_extra(&self) -> bool {
+        self.extra.is_some()
     }
 
     /// Whether a flag is set.
@@ -201,22 +256,35 @@ impl Entry {
         }
     }
 
-    /// The extra facts, made on demand and copied if an image shares them.
-    fn extra_mut(&mut self) -> &mut Extra {
-        Arc::make_mut(self.extra.get_or_insert_default())
-    }
-
     fn rare(&self) -> Option<&Rare> {
-        self.extra.as_ref()?.rare.as_deref()
+        match self.extra.as_deref()? {
+            Extra::Rare(rare) => Some(rare),
+            Extra::Ordering(_) | Extra::Dedup(..) => None,
+        }
     }
 
-    fn rare_mut(&mut self) -> &mut Rare {
-        self.extra_mut().rare.get_or_insert_default()
+    /// Changes the rare facts, which are made on demand out of those that are there.
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let made = || Box::new(Extra::Rare(Box::default()));
+        let extra = &mut **self.extra.get_or_insert_with(made);
+        let mut rare = match extra {
+            Extra::Rare(rare) => return change(rare),
+            Extra::Ordering(key) => Rare {
+                ordering: Some(*key),
+                ..Rare::default()
+            },
+            Extra::Dedup(key, payload) => Rare {
+                dedup: Some((*key, *payload)),
+                ..Rare::default()
+            },
+        };
+        change(&mut rare);
+        *extra = Extra::Rare(Box::new(rare));
     }
 
     /// The id under the store's tag.
     pub(super) fn id(&self, seq: Seq, tag: StoreTag) -> crate::id::MessageId {
-        crate::id::MessageId::new(self.at, seq, tag)
+        crate::id::MessageId::new(self.at(), seq, tag)
     }
 
     /// Its urgency.
@@ -227,7 +295,7 @@ impl Entry {
     /// Not before this moment; zero for at once.
     pub(super) fn due(&self) -> u64 {
         if self.has(flag::DUE_IS_JOINED) {
-            self.joined
+            self.joined()
         } else if self.has(flag::DUE_APART) {
             self.rare().map_or(0, |rare| rare.due)
         } else {
@@ -237,11 +305,12 @@ impl Entry {
 
     /// Sets the due time; `joined` must be set before.
     pub(super) fn set_due(&mut self, due: u64) {
-        self.set(flag::DUE_IS_JOINED, due != 0 && due == self.joined);
-        let apart = due != 0 && due != self.joined;
+        let joined = self.joined();
+        self.set(flag::DUE_IS_JOINED, due != 0 && due == joined);
+        let apart = due != 0 && due != joined;
         self.set(flag::DUE_APART, apart);
         if apart {
-            self.rare_mut().due = due;
+            self.change_rare(|rare| rare.due = due);
         }
     }
 
@@ -277,13 +346,13 @@ impl Entry {
             StoredState::Pending { due } => {
                 self.set_due(due.as_ms());
                 if self.kept_state().is_some() {
-                    self.rare_mut().state = None;
+                    self.change_rare(|rare| rare.state = None);
                 }
             }
-            StoredState::Superseded { .. } => self.rare_mut().state = Some(state),
+            StoredState::Superseded { .. } => self.change_rare(|rare| rare.state = Some(state)),
             StoredState::Held { .. } | StoredState::Completed { .. } | StoredState::Dead { .. } => {
                 self.set_due(0);
-                self.rare_mut().state = Some(state);
+                self.change_rare(|rare| rare.state = Some(state));
             }
         }
     }
@@ -301,41 +370,57 @@ impl Entry {
             tail.as_ref().is_some_and(|tail| tail.cancel_requested),
         );
         if tail.is_some() || self.tail().is_some() {
-            self.rare_mut().tail = tail;
+            self.change_rare(|rare| rare.tail = tail);
         }
     }
 
     /// Its ordering key.
     pub(super) fn ordering(&self) -> Option<KeyHash> {
-        let extra = self.extra.as_ref()?;
-        extra.has_ordering.then(|| extra.ordering.into())
+        let key = match self.extra.as_deref()? {
+            Extra::Ordering(key) => *key,
+            Extra::Dedup(..) => return None,
+            Extra::Rare(rare) => rare.ordering?,
+        };
+        Some(key.into())
     }
 
     /// Its dedup key.
     pub(super) fn dedup(&self) -> Option<DedupFacts> {
-        let extra = self.extra.as_ref()?;
-        extra.has_dedup.then(|| DedupFacts {
-            key: extra.dedup.into(),
-            payload: extra.payload.into(),
-            behind: Some(extra.behind).filter(|behind| *behind != Seq::NONE),
+        let ((key, payload), behind) = match self.extra.as_deref()? {
+            Extra::Ordering(_) => return None,
+            Extra::Dedup(key, payload) => ((*key, *payload), Seq::NONE),
+            Extra::Rare(rare) => (rare.dedup?, rare.behind),
+        };
+        Some(DedupFacts {
+            key: key.into(),
+            payload: payload.into(),
+            behind: Some(behind).filter(|behind| *behind != Seq::NONE),
         })
     }
 
     /// Sets its ordering key, and whether it keeps blocking that when it is dead.
     pub(super) fn set_ordering(&mut self, key: KeyHash, halt_on_dead: bool) {
-        let extra = self.extra_mut();
-        extra.has_ordering = true;
-        extra.ordering = key.into();
-        extra.halt_on_dead = halt_on_dead;
+        if self.extra.is_none() && !halt_on_dead {
+            self.extra = Some(Box::new(Extra::Ordering(key.into())));
+            return;
+        }
+        self.change_rare(|rare| {
+            rare.ordering = Some(key.into());
+            rare.halt_on_dead = halt_on_dead;
+        });
     }
 
     /// Sets its dedup key.
     pub(super) fn set_dedup(&mut self, dedup: DedupFacts) {
-        let extra = self.extra_mut();
-        extra.has_dedup = true;
-        extra.dedup = dedup.key.into();
-        extra.payload = dedup.payload.into();
-        extra.behind = dedup.behind.unwrap_or(Seq::NONE);
+        let key = (dedup.key.into(), dedup.payload.into());
+        if self.extra.is_none() && dedup.behind.is_none() {
+            self.extra = Some(Box::new(Extra::Dedup(key.0, key.1)));
+            return;
+        }
+        self.change_rare(|rare| {
+            rare.dedup = Some(key);
+            rare.behind = dedup.behind.unwrap_or(Seq::NONE);
+        });
     }
 
     /// Its own limits.
@@ -346,13 +431,13 @@ impl Entry {
     /// Sets its own limits.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         if limits != self.limits() {
-            self.rare_mut().limits = limits;
+            self.change_rare(|rare| rare.limits = limits);
         }
     }
 
     /// Dead, it keeps blocking its ordering key.
     pub(super) fn halt_on_dead(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.halt_on_dead)
+        self.rare().is_some_and(|rare| rare.halt_on_dead)
     }
 
     /// Whether it stands in the chain of its ordering key.

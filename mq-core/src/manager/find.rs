@@ -85,7 +85,7 @@ impl QueueManager {
         let Some((queue, kind)) = self.names.at(entry.place) else {
             return false;
         };
-        let at = Timestamp::from_ms(entry.at);
+        let at = Timestamp::from_ms(entry.at());
         filter.queue.as_ref().is_none_or(|name| *name == queue.name)
             && filter.kind.as_ref().is_none_or(|name| name == kind)
             && filter.state.is_none_or(|state| state == entry.tag.kind())

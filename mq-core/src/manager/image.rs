@@ -150,13 +150,13 @@ impl Image {
         let dedup = entry.dedup();
         let facts = Enqueued {
             seq,
-            at: Timestamp::from_ms(entry.at),
+            at: Timestamp::from_ms(entry.at()),
             queue,
             kind,
             priority: entry.priority(),
             state: first_state(&state),
-            order: entry.order,
-            joined: Timestamp::from_ms(entry.joined),
+            order: entry.order(),
+            joined: Timestamp::from_ms(entry.joined()),
             expires: limits.expires,
             idempotency: None,
             dedup: dedup.map(|dedup| dedup.key),

@@ -1,7 +1,7 @@
 //! The ready messages: a lane for each queue, kind and priority, each in the order in which it is handed out.
 //!
-//! Invariants: fresh messages wait in a chunked line of bare sequence numbers (8 bytes each, ascending order); whatever
-//! comes back or joins out of order waits in a set. A message that leaves the middle of the line leaves a stale slot,
+//! Invariants: fresh messages wait in a chunked line of sequence numbers (4 bytes each, counted from the chunk's first, in
+//! ascending order); whatever comes back or joins out of order waits in a set. A message that leaves the middle of the line leaves a stale slot,
 //! recognised by its entry; the first slot of a line is never stale, and no chunk is mostly stale.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,11 +66,11 @@ pub(super) struct Standing {
 
 impl Standing {
     /// As its entry says.
-    pub(super) const fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         Self {
             place: entry.place,
-            joined: entry.joined,
-            order: entry.order,
+            joined: entry.joined(),
+            order: entry.order(),
             in_set: entry.has(flag::IN_SET),
         }
     }
@@ -82,13 +82,60 @@ impl Standing {
 }
 
 /// Up to 512 slots of a line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Chunk {
-    slots: Vec<Seq>,
+    /// What the slots are counted from.
+    base: Seq,
+    slots: Vec<i32>,
     /// The first slot not yet passed.
     first: usize,
     /// Slots that are not stale.
     live: usize,
+}
+
+impl Chunk {
+    /// A chunk with one message.
+    fn new(seq: Seq) -> Self {
+        Self {
+            base: seq,
+            slots: vec![0],
+            first: 0,
+            live: 1,
+        }
+    }
+
+    /// The slot of a message, if it is near enough to the first.
+    fn slot_of(&self, seq: Seq) -> Option<i32> {
+        // Both have 48 bits.
+        i32::try_from(seq.get().cast_signed() - self.base.get().cast_signed()).ok()
+    }
+
+    /// The message of a slot.
+    fn seq_of(base: Seq, slot: i32) -> Option<Seq> {
+        Seq::new(base.get().checked_add_signed(slot.into())?)
+    }
+
+    /// Adds a message behind the others; says whether there was room.
+    fn push(&mut self, seq: Seq) -> bool {
+        let slot = self.slot_of(seq).filter(|_| self.slots.len() < CHUNK_LEN);
+        self.slots.extend(slot);
+        self.live += usize::from(slot.is_some());
+        slot.is_some()
+    }
+
+    /// The first message that is not passed.
+    fn front(&self) -> Option<Seq> {
+        Self::seq_of(self.base, *self.slots.get(self.first)?)
+    }
+
+    /// Keeps only messages that are there.
+    fn pack(&mut self, is_there: impl Fn(Seq) -> bool) {
+        let base = self.base;
+        self.slots
+            .retain(|slot| Self::seq_of(base, *slot).is_some_and(&is_there));
+        self.slots.shrink_to_fit();
+        self.first = 0;
+    }
 }
 
 /// Fresh messages by ascending order. Chunks are keyed by the order of their first slot.
@@ -102,25 +149,15 @@ struct Fresh {
 impl Fresh {
     fn push(&mut self, seq: Seq, order: u64) {
         self.last_order = order;
-        if let Some(mut last) = self.chunks.last_entry() {
-            let chunk = last.get_mut();
-            if chunk.slots.len() < CHUNK_LEN {
-                chunk.slots.push(seq);
-                chunk.live += 1;
-                return;
-            }
+        let last = self.chunks.last_entry();
+        if !last.is_some_and(|mut last| last.get_mut().push(seq)) {
+            self.chunks.insert(order, Chunk::new(seq));
         }
-        let chunk = Chunk {
-            slots: vec![seq],
-            first: 0,
-            live: 1,
-        };
-        self.chunks.insert(order, chunk);
     }
 
     fn first(&self) -> Option<Seq> {
         let (_, chunk) = self.chunks.first_key_value()?;
-        chunk.slots.get(chunk.first).copied()
+        chunk.front()
     }
 
     /// Takes out a message whose entry does not say any more that it is here.
@@ -135,14 +172,12 @@ impl Fresh {
             if self.chunks.is_empty() {
                 self.last_order = 0;
             }
-        } else if chunk.slots.get(chunk.first) == Some(&seq) {
+        } else if chunk.front() == Some(seq) {
             chunk.first += 1;
         } else if chunk.slots.len() == CHUNK_LEN
             && chunk.live * PACK_RATIO <= chunk.slots.len() - chunk.first
         {
-            chunk.slots.retain(|slot| is_fresh_at(*slot, place, table));
-            chunk.slots.shrink_to_fit();
-            chunk.first = 0;
+            chunk.pack(|seq| is_fresh_at(seq, place, table));
         }
         self.skip_stale(place, table);
     }
@@ -152,8 +187,8 @@ impl Fresh {
             return;
         };
         let chunk = first.get_mut();
-        while let Some(slot) = chunk.slots.get(chunk.first) {
-            if is_fresh_at(*slot, place, table) {
+        while let Some(seq) = chunk.front() {
+            if is_fresh_at(seq, place, table) {
                 return;
             }
             chunk.first += 1;
@@ -182,12 +217,12 @@ impl Lane {
     /// Adds a ready message and notes in its entry where it stands.
     pub(super) fn push(&mut self, seq: Seq, entry: &mut Entry) {
         self.len += 1;
-        let is_fresh = entry.joined == entry.at && entry.order > self.fresh.last_order;
+        let is_fresh = entry.joined() == entry.at() && entry.order() > self.fresh.last_order;
         entry.set(flag::IN_SET, !is_fresh);
         if is_fresh {
-            self.fresh.push(seq, entry.order);
+            self.fresh.push(seq, entry.order());
         } else {
-            self.others.insert((entry.joined, entry.order, seq));
+            self.others.insert((entry.joined(), entry.order(), seq));
         }
     }
 
@@ -207,8 +242,8 @@ impl Lane {
         let head = |seq: Seq| {
             let entry = table.get(seq)?;
             Some(Head {
-                joined: entry.joined,
-                rank: Rank::of(entry.joined, entry.order, entry.priority()),
+                joined: entry.joined(),
+                rank: Rank::of(entry.joined(), entry.order(), entry.priority()),
                 seq,
             })
         };
@@ -281,7 +316,7 @@ impl Line {
         let suspects = self.suspects.first().and_then(|(_, seq)| table.get(*seq));
         heads
             .map(|head| head.joined)
-            .chain(suspects.map(|entry| entry.joined))
+            .chain(suspects.map(Entry::joined))
             .min()
     }
 }

@@ -203,7 +203,7 @@ impl<'a> Target<'a> {
     /// Another due time. A message that becomes due earlier than it would have joined joins now.
     fn reschedule(&self, due: Timestamp, what: EditKind, now: &Now, events: &mut Vec<Event>) {
         let joined = if due == Timestamp::from_ms(0) {
-            Timestamp::from_ms(self.entry.joined).min(now.wall)
+            Timestamp::from_ms(self.entry.joined()).min(now.wall)
         } else {
             due
         };

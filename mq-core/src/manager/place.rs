@@ -89,7 +89,7 @@ impl QueueManager {
             recount(&mut self.names, entry, Tag::Scheduled);
             self.timers.due.insert(due, seq, &self.table);
             self.count_retry(seq);
-        } else if entry.extra.is_some() {
+        } else if entry.has_extra() {
             self.line_up(seq);
         } else {
             let news = enter(&mut self.names, &mut self.lines, seq, entry);
@@ -273,7 +273,7 @@ fn enter(names: &mut Names, lines: &mut [Line], seq: Seq, entry: &mut Entry) -> 
         return News::None;
     };
     if entry.has(flag::SUSPECT) {
-        line.suspects.insert((entry.order, seq));
+        line.suspects.insert((entry.order(), seq));
         return News::Suspects(place.line());
     }
     let Some(lane) = line.make_lane(place.level()) else {

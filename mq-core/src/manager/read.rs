@@ -107,7 +107,7 @@ impl QueueManager {
             kind: kind.clone(),
             priority: entry.priority(),
             state: self.state_of(now, seq, entry),
-            enqueued: Timestamp::from_ms(entry.at),
+            enqueued: Timestamp::from_ms(entry.at()),
             died: entry.died(),
             deliveries: entry.deliveries,
             suspect: entry.has(flag::SUSPECT),
@@ -127,7 +127,7 @@ impl QueueManager {
             (_, StoredState::Dead { reason, .. }) => State::Dead { reason },
             (_, StoredState::Superseded { by }) => {
                 // The message that took its place may be over already; then its number has to do.
-                let at = self.table.get(by).map_or(0, |entry| entry.at);
+                let at = self.table.get(by).map_or(0, |entry| entry.at());
                 State::Superseded {
                     by: MessageId::new(at, by, self.config.tag),
                 }
@@ -236,14 +236,14 @@ impl QueueManager {
         let (queue, kind) = self.names.at(entry.place)?;
         let tail = entry.tail();
         let due = match entry.due() {
-            0 => entry.at,
+            0 => entry.at(),
             due => due,
         };
         Some(GrantFacts {
             queue: queue.name.clone(),
             kind: kind.clone(),
             attempt: tail.map_or(0, |tail| tail.failures).saturating_add(1),
-            enqueued: Timestamp::from_ms(entry.at),
+            enqueued: Timestamp::from_ms(entry.at()),
             due: Timestamp::from_ms(due),
             suspect: entry.has(flag::SOLO),
             checkpoint: tail.and_then(|tail| tail.checkpoint.clone()),

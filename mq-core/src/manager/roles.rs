@@ -34,7 +34,7 @@ pub(super) struct Roles {
 impl Roles {
     /// Its roles now.
     pub(super) fn of(entry: &Entry) -> Self {
-        if entry.extra.is_none() {
+        if !entry.has_extra() {
             return Self::default();
         }
         let chain = entry.ordering().filter(|_| entry.is_in_chain());
@@ -44,7 +44,7 @@ impl Roles {
         Self {
             dedup: dedup.map(|dedup| dedup.key),
             behind: dedup.and_then(|dedup| dedup.behind),
-            chain: chain.map(|key| (key, entry.order)),
+            chain: chain.map(|key| (key, entry.order())),
             leads: entry.tag.is_live() || entry.tag == Tag::Superseded,
             previous: key.filter(|_| has_succeeded(entry)).map(|key| key.key),
             dead: key.filter(|_| is_dead).map(|key| key.key),
