@@ -44,11 +44,11 @@ use mq_persistence::open::OpenReport;
 use mq_persistence::storage::StorageLock;
 use parking_lot::Mutex;
 
-pub(crate) use backend::{EngineBackend, EnqueuePending, block_on, block_until_ready};
+pub(crate) use backend::{EngineBackend, block_on, block_until_ready};
 pub(crate) use desk::Desk;
-pub(crate) use effects::Needs;
+pub(crate) use effects::{EnqueuePromise, Needs};
 pub(crate) use jobs::EnqueueJob;
-pub(crate) use prepare::prepare_batch;
+pub(crate) use prepare::Prepared;
 pub(crate) use scan::Scan;
 pub(crate) use shell::{Images, Shell};
 #[cfg(feature = "otel")]

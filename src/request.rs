@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::backend::{Receipt, WhenFull};
+use mq_core::few::Few;
 use mq_core::key::Key;
 use mq_core::message::{Due, NewMessage, Priority};
 use mq_core::name::Label;
@@ -20,14 +21,14 @@ use mq_core::time::Timestamp;
 use mq_dispatch::{Dedup, Message};
 
 use crate::completion::AndWait;
-use crate::engine::{EngineBackend, EnqueueJob, Needs, block_until_ready};
+use crate::engine::{EngineBackend, EnqueueJob, EnqueuePromise, Needs, block_until_ready};
 use crate::error::EnqueueError;
 use crate::options::Durability;
 
 pub use batch::Batch;
 pub use sending::{Pending, Sending};
 
-use sending::first;
+use sending::{Answer, prepare};
 
 /// A message about to be enqueued. Nothing has happened yet: `.await` it, or call `.wait()` or `.submit()`.
 ///
@@ -245,28 +246,30 @@ impl<M, E: From<EnqueueError>> Request<M, E> {
     /// # Errors
     /// [`EnqueueError`] if the message is not valid or the engine stopped; nothing was sent then.
     pub fn submit(self) -> Result<Pending<Receipt, E>, E> {
-        let job = self
-            .backend
-            .job(vec![self.message?], self.when_full, self.needs);
-        let (job, pending) = job.map_err(EnqueueError::from)?;
-        self.backend.submit(job);
-        Ok(Pending::new(pending, first))
+        let (backend, job, answer) = self.prepare()?;
+        backend.submit(job);
+        Ok(Pending::new(answer))
     }
 
     /// As [`Request::submit`], but waits for space in the intake ring without holding up the thread.
     pub(crate) async fn entered(self) -> Result<Pending<Receipt, E>, E> {
-        let job = self
-            .backend
-            .job(vec![self.message?], self.when_full, self.needs);
-        let (job, pending) = job.map_err(EnqueueError::from)?;
-        let (shell, mut job) = (self.backend.shell(), Some(job));
+        let (backend, job, answer) = self.prepare()?;
+        let (shell, mut job) = (backend.shell(), Some(job));
         poll_fn(|context| {
             let entered = shell.poll_submit(&mut job, context.waker());
             shell.call_for_submission();
             entered
         })
         .await;
-        Ok(Pending::new(pending, first))
+        Ok(Pending::new(answer))
+    }
+
+    fn prepare(self) -> Result<(EngineBackend, Box<EnqueueJob>, Answer<Receipt>), EnqueueError> {
+        let messages = Few::from([self.message?]);
+        let waiter = EnqueuePromise::One;
+        let prepared = prepare(&self.backend, messages, self.when_full, self.needs, waiter);
+        let (job, answer) = prepared?;
+        Ok((self.backend, job, answer))
     }
 }
 
@@ -291,8 +294,9 @@ impl<M, E: From<EnqueueError>> IntoFuture for Request<M, E> {
     type IntoFuture = Sending<Receipt, E>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let messages = self.message.map(|message| vec![message]);
-        Sending::new(self.backend, messages, self.when_full, self.needs, first)
+        let messages = self.message.map(|message| Few::from([message]));
+        let waiter = EnqueuePromise::One;
+        Sending::new(self.backend, messages, self.when_full, self.needs, waiter)
     }
 }
 

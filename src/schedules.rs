@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use mq_core::backend::Stopped;
 use mq_core::command::Accepted;
+use mq_core::few::Few;
 use mq_core::name::ScheduleName;
 use mq_core::schedule::{
     Existing, FireSchedule, Firing, LastFire, PauseSchedule, Put, PutSchedule, RemoveSchedule,
@@ -21,7 +22,7 @@ use mq_core::schedule::{
 use mq_core::time::{Now, Timestamp};
 
 use crate::call::Call;
-use crate::engine::{Desk, EngineBackend, Needs, prepare_batch};
+use crate::engine::{Desk, EngineBackend, Needs, Prepared};
 use crate::error::EnqueueError;
 
 pub use catch_up::Missed;
@@ -252,9 +253,15 @@ impl Schedules {
         let shell = self.backend.shell();
         let due = shell.clock().wall();
         let message = message_of_run(&message, &seen.name, due);
-        let (batch, envelopes, _) =
-            prepare_batch(vec![message], &shell.identity, shell.payload_size_max)
-                .map_err(EnqueueError::from)?;
+        let mut prepared = Prepared::default();
+        prepared
+            .add(
+                Few::from([message]),
+                &shell.identity,
+                shell.payload_size_max,
+            )
+            .map_err(EnqueueError::from)?;
+        let Prepared { batch, envelopes } = prepared;
         let fire = FireSchedule {
             seen,
             due,

@@ -61,7 +61,9 @@ fn records(criterion: &mut Criterion) {
     let mut with_envelope = draft();
     with_envelope.sealed = seal(&envelope, &identity);
     let drafts = vec![with_envelope];
-    let enqueued = rig.events_of(&EnqueueBatch { drafts });
+    let enqueued = rig.events_of(&EnqueueBatch {
+        drafts: drafts.into(),
+    });
     let enqueued = enqueued.last().expect("an enqueue is an event");
     let mut group = criterion.benchmark_group("records");
     group.throughput(Throughput::Elements(1_000));

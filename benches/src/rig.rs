@@ -91,7 +91,10 @@ impl Rig {
         };
         for _ in 0..backlog / BATCH {
             let drafts = vec![kept.clone(); BATCH];
-            rig.run(&EnqueueBatch { drafts }).expect("there is room");
+            rig.run(&EnqueueBatch {
+                drafts: drafts.into(),
+            })
+            .expect("there is room");
         }
         rig
     }
@@ -142,7 +145,10 @@ impl Rig {
     #[expect(clippy::expect_used, reason = "a bench fails by panicking")]
     pub fn enqueue(&mut self, draft: Draft) {
         let drafts = vec![draft];
-        self.run(&EnqueueBatch { drafts }).expect("there is room");
+        self.run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .expect("there is room");
     }
 
     /// Hands out the next message.

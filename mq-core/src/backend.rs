@@ -61,10 +61,7 @@ impl Receipt {
     /// Whether a new message was stored.
     #[must_use]
     pub const fn is_new(&self) -> bool {
-        matches!(
-            self.accepted.enqueue,
-            Enqueue::New | Enqueue::Replaced { .. }
-        )
+        self.accepted.is_new()
     }
 
     /// The message whose place the new one took.

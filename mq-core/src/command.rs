@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::few::Few;
 use crate::id::{LeaseToken, MessageId, PoolId, Seq};
 use crate::limits::{CHECKPOINT_SIZE_MAX, COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX, RESULT_SIZE_MAX};
 use crate::message::{Draft, Due, Priority, Sealed};
@@ -39,11 +40,22 @@ pub struct Accepted {
     pub enqueue: Enqueue,
 }
 
+impl Accepted {
+    /// Whether a new message was stored.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        match self.enqueue {
+            Enqueue::New | Enqueue::Replaced { .. } => true,
+            Enqueue::Existing | Enqueue::Discarded => false,
+        }
+    }
+}
+
 /// Enqueue several messages, all or none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EnqueueBatch {
     /// The messages, in order. Refused if there are more than [`COMMAND_EVENTS_MAX`] or more than [`COMMAND_SIZE_MAX`] bytes.
-    pub drafts: Vec<Draft>,
+    pub drafts: Few<Draft>,
 }
 
 /// The unit of a store that is full because its disk is; `used` and `limit` are then the same.

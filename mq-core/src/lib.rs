@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod canary;
 pub mod command;
 pub mod event;
+pub mod few;
 pub mod filter;
 pub mod histogram;
 pub mod id;

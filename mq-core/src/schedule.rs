@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::command::{Accepted, EnqueueRefused};
+use crate::few::Few;
 use crate::limits::{
     SCHEDULE_TEMPLATE_SIZE_MAX, SCHEDULE_TIMING_SIZE_MAX, SCHEDULES_LEN_MAX, SCHEDULES_SIZE_MAX,
 };
@@ -129,13 +130,13 @@ pub struct FireSchedule {
     /// The time for which it fires: the last one, if it is several.
     pub due: Timestamp,
     /// Its messages; none if all due times are skipped.
-    pub drafts: Vec<Draft>,
+    pub drafts: Few<Draft>,
     /// Why.
     pub firing: Firing,
 }
 
 /// What a fire answers: its messages, in order.
-pub type Fired = Vec<Accepted>;
+pub type Fired = Few<Accepted>;
 
 /// Why a command about a schedule was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

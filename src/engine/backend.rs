@@ -14,6 +14,7 @@ use mq_core::command::{
     Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve, SaveCheckpoint, Settlement,
     StaleLease,
 };
+use mq_core::few::Few;
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
 use mq_core::name::QueueName;
@@ -27,10 +28,10 @@ use mq_persistence::envelope::{seal, unseal};
 use mq_persistence::pins::{ReadFailure, ReadFault};
 
 use super::desk::{Desk, frees_room};
-use super::effects::{Effect, Needs};
+use super::effects::{Effect, EnqueuePromise, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, SettleJob};
-use super::prepare::{prepare_batch, prepare_settle};
+use super::prepare::{Prepared, prepare_settle};
 use super::shell::Shell;
 use crate::stats::Refusal;
 
@@ -39,13 +40,14 @@ use crate::stats::Refusal;
 pub(crate) struct EngineBackend(pub(crate) Arc<Shell>);
 
 impl EngineBackend {
-    /// Prepares an enqueue; the job goes into the ring with [`Shell::poll_submit`], the pending answers it.
+    /// Prepares an enqueue that is answered through `promise`; the job goes into the ring with [`Shell::poll_submit`].
     pub(crate) fn job(
         &self,
-        batch: Vec<NewMessage>,
+        batch: Few<NewMessage>,
         when_full: WhenFull,
         needs: Needs,
-    ) -> Result<(Box<EnqueueJob>, EnqueuePending), EnqueueError> {
+        promise: EnqueuePromise,
+    ) -> Result<Box<EnqueueJob>, EnqueueError> {
         if let Some(reason) = self.0.stopped() {
             self.0.sight.count_refusal(Refusal::Stopped);
             return Err(reason.clone().into());
@@ -59,28 +61,27 @@ impl EngineBackend {
             self.0.clock(),
             &mut batch,
         );
-        let prepared = prepare_batch(batch, &self.0.identity, self.0.payload_size_max);
-        let (batch, envelopes, messages) =
-            prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;
         let until = match when_full {
             WhenFull::Refuse => None,
             WhenFull::Wait(limit) => Some(self.0.clock().monotonic().saturating_add(limit)),
         };
-        let (promise, pending) = Pending::new();
-        let driver = Arc::clone(&self.0) as Arc<dyn Drive>;
-        Ok((
-            Box::new(EnqueueJob {
-                batch,
-                envelopes,
-                messages,
-                until,
-                needs,
-                promise,
-                #[cfg(feature = "otel")]
-                trace,
-            }),
-            pending.driven_by(driver),
-        ))
+        let mut job = Box::new(EnqueueJob {
+            prepared: Prepared::default(),
+            until,
+            needs,
+            promise,
+            #[cfg(feature = "otel")]
+            trace,
+        });
+        let (identity, size_max) = (&self.0.identity, self.0.payload_size_max);
+        let prepared = job.prepared.add(batch, identity, size_max);
+        prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;
+        Ok(job)
+    }
+
+    /// Lets a blocking caller commit for itself.
+    pub(crate) fn driver(&self) -> Arc<dyn Drive> {
+        Arc::clone(&self.0) as Arc<dyn Drive>
     }
 
     /// Gives back what a pool that is gone has not taken.
@@ -130,17 +131,20 @@ impl EngineBackend {
     }
 }
 
-/// Answer to an enqueue.
-pub(crate) type EnqueuePending = Pending<Result<Vec<Receipt>, EnqueueError>>;
-
 impl Backend for EngineBackend {
-    fn enqueue(&self, batch: Vec<NewMessage>, when_full: WhenFull) -> EnqueuePending {
-        match self.job(batch, when_full, self.0.needs) {
-            Ok((job, pending)) => {
+    fn enqueue(
+        &self,
+        batch: Vec<NewMessage>,
+        when_full: WhenFull,
+    ) -> Pending<Result<Vec<Receipt>, EnqueueError>> {
+        let (promise, pending) = Pending::new();
+        let promise = EnqueuePromise::Many(promise);
+        match self.job(Few::from_vec(batch), when_full, self.0.needs, promise) {
+            Ok(job) => {
                 let mut job = Some(job);
                 block_until_ready(|waker| self.0.poll_submit(&mut job, waker), &self.0);
                 self.0.call();
-                pending
+                pending.driven_by(self.driver())
             }
             Err(error) => Pending::ready(Err(error)),
         }
@@ -263,7 +267,7 @@ impl Backend for EngineBackend {
         }));
         block_until_ready(|waker| self.0.poll_settle(&mut job, waker), &self.0);
         self.0.call();
-        pending.driven_by(Arc::clone(&self.0) as Arc<dyn Drive>)
+        pending.driven_by(self.driver())
     }
 
     fn extend(

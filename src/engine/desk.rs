@@ -25,6 +25,7 @@ use mq_core::backend::Stopped;
 use mq_core::canary;
 use mq_core::command::{Granted, Notice};
 use mq_core::event::Event;
+use mq_core::few::Few;
 use mq_core::id::{PoolId, Seq};
 use mq_core::manager::{Close, Command, QueueManager};
 use mq_core::time::{Monotonic, Now};
@@ -66,7 +67,7 @@ pub(crate) struct Paper {
 /// What did not fit into the open frame any more: it is the first of the next one.
 #[derive(Debug)]
 enum PutOff {
-    Enqueue(EnqueueJob),
+    Enqueue(Box<EnqueueJob>),
     Settle(SettleJob),
 }
 
@@ -212,28 +213,31 @@ impl Desk {
         }
         let interest = self.sight.interest();
         let mut told = Vec::new();
-        for event in self.events.drain(..) {
-            let before = telling::before(interest, &self.manager, &event);
+        let mut events = std::mem::take(&mut self.events); // by reference: an event is hundreds of bytes
+        for event in &events {
+            let before = telling::before(interest, &self.manager, event);
             if let Some(paper) = &mut self.paper
-                && !mistakes::is_forgotten(&event)
+                && !mistakes::is_forgotten(event)
             {
-                paper.frame.append(&event);
+                paper.frame.append(event);
             }
-            if let Err(contradiction) = self.manager.apply(&event, self.open) {
+            if let Err(contradiction) = self.manager.apply(event, self.open) {
                 self.fault.get_or_insert_with(|| contradiction.to_string());
             }
             if let Event::Finished { seq } = event {
-                self.cache.remove(seq);
+                self.cache.remove(*seq);
             }
-            self.waiters.note(&event);
+            self.waiters.note(event);
             told.extend(telling::told(
                 interest,
                 &self.manager,
                 before,
-                &event,
+                event,
                 self.cause,
             ));
         }
+        events.clear();
+        self.events = events;
         self.tell(told);
     }
 
@@ -408,10 +412,10 @@ impl Desk {
     /// Moves out everything that waits, to be told why the engine stopped. Not here: who is told may call the engine.
     pub(crate) fn give_up(&mut self) -> Vec<Effect> {
         let waiting = self.waiting_for_room.drain();
-        let refused = waiting.map(|job| Effect::Enqueue(job.promise, Ok(Vec::new())));
+        let refused = waiting.map(|job| Effect::Enqueue(job.promise, Ok(Few::new())));
         let waiters = self.waiters.give_up();
         let put_off = self.put_off.drain(..).map(|put_off| match put_off {
-            PutOff::Enqueue(job) => Effect::Enqueue(job.promise, Ok(Vec::new())),
+            PutOff::Enqueue(job) => Effect::Enqueue(job.promise, Ok(Few::new())),
             PutOff::Settle(SettleJob {
                 settles,
                 mut answers,

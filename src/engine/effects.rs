@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
+use mq_core::command::Accepted;
+use mq_core::few::Few;
 use mq_core::pending::Promise;
 
 use super::inbox::{Handed, Inbox};
@@ -22,13 +24,44 @@ pub(crate) enum Needs {
     Sync,
 }
 
-pub(crate) type EnqueuePromise = Promise<Result<Vec<Receipt>, EnqueueError>>;
+/// Whoever waits for the answer to an enqueue.
+#[derive(Debug)]
+pub(crate) enum EnqueuePromise {
+    /// Sent one message.
+    One(Promise<Result<Receipt, EnqueueError>>),
+    /// Sent several.
+    Many(Promise<Result<Vec<Receipt>, EnqueueError>>),
+}
+
+impl EnqueuePromise {
+    /// Gives the answer; `accepted` has as many as were sent.
+    pub(crate) fn keep(self, accepted: Few<Accepted>, durability: Durability) {
+        let mut receipts = accepted.into_iter().map(|accepted| Receipt {
+            accepted,
+            durability,
+        });
+        match self {
+            // Without a receipt there is nothing to say: the promise is broken.
+            Self::One(promise) => drop(receipts.next().map(|only| promise.keep(Ok(only)))),
+            Self::Many(promise) => promise.keep(Ok(receipts.collect())),
+        }
+    }
+
+    /// Says why nothing was stored, or that nobody knows.
+    pub(crate) fn refuse(self, error: EnqueueError) {
+        match self {
+            Self::One(promise) => promise.keep(Err(error)),
+            Self::Many(promise) => promise.keep(Err(error)),
+        }
+    }
+}
+
 pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>;
 
 /// Something that leaves the engine.
 pub(crate) enum Effect {
     /// Answer to an enqueue.
-    Enqueue(EnqueuePromise, Result<Vec<Receipt>, EnqueueError>),
+    Enqueue(EnqueuePromise, Result<Few<Accepted>, EnqueueError>),
     /// Answer to settlements.
     Settle(SettlePromise, Vec<Result<SettleReceipt, SettleError>>),
     /// A lease or a notice for a pool.
@@ -44,14 +77,10 @@ impl Effect {
     /// Lets it leave.
     pub(crate) fn leave(self, achieved: Durability) {
         match self {
-            Self::Enqueue(promise, answer) => promise.keep(answer.map(|mut receipts| {
-                receipts
-                    .iter_mut()
-                    .for_each(|receipt| receipt.durability = achieved);
-                receipts
-            })),
+            Self::Enqueue(promise, Ok(accepted)) => promise.keep(accepted, achieved),
+            Self::Enqueue(promise, Err(error)) => promise.refuse(error),
             Self::Settle(promise, answers) => promise.keep(answers),
-            Self::Hand(inbox, handed) => inbox.put(*handed),
+            Self::Hand(inbox, handed) => inbox.put(handed),
             Self::Answer(answer) => answer(None),
         }
     }
@@ -59,7 +88,7 @@ impl Effect {
     /// The engine stopped before it could leave.
     pub(crate) fn abort(self, stopped: &Stopped) {
         match self {
-            Self::Enqueue(promise, _) => promise.keep(Err(stopped.clone().into())),
+            Self::Enqueue(promise, _) => promise.refuse(stopped.clone().into()),
             Self::Settle(promise, answers) => promise.keep(
                 answers
                     .into_iter()

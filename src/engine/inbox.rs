@@ -65,11 +65,10 @@ impl Inbox {
         })
     }
 
-    pub(crate) fn put(&self, handed: Handed) {
+    pub(crate) fn put(&self, handed: Box<Handed>) {
         {
             // What is in the ring is older than what waits behind it: nothing may go into the ring before that is taken.
             let mut overflow = self.overflow.lock();
-            let handed = Box::new(handed);
             if !overflow.is_empty() {
                 overflow.push_back(handed);
             } else if let Err(handed) = self.ring.try_push(handed) {

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::{SettleError, SettleReceipt};
-use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
-use mq_core::message::{Envelope, NewMessage};
+use mq_core::command::{Accepted, EnqueueRefused, Settle};
+use mq_core::message::Envelope;
 
 use super::effects::{Effect, EnqueuePromise, Needs, SettlePromise};
+use super::prepare::Prepared;
 
 /// An enqueue on its way.
 #[derive(Debug)]
 pub(crate) struct EnqueueJob {
-    pub(crate) batch: EnqueueBatch,
-    pub(crate) envelopes: Vec<Arc<Envelope>>,
-    /// What goes back to the caller if it is refused.
-    pub(crate) messages: Vec<NewMessage>,
+    pub(crate) prepared: Prepared,
     /// Until when (on the environment's monotonic clock) it waits for room; `None` to be refused at once.
     pub(crate) until: Option<Duration>,
     pub(crate) needs: Needs,

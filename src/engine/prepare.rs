@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mq_core::backend::{EnqueueError, SettleError, SettleRequest};
 use mq_core::command::{EnqueueBatch, Settle};
+use mq_core::few::Few;
 use mq_core::key::{KeyHash, KeyHasher};
 use mq_core::message::{Draft, Envelope, InvalidMessage, NewMessage};
 use mq_persistence::envelope::seal;
@@ -11,24 +12,60 @@ use mq_persistence::identity::Identity;
 
 use super::jobs::PreparedSettle;
 
-/// A batch ready for the ring: what the rules decide on, what the cache keeps, what a refusal gives back.
-pub(crate) type Prepared = (EnqueueBatch, Vec<Arc<Envelope>>, Vec<NewMessage>);
+/// A batch ready for the ring.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// What the rules decide on.
+    pub(crate) batch: EnqueueBatch,
+    /// What the cache keeps.
+    pub(crate) envelopes: Few<Arc<Envelope>>,
+}
 
-/// Checks and encodes a batch.
-pub(crate) fn prepare_batch(
-    messages: Vec<NewMessage>,
-    identity: &Identity,
-    payload_size_max: usize,
-) -> Result<Prepared, EnqueueError> {
-    let mut drafts = Vec::with_capacity(messages.len());
-    let mut envelopes = Vec::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        let (draft, envelope) = prepare(message, identity, payload_size_max)
-            .map_err(|source| EnqueueError::Invalid { index, source })?;
-        drafts.push(draft);
-        envelopes.push(envelope);
+impl Prepared {
+    /// Checks and encodes messages. They are put where they stay: a draft is hundreds of bytes.
+    pub(crate) fn add(
+        &mut self,
+        messages: Few<NewMessage>,
+        identity: &Identity,
+        payload_size_max: usize,
+    ) -> Result<(), EnqueueError> {
+        self.batch.drafts.reserve_exact(messages.len());
+        self.envelopes.reserve_exact(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            let (draft, envelope) = prepare(message, identity, payload_size_max)
+                .map_err(|source| EnqueueError::Invalid { index, source })?;
+            self.batch.drafts.push(draft);
+            self.envelopes.push(envelope);
+        }
+        Ok(())
     }
-    Ok((EnqueueBatch { drafts }, envelopes, messages))
+
+    /// The messages, to be given back to a caller who is refused. Nothing is left.
+    pub(crate) fn take_messages(&mut self) -> Vec<NewMessage> {
+        let Self { batch, envelopes } = std::mem::take(self);
+        let parts = batch.drafts.into_iter().zip(envelopes);
+        parts
+            .map(|(draft, envelope)| message_of(draft, envelope))
+            .collect()
+    }
+}
+
+/// The message that a draft and an envelope were prepared from.
+fn message_of(draft: Draft, envelope: Arc<Envelope>) -> NewMessage {
+    NewMessage {
+        queue: draft.queue,
+        kind: draft.kind,
+        envelope: Arc::unwrap_or_clone(envelope),
+        priority: draft.priority,
+        due: draft.due,
+        expires_in: draft.expires_in,
+        hold: draft.hold,
+        dedup: draft.dedup.map(|(_, policy)| policy),
+        halt_on_dead: draft.halt_on_dead,
+        failures_max: draft.failures_max,
+        retain: draft.retain,
+        awaited: draft.awaited,
+    }
 }
 
 /// Checks and encodes a settlement with what it stages.
@@ -39,7 +76,7 @@ pub(crate) fn prepare_settle(
 ) -> Result<PreparedSettle, SettleError> {
     let mut staged = Vec::with_capacity(request.staged.len());
     let mut envelopes = Vec::with_capacity(request.staged.len());
-    for (index, message) in request.staged.iter().enumerate() {
+    for (index, message) in request.staged.into_iter().enumerate() {
         let (draft, envelope) = prepare(message, identity, payload_size_max)
             .map_err(|source| SettleError::Invalid { index, source })?;
         staged.push(draft);
@@ -56,25 +93,30 @@ pub(crate) fn prepare_settle(
 }
 
 fn prepare(
-    message: &NewMessage,
+    message: NewMessage,
     identity: &Identity,
     payload_size_max: usize,
 ) -> Result<(Draft, Arc<Envelope>), InvalidMessage> {
     message.check(payload_size_max)?;
-    let envelope = Arc::new(message.envelope.clone());
+    let envelope = message.envelope;
     let hasher = KeyHasher::new(identity.secret);
     let hash = |key: &Option<_>| key.as_ref().map(|key| hasher.key(&message.queue, key));
     let is_keyed = envelope.idempotency_key.is_some() || envelope.dedup_key.is_some();
+    let (idempotency, dedup, ordering) = (
+        hash(&envelope.idempotency_key),
+        hash(&envelope.dedup_key),
+        hash(&envelope.ordering_key),
+    );
     let draft = Draft {
-        queue: message.queue.clone(),
-        kind: message.kind.clone(),
+        queue: message.queue,
+        kind: message.kind,
         priority: message.priority,
         due: message.due,
         expires_in: message.expires_in,
-        hold: message.hold.clone(),
-        idempotency: hash(&envelope.idempotency_key),
-        dedup: hash(&envelope.dedup_key).zip(message.dedup),
-        ordering: hash(&envelope.ordering_key),
+        hold: message.hold,
+        idempotency,
+        dedup: dedup.zip(message.dedup),
+        ordering,
         halt_on_dead: message.halt_on_dead,
         payload: if is_keyed {
             hasher.payload(&envelope.payload)
@@ -86,5 +128,5 @@ fn prepare(
         awaited: message.awaited,
         sealed: seal(&envelope, identity),
     };
-    Ok((draft, envelope))
+    Ok((draft, Arc::new(envelope)))
 }

@@ -18,7 +18,7 @@ use mq_core::name::ScheduleName;
 use mq_core::schedule::{FireSchedule, Firing, ResumeSchedule, Schedule as Kept, ScheduleRefused};
 use mq_core::time::{Now, Timestamp};
 
-use super::prepare::prepare_batch;
+use super::prepare::Prepared;
 use super::shell::Shell;
 use crate::schedules::{Plan, RUNS_PER_FIRE, Runs, interval_of, message_of_run};
 
@@ -180,8 +180,10 @@ impl Shell {
             .iter()
             .map(|at| message_of_run(&plan.message, &kept.name, *at))
             .collect();
-        let prepared = prepare_batch(messages, &self.identity, self.payload_size_max);
-        let (batch, envelopes, _) = prepared.map_err(refusal)?;
+        let mut prepared = Prepared::default();
+        let added = prepared.add(messages, &self.identity, self.payload_size_max);
+        added.map_err(refusal)?;
+        let Prepared { batch, envelopes } = prepared;
         let mut fire = FireSchedule {
             seen: Arc::clone(kept),
             due: runs.due,

@@ -326,7 +326,7 @@ impl Shell {
             let Some(job) = self.submissions.try_pop() else {
                 break;
             };
-            desk.enqueue(now, *job);
+            desk.enqueue(now, job);
         }
         std::mem::take(&mut *self.space.lock())
     }

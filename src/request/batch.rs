@@ -3,12 +3,13 @@
 use std::future::IntoFuture;
 
 use mq_core::backend::{Receipt, WhenFull};
+use mq_core::few::Few;
 use mq_core::message::NewMessage;
 use mq_dispatch::Outgoing;
 
-use super::sending::{Pending, Sending, all};
+use super::sending::{Pending, Sending, prepare};
 use super::{Request, refuse_on_runtime_thread};
-use crate::engine::{EngineBackend, Needs};
+use crate::engine::{EngineBackend, EnqueuePromise, Needs};
 use crate::error::EnqueueError;
 use crate::options::Durability;
 
@@ -105,11 +106,11 @@ impl Batch {
     /// # Errors
     /// As [`Request::submit`].
     pub fn submit(self) -> Result<Pending<Vec<Receipt>>, EnqueueError> {
-        let (job, pending) = self
-            .backend
-            .job(self.messages?, self.when_full, self.needs)?;
+        let messages = Few::from_vec(self.messages?);
+        let waiter = EnqueuePromise::Many;
+        let (job, answer) = prepare(&self.backend, messages, self.when_full, self.needs, waiter)?;
         self.backend.submit(job);
-        Ok(Pending::new(pending, all))
+        Ok(Pending::new(answer))
     }
 }
 
@@ -118,6 +119,8 @@ impl IntoFuture for Batch {
     type IntoFuture = Sending<Vec<Receipt>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Sending::new(self.backend, self.messages, self.when_full, self.needs, all)
+        let messages = self.messages.map(Few::from_vec);
+        let waiter = EnqueuePromise::Many;
+        Sending::new(self.backend, messages, self.when_full, self.needs, waiter)
     }
 }

@@ -8,37 +8,44 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use mq_core::backend::{EnqueueError as CoreEnqueueError, Receipt, WhenFull};
+use mq_core::backend::{EnqueueError as CoreEnqueueError, WhenFull};
+use mq_core::few::Few;
 use mq_core::message::NewMessage;
+use mq_core::pending::{Abandoned, Pending as CorePending, Promise};
 
 use super::refuse_on_runtime_thread;
-use crate::engine::{EngineBackend, EnqueueJob, EnqueuePending, Needs};
+use crate::engine::{EngineBackend, EnqueueJob, EnqueuePromise, Needs};
 use crate::error::EnqueueError;
 
-/// Takes the answer of one message, or of all of a batch, out of the receipts.
-pub(super) type Pick<T> = fn(Vec<Receipt>) -> Option<T>;
+pub(super) type Answer<T> = CorePending<Result<T, CoreEnqueueError>>;
 
-pub(super) fn first(receipts: Vec<Receipt>) -> Option<Receipt> {
-    receipts.into_iter().next()
-}
+/// Says who waits: [`EnqueuePromise::One`] or [`EnqueuePromise::Many`].
+pub(super) type Waiter<T> = fn(Promise<Result<T, CoreEnqueueError>>) -> EnqueuePromise;
 
-pub(super) fn all(receipts: Vec<Receipt>) -> Option<Vec<Receipt>> {
-    Some(receipts)
+/// Prepares an enqueue: a job for the ring, and its answer.
+pub(super) fn prepare<T>(
+    backend: &EngineBackend,
+    messages: Few<NewMessage>,
+    when_full: WhenFull,
+    needs: Needs,
+    waiter: Waiter<T>,
+) -> Result<(Box<EnqueueJob>, Answer<T>), EnqueueError> {
+    let (promise, answer) = CorePending::new();
+    let job = backend.job(messages, when_full, needs, waiter(promise))?;
+    Ok((job, answer.driven_by(backend.driver())))
 }
 
 /// An enqueue that was sent. Dropping it takes nothing back.
 #[must_use = "an answer is still to come: `.await` it, or `.wait()` for it"]
 pub struct Pending<T, E = EnqueueError> {
-    inner: EnqueuePending,
-    pick: Pick<T>,
+    inner: Answer<T>,
     error: PhantomData<fn() -> E>,
 }
 
 impl<T, E: From<EnqueueError>> Pending<T, E> {
-    pub(super) fn new(inner: EnqueuePending, pick: Pick<T>) -> Self {
+    pub(super) const fn new(inner: Answer<T>) -> Self {
         Self {
             inner,
-            pick,
             error: PhantomData,
         }
     }
@@ -49,7 +56,7 @@ impl<T, E: From<EnqueueError>> Pending<T, E> {
     /// As [`super::Request::wait`].
     pub fn wait(self) -> Result<T, E> {
         refuse_on_runtime_thread()?;
-        answer(self.inner.wait(), self.pick).map_err(E::from)
+        told(self.inner.wait()).map_err(E::from)
     }
 
     /// Whether the answer is there.
@@ -63,10 +70,9 @@ impl<T, E: From<EnqueueError>> Future for Pending<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let pick = self.pick;
         Pin::new(&mut self.inner)
             .poll(context)
-            .map(|kept| answer(kept, pick).map_err(E::from))
+            .map(|kept| told(kept).map_err(E::from))
     }
 }
 
@@ -78,51 +84,41 @@ impl<T, E> fmt::Debug for Pending<T, E> {
     }
 }
 
-type Kept = Result<Result<Vec<Receipt>, CoreEnqueueError>, mq_core::pending::Abandoned>;
-
-fn answer<T>(kept: Kept, pick: Pick<T>) -> Result<T, EnqueueError> {
-    let receipts = kept
-        .map_err(EnqueueError::from)?
-        .map_err(EnqueueError::from)?;
-    pick(receipts).ok_or(EnqueueError::Abandoned)
+fn told<T>(kept: Result<Result<T, CoreEnqueueError>, Abandoned>) -> Result<T, EnqueueError> {
+    Ok(kept??)
 }
 
 /// The future of a request: goes into the ring at its first poll, then waits for its answer.
 #[must_use = "futures do nothing unless polled"]
 pub struct Sending<T, E = EnqueueError> {
     backend: EngineBackend,
-    stage: Stage,
-    pick: Pick<T>,
+    stage: Stage<T>,
     error: PhantomData<fn() -> E>,
 }
 
-enum Stage {
+enum Stage<T> {
     Refused(Option<EnqueueError>),
-    Entering(Option<Box<EnqueueJob>>, Option<EnqueuePending>),
-    Waiting(EnqueuePending),
+    Entering(Option<Box<EnqueueJob>>, Option<Answer<T>>),
+    Waiting(Answer<T>),
 }
 
 impl<T, E> Sending<T, E> {
     pub(super) fn new(
         backend: EngineBackend,
-        messages: Result<Vec<NewMessage>, EnqueueError>,
+        messages: Result<Few<NewMessage>, EnqueueError>,
         when_full: WhenFull,
         needs: Needs,
-        pick: Pick<T>,
+        waiter: Waiter<T>,
     ) -> Self {
-        let prepared = messages.and_then(|messages| {
-            backend
-                .job(messages, when_full, needs)
-                .map_err(EnqueueError::from)
-        });
+        let prepared =
+            messages.and_then(|messages| prepare(&backend, messages, when_full, needs, waiter));
         let stage = match prepared {
-            Ok((job, pending)) => Stage::Entering(Some(job), Some(pending)),
+            Ok((job, answer)) => Stage::Entering(Some(job), Some(answer)),
             Err(error) => Stage::Refused(Some(error)),
         };
         Self {
             backend,
             stage,
-            pick,
             error: PhantomData,
         }
     }
@@ -133,13 +129,13 @@ impl<T, E: From<EnqueueError>> Future for Sending<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Stage::Entering(job, pending) = &mut this.stage {
+        if let Stage::Entering(job, answer) = &mut this.stage {
             let entered = this.backend.shell().poll_submit(job, context.waker());
             this.backend.shell().call_for_submission();
-            let Some(pending) = entered.is_ready().then(|| pending.take()).flatten() else {
+            let Some(answer) = entered.is_ready().then(|| answer.take()).flatten() else {
                 return Poll::Pending;
             };
-            this.stage = Stage::Waiting(pending);
+            this.stage = Stage::Waiting(answer);
         }
         match &mut this.stage {
             Stage::Refused(error) => {
@@ -147,9 +143,9 @@ impl<T, E: From<EnqueueError>> Future for Sending<T, E> {
                 Poll::Ready(Err(error.into()))
             }
             Stage::Entering(..) => Poll::Pending,
-            Stage::Waiting(pending) => Pin::new(pending)
+            Stage::Waiting(answer) => Pin::new(answer)
                 .poll(context)
-                .map(|kept| answer(kept, this.pick).map_err(E::from)),
+                .map(|kept| told(kept).map_err(E::from)),
         }
     }
 }

@@ -9,6 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::command::{Accepted, Enqueue, EnqueueBatch, EnqueueRefused};
 use crate::event::{Changed, Enqueued, Event, LeaseAfter};
+use crate::few::Few;
 use crate::id::{KindId, MessageId, QueueId, Seq};
 use crate::key::{DedupPolicy, KeyHash};
 use crate::limits::{
@@ -29,7 +30,7 @@ use super::{Command, DeadFull, QueueManager, Sealed};
 impl Sealed for EnqueueBatch {}
 
 impl Command for EnqueueBatch {
-    type Answer = Vec<Accepted>;
+    type Answer = Few<Accepted>;
     type Refused = EnqueueRefused;
 
     fn decide(
@@ -37,7 +38,7 @@ impl Command for EnqueueBatch {
         manager: &QueueManager,
         now: &Now,
         events: &mut Vec<Event>,
-    ) -> Result<Vec<Accepted>, EnqueueRefused> {
+    ) -> Result<Few<Accepted>, EnqueueRefused> {
         let mut plan = Plan::new(manager, now, None, Need::default());
         plan.heeds_queue_limits = true;
         plan.run(&self.drafts, events)
@@ -71,24 +72,28 @@ pub(super) struct Plan<'a> {
     need: Need,
     last_seq: Seq,
     last_order: u64,
-    /// Queues and kinds that the batch uses for the first time.
-    queues: HashMap<QueueName, QueueId>,
-    kinds: HashMap<KindName, KindId>,
-    keys: BatchKeys,
-    accepted: Vec<Accepted>,
+    /// What later messages of the batch must know of earlier ones; none in a batch of one.
+    earlier: Option<Box<Earlier>>,
+    /// Messages behind the one that is decided.
+    later: usize,
+    /// Keys that the batch uses for the first time.
+    new_keys: u64,
+    accepted: Few<Accepted>,
     /// Producers heed the limits of queues; handlers and schedules, who cannot wait, do not.
     heeds_queue_limits: bool,
-    /// Of queues with a limit: live messages that the batch adds, and that it replaces.
-    changes: HashMap<QueueId, (u64, u64)>,
 }
 
-/// Keys that earlier messages of the batch have used.
+/// What the messages of a batch so far have brought.
 #[derive(Default)]
-struct BatchKeys {
+struct Earlier {
+    /// Queues and kinds used for the first time.
+    queues: HashMap<QueueName, QueueId>,
+    kinds: HashMap<KindName, KindId>,
     idempotency: HashMap<KeyHash, (MessageId, KeyHash)>,
     dedup: HashMap<KeyHash, usize>,
     ordering: HashSet<KeyHash>,
-    new: u64,
+    /// Of queues with a limit: live messages added, and replaced.
+    changes: HashMap<QueueId, (u64, u64)>,
 }
 
 impl<'a> Plan<'a> {
@@ -106,12 +111,11 @@ impl<'a> Plan<'a> {
             need,
             last_seq: manager.last_seq,
             last_order: manager.last_order,
-            queues: HashMap::new(),
-            kinds: HashMap::new(),
-            keys: BatchKeys::default(),
-            accepted: Vec::new(),
+            earlier: None,
+            later: 0,
+            new_keys: 0,
+            accepted: Few::new(),
             heeds_queue_limits: false,
-            changes: HashMap::new(),
         }
     }
 
@@ -120,14 +124,14 @@ impl<'a> Plan<'a> {
         mut self,
         drafts: &[Draft],
         events: &mut Vec<Event>,
-    ) -> Result<Vec<Accepted>, EnqueueRefused> {
+    ) -> Result<Few<Accepted>, EnqueueRefused> {
         let before = events.len();
         self.accepted.reserve_exact(drafts.len());
         let outcome = self.check_size(drafts).and_then(|()| {
-            drafts
-                .iter()
-                .enumerate()
-                .try_for_each(|(index, draft)| self.add(index, draft, events))
+            drafts.iter().enumerate().try_for_each(|(index, draft)| {
+                self.later = drafts.len() - index - 1;
+                self.add(index, draft, events)
+            })
         });
         let outcome = outcome.and_then(|()| self.check_room(events.len() - before));
         if let Err(refused) = outcome {
@@ -168,13 +172,18 @@ impl<'a> Plan<'a> {
             });
         }
         let limit = self.manager.config.keys;
-        if self.keys.new > 0 && self.manager.keys_len().saturating_add(self.keys.new) > limit {
+        if self.new_keys > 0 && self.manager.keys_len().saturating_add(self.new_keys) > limit {
             return Err(EnqueueRefused::KeysFull { limit });
         }
         let config = &self.manager.config;
         self.manager
             .room
             .check(&self.need, config.capacity_messages, config.capacity_bytes)
+    }
+
+    /// Where to note what later messages must know, if there are any.
+    fn for_later(&mut self) -> Option<&mut Earlier> {
+        (self.later > 0).then(|| &mut **self.earlier.get_or_insert_default())
     }
 
     fn add(
@@ -232,7 +241,8 @@ impl<'a> Plan<'a> {
             return Ok(None);
         };
         let tag = self.manager.config.tag;
-        let in_batch = self.keys.idempotency.get(&key).copied();
+        let earlier = self.earlier.as_ref();
+        let in_batch = earlier.and_then(|earlier| earlier.idempotency.get(&key).copied());
         let known = in_batch.or_else(|| {
             let known = self.manager.window.get(key, self.now.store)?;
             Some((
@@ -253,7 +263,8 @@ impl<'a> Plan<'a> {
         let Some((key, policy)) = draft.dedup else {
             return Ok(Verdict::New { behind: None });
         };
-        if let Some(first) = self.keys.dedup.get(&key) {
+        let earlier = self.earlier.as_ref();
+        if let Some(first) = earlier.and_then(|earlier| earlier.dedup.get(&key)) {
             return Err(EnqueueRefused::KeyTwiceInBatch {
                 first: *first,
                 second: index,
@@ -349,19 +360,25 @@ impl<'a> Plan<'a> {
         let old = old.and_then(|old| self.manager.table.get(old));
         let old = old.and_then(|entry| self.manager.names.of_line(entry.place.line()));
         let old = old.map(|(queue, _)| queue);
-        if let Some(old) = old.filter(|old| self.limit_of(*old).is_some()) {
-            self.changes.entry(old).or_default().1 += 1;
+        if let Some(old) = old.filter(|old| self.limit_of(*old).is_some())
+            && let Some(earlier) = self.for_later()
+        {
+            earlier.changes.entry(old).or_default().1 += 1;
         }
         let Some((queue, limit)) = self.limit_of(id) else {
             return Ok(());
         };
-        let (added, replaced) = self.changes.get(&id).copied().unwrap_or_default();
+        let earlier = self.earlier.as_ref();
+        let changes = earlier.and_then(|earlier| earlier.changes.get(&id).copied());
+        let (added, replaced) = changes.unwrap_or_default();
         let used = (queue.live() + added).saturating_sub(replaced);
         if used >= limit && old != Some(id) {
             let queue = queue.name.clone();
             return Err(EnqueueRefused::QueueFull { queue, used, limit });
         }
-        self.changes.entry(id).or_default().0 += 1;
+        if let Some(earlier) = self.for_later() {
+            earlier.changes.entry(id).or_default().0 += 1;
+        }
         Ok(())
     }
 
@@ -454,20 +471,29 @@ impl<'a> Plan<'a> {
     }
 
     fn note_keys(&mut self, index: usize, draft: &Draft, new: &Enqueued) {
+        let manager = self.manager;
         if let Some(key) = draft.idempotency {
-            let id = MessageId::new(new.at.as_ms(), new.seq, self.manager.config.tag);
-            self.keys.idempotency.insert(key, (id, draft.payload));
-            self.keys.new += 1;
+            self.new_keys += 1;
+            let id = MessageId::new(new.at.as_ms(), new.seq, manager.config.tag);
+            if let Some(earlier) = self.for_later() {
+                earlier.idempotency.insert(key, (id, draft.payload));
+            }
         }
         if let Some((key, _)) = draft.dedup {
-            self.keys.dedup.insert(key, index);
-            self.keys.new += u64::from(self.manager.key_holder(key).is_none());
+            self.new_keys += u64::from(manager.key_holder(key).is_none());
+            if let Some(earlier) = self.for_later() {
+                earlier.dedup.insert(key, index);
+            }
         }
         if let Some(key) = draft.ordering
-            && !self.manager.chains.contains(key, &self.manager.table)
-            && self.keys.ordering.insert(key)
+            && !manager.chains.contains(key, &manager.table)
         {
-            self.keys.new += 1;
+            let earlier = self.earlier.as_ref();
+            let is_known = earlier.is_some_and(|earlier| earlier.ordering.contains(&key));
+            self.new_keys += u64::from(!is_known);
+            if let Some(earlier) = self.for_later() {
+                earlier.ordering.insert(key);
+            }
         }
     }
 
@@ -485,13 +511,16 @@ impl<'a> Plan<'a> {
             }
             return Ok(id);
         }
-        if let Some(id) = self.queues.get(name) {
+        let earlier = self.earlier.as_ref().map(|earlier| &earlier.queues);
+        if let Some(id) = earlier.and_then(|queues| queues.get(name)) {
             return Ok(*id);
         }
         let id = names
-            .next_queue(self.queues.len())
+            .next_queue(earlier.map_or(0, HashMap::len))
             .ok_or(EnqueueRefused::NumbersUsedUp { what: "queue" })?;
-        self.queues.insert(name.clone(), id);
+        if let Some(earlier) = self.for_later() {
+            earlier.queues.insert(name.clone(), id);
+        }
         let name = name.clone();
         events.push(Event::QueueDefined { id, name });
         Ok(id)
@@ -520,13 +549,16 @@ impl<'a> Plan<'a> {
         if let Some(id) = names.kind_id(name) {
             return Ok(id);
         }
-        if let Some(id) = self.kinds.get(name) {
+        let earlier = self.earlier.as_ref().map(|earlier| &earlier.kinds);
+        if let Some(id) = earlier.and_then(|kinds| kinds.get(name)) {
             return Ok(*id);
         }
         let id = names
-            .next_kind(self.kinds.len())
+            .next_kind(earlier.map_or(0, HashMap::len))
             .ok_or(EnqueueRefused::NumbersUsedUp { what: "kind" })?;
-        self.kinds.insert(name.clone(), id);
+        if let Some(earlier) = self.for_later() {
+            earlier.kinds.insert(name.clone(), id);
+        }
         let name = name.clone();
         events.push(Event::KindDefined { id, name });
         Ok(id)

@@ -82,9 +82,10 @@ impl Command for Settle {
         } else {
             let need = manager.need_of_staged(seq, entry, is_over);
             let plan = Plan::new(manager, now, Some(Settling { seq, is_over }), need);
-            plan.run(&self.staged, events).inspect_err(|_| {
+            let staged = plan.run(&self.staged, events).inspect_err(|_| {
                 events.truncate(before);
-            })?
+            })?;
+            staged.into_vec()
         };
         manager.tally.count(outcome);
         Ok(Settled { state, staged })

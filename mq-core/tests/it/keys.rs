@@ -66,7 +66,11 @@ fn an_idempotency_key_twice_in_a_batch_answers_once() {
     assert_eq!(ids[0], ids[2]);
     assert_eq!(rig.manager.stats(&rig.now).live_messages, 2);
     let drafts = vec![idempotent(2, 10), idempotent(2, 11)];
-    let refused = rig.run(&EnqueueBatch { drafts }).unwrap_err();
+    let refused = rig
+        .run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .unwrap_err();
     assert!(matches!(refused, EnqueueRefused::KeyReused { .. }));
 }
 
@@ -275,7 +279,11 @@ fn a_dedup_key_twice_in_a_batch_is_refused_whole() {
         deduped(1, DedupPolicy::Keep, 1),
         deduped(1, DedupPolicy::Replace, 1),
     ];
-    let refused = rig.run(&EnqueueBatch { drafts }).unwrap_err();
+    let refused = rig
+        .run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .unwrap_err();
     let expected = EnqueueRefused::KeyTwiceInBatch {
         first: 1,
         second: 2,

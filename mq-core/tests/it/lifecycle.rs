@@ -425,7 +425,9 @@ impl Case {
             _ => return None,
         };
         let drafts = vec![deduped(DEDUP, policy, payload)];
-        let answer = self.rig.run(&EnqueueBatch { drafts });
+        let answer = self.rig.run(&EnqueueBatch {
+            drafts: drafts.into(),
+        });
         Some(answer.err().map(|refused| match refused {
             EnqueueRefused::KeyHeld { .. } => "key-held",
             other => panic!("{other:?}"),

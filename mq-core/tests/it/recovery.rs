@@ -177,10 +177,12 @@ impl Storm {
     }
 
     fn enqueue(&mut self) {
-        let drafts = (0..1 + self.random.below(3))
+        let drafts: Vec<_> = (0..1 + self.random.below(3))
             .map(|_| self.random.draft())
             .collect();
-        if let Ok(accepted) = self.rig.run(&EnqueueBatch { drafts }) {
+        if let Ok(accepted) = self.rig.run(&EnqueueBatch {
+            drafts: drafts.into(),
+        }) {
             self.ids.extend(accepted.iter().map(|accepted| accepted.id));
         }
     }
@@ -202,7 +204,7 @@ impl Storm {
             let fire = FireSchedule {
                 due: self.rig.now.wall,
                 seen: due,
-                drafts: vec![draft()],
+                drafts: vec![draft()].into(),
                 firing: Firing::Due {
                     skipped: 1,
                     next: Some(self.rig.now.wall.after(secs(10))),

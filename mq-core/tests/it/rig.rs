@@ -231,8 +231,10 @@ impl Rig {
 
     pub(crate) fn try_enqueue(&mut self, draft: Draft) -> Result<Accepted, EnqueueRefused> {
         let drafts = vec![draft];
-        self.run(&EnqueueBatch { drafts })
-            .map(|accepted| accepted[0])
+        self.run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .map(|accepted| accepted[0])
     }
 
     pub(crate) fn enqueue(&mut self, draft: Draft) -> MessageId {
@@ -240,7 +242,11 @@ impl Rig {
     }
 
     pub(crate) fn enqueue_all(&mut self, drafts: Vec<Draft>) -> Vec<MessageId> {
-        let accepted = self.run(&EnqueueBatch { drafts }).unwrap();
+        let accepted = self
+            .run(&EnqueueBatch {
+                drafts: drafts.into(),
+            })
+            .unwrap();
         accepted.iter().map(|accepted| accepted.id).collect()
     }
 

@@ -63,7 +63,11 @@ fn a_batch_fits_whole_or_not_at_all() {
     let mut rig = small(10, 1_000);
     rig.enqueue_all(vec![draft(); 5]);
     let drafts = vec![draft(); 6];
-    let refused = rig.run(&EnqueueBatch { drafts }).unwrap_err();
+    let refused = rig
+        .run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .unwrap_err();
     assert_eq!(refused, full(5, 10, "messages"));
     rig.enqueue_all(vec![draft(); 5]);
 }
@@ -76,7 +80,11 @@ fn a_batch_that_can_never_fit_says_so() {
         vec![sized(1_001)],
         vec![draft(); COMMAND_EVENTS_MAX + 1],
     ] {
-        let refused = rig.run(&EnqueueBatch { drafts }).unwrap_err();
+        let refused = rig
+            .run(&EnqueueBatch {
+                drafts: drafts.into(),
+            })
+            .unwrap_err();
         assert!(
             matches!(refused, EnqueueRefused::TooLarge { .. }),
             "{refused}"

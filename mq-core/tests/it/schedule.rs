@@ -48,7 +48,7 @@ pub(crate) fn fire(seen: Arc<Schedule>, drafts: Vec<Draft>, next: u64) -> FireSc
     FireSchedule {
         due: seen.next.unwrap_or_default(),
         seen,
-        drafts,
+        drafts: drafts.into(),
         firing: Firing::Due {
             skipped: 0,
             next: Some(at(next)),
@@ -280,7 +280,7 @@ fn a_fire_by_hand_leaves_the_due_time_alone_and_works_while_paused() {
     let by_hand = FireSchedule {
         due: rig.now.wall,
         seen: seen(&rig, "s"),
-        drafts: vec![draft()],
+        drafts: vec![draft()].into(),
         firing: Firing::ByHand,
     };
     rig.run(&by_hand).unwrap();

@@ -54,7 +54,11 @@ fn start_job(store: &mut Store) -> BulkId {
 fn enqueue(store: &mut Store, random: &mut SplitMix64) {
     let draft = store.draft(random);
     let drafts = vec![draft];
-    store.run(&EnqueueBatch { drafts }).unwrap();
+    store
+        .run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .unwrap();
     store.commit();
 }
 
@@ -208,7 +212,11 @@ fn a_message_whose_end_is_rotten_in_a_frame_of_whole_records_may_run_again() {
     let mut draft = draft;
     draft.retain = None;
     let drafts = vec![draft];
-    let accepted = store.run(&EnqueueBatch { drafts }).unwrap();
+    let accepted = store
+        .run(&EnqueueBatch {
+            drafts: drafts.into(),
+        })
+        .unwrap();
     let id = accepted[0].id;
     store.opened.manager.durable(u64::MAX);
     store.grant();

@@ -10,8 +10,8 @@ use crate::engine::effects::{Effect, Needs};
 /// Effects that a known mistake lets leave too early.
 pub(super) fn misjudged(needs: Needs, effect: &Effect) -> Needs {
     let early = match effect {
-        Effect::Enqueue(_, Ok(receipts)) => {
-            let existing = receipts.iter().all(|receipt| !receipt.is_new());
+        Effect::Enqueue(_, Ok(accepted)) => {
+            let existing = accepted.iter().all(|accepted| !accepted.is_new());
             canary::sings("answer-before-the-sync")
                 || (existing && canary::sings("duplicate-answered-early"))
         }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{Durability, EnqueueError, Receipt};
-use mq_core::command::{Accepted, BYTES_OF_DISK, Enqueue, EnqueueRefused};
+use mq_core::backend::EnqueueError;
+use mq_core::command::{Accepted, BYTES_OF_DISK, EnqueueRefused};
 use mq_core::message::Envelope;
 use mq_core::name::QueueName;
 use mq_core::time::{Monotonic, Now};
@@ -28,14 +28,14 @@ enum Found {
     /// It is answered, or is the first of the next frame.
     Room,
     /// It may wait.
-    StoreFull(EnqueueJob),
+    StoreFull(Box<EnqueueJob>),
     /// It may wait.
-    QueueFull(EnqueueJob, QueueName),
+    QueueFull(Box<EnqueueJob>, QueueName),
 }
 
 #[derive(Debug)]
 struct Waiting {
-    job: EnqueueJob,
+    job: Box<EnqueueJob>,
     until: Monotonic,
 }
 
@@ -66,7 +66,7 @@ impl Lines {
     }
 
     /// Takes out who has waited long enough.
-    fn take_over(&mut self, now: &Now) -> Vec<EnqueueJob> {
+    fn take_over(&mut self, now: &Now) -> Vec<Waiting> {
         if !self.all().any(|waiting| waiting.until <= now.monotonic) {
             return Vec::new();
         }
@@ -76,14 +76,14 @@ impl Lines {
                 .drain(..)
                 .partition(|waiting| waiting.until <= now.monotonic);
             *line = rest;
-            over.extend(late.into_iter().map(|waiting| waiting.job));
+            over.extend(late);
         }
         self.queues.retain(|_, line| !line.is_empty());
         over
     }
 
     /// Everybody.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = EnqueueJob> + use<> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<EnqueueJob>> + use<> {
         let Self { store, queues } = std::mem::take(self);
         let waiting = store.into_iter().chain(queues.into_values().flatten());
         waiting.map(|waiting| waiting.job)
@@ -91,7 +91,7 @@ impl Lines {
 
     /// The queue for which others wait, if this enqueue is for it, too.
     fn joined_by(&self, job: &EnqueueJob) -> Option<QueueName> {
-        let first = job.batch.drafts.first()?;
+        let first = job.prepared.batch.drafts.first()?;
         let (name, _) = self.queues.get_key_value(&first.queue)?;
         Some(name.clone())
     }
@@ -99,14 +99,14 @@ impl Lines {
 
 /// Whether a batch would be let into an empty queue with this limit.
 fn could_fit(job: &EnqueueJob, queue: &QueueName, limit: u64) -> bool {
-    let drafts = job.batch.drafts.iter();
+    let drafts = job.prepared.batch.drafts.iter();
     let added = drafts.filter(|draft| draft.queue == *queue).count();
     u64::try_from(added).is_ok_and(|added| added <= limit)
 }
 
 impl Desk {
     /// Takes an enqueue in; one that may wait joins those that wait for the same already.
-    pub(crate) fn enqueue(&mut self, now: &Now, job: EnqueueJob) {
+    pub(crate) fn enqueue(&mut self, now: &Now, job: Box<EnqueueJob>) {
         let until = job.until.map(|until| self.time.since_open(until));
         let Some(until) = until.filter(|_| self.waiting_for_room.len() < WAITING_LEN_MAX) else {
             self.try_enqueue(now, job, false);
@@ -134,12 +134,12 @@ impl Desk {
         line.push_back(waiting);
     }
 
-    fn try_enqueue(&mut self, now: &Now, mut job: EnqueueJob, may_wait: bool) -> Found {
+    fn try_enqueue(&mut self, now: &Now, mut job: Box<EnqueueJob>, may_wait: bool) -> Found {
         let (decided, may_wait) = if self.disk_low {
             (Err(self.disk_full()), may_wait)
         } else {
             self.cause = Cause::Enqueue;
-            let fitting = self.decide_fitting(now, &job.batch);
+            let fitting = self.decide_fitting(now, &job.prepared.batch);
             self.cause = Cause::Plain;
             match fitting {
                 Fitting::Decided(decided) => (decided, may_wait),
@@ -155,19 +155,12 @@ impl Desk {
         match decided {
             Ok(accepted) => {
                 let end_of_trace = job.end_of_trace(Ok(&accepted));
-                self.remember(&accepted, &job.envelopes);
+                self.remember(&accepted, &job.prepared.envelopes);
                 self.waiters.note_replaced(&accepted);
                 if self.sight.interest() == Interest::All {
                     self.tell(telling::duplicates(&self.manager, &accepted));
                 }
-                let receipts = accepted
-                    .into_iter()
-                    .map(|accepted| Receipt {
-                        accepted,
-                        durability: Durability::Memory,
-                    })
-                    .collect();
-                self.push(job.needs, Effect::Enqueue(job.promise, Ok(receipts)));
+                self.push(job.needs, Effect::Enqueue(job.promise, Ok(accepted)));
                 if let Some(end) = end_of_trace {
                     self.push(job.needs, end);
                 }
@@ -186,7 +179,7 @@ impl Desk {
                     Refusal::from(&refused)
                 });
                 let end_of_trace = job.end_of_trace(Err(&refused));
-                let messages = std::mem::take(&mut job.messages);
+                let messages = job.prepared.take_messages();
                 let refused = Err(EnqueueError::Refused { refused, messages });
                 self.push(job.needs, Effect::Enqueue(job.promise, refused));
                 if let Some(end) = end_of_trace {
@@ -209,11 +202,7 @@ impl Desk {
     /// New messages' envelopes are hot: most are handed out soon.
     pub(super) fn remember(&mut self, accepted: &[Accepted], envelopes: &[Arc<Envelope>]) {
         for (accepted, envelope) in accepted.iter().zip(envelopes) {
-            let is_new = match accepted.enqueue {
-                Enqueue::New | Enqueue::Replaced { .. } => true,
-                Enqueue::Existing | Enqueue::Discarded => false,
-            };
-            if is_new && self.manager.contains(accepted.id.seq()) {
+            if accepted.is_new() && self.manager.contains(accepted.id.seq()) {
                 self.cache.insert(accepted.id.seq(), envelope);
             }
         }
@@ -235,7 +224,7 @@ impl Desk {
         if !self.waiting_for_room.queues.is_empty() {
             self.retry_queues(now);
         }
-        for job in self.waiting_for_room.take_over(now) {
+        for Waiting { job, .. } in self.waiting_for_room.take_over(now) {
             self.try_enqueue(now, job, false);
         }
     }

@@ -165,7 +165,7 @@ impl Shell {
             return;
         };
         while let Some(job) = self.submissions.try_pop() {
-            job.promise.keep(Err(reason.clone().into()));
+            job.promise.refuse(reason.clone().into());
         }
         while let Some(job) = self.settlements.try_pop() {
             let refusals = job

@@ -9,6 +9,7 @@ use mq_core::command::{
     Reserve, SaveCheckpoint, Settle, Settlement,
 };
 use mq_core::event::Event;
+use mq_core::few::Few;
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq, StoreTag};
 use mq_core::image::ImageRecord;
 use mq_core::manager::{Close, Command, Config, Open, QueueManager};
@@ -205,14 +206,14 @@ impl World {
 
     fn enqueue(&mut self, drafts: &[Draft]) -> Result<(), Difference> {
         let command = EnqueueBatch {
-            drafts: drafts.to_vec(),
+            drafts: drafts.into(),
         };
         let manager = self.run(&command);
         let model = self.model.enqueue(&self.now, drafts);
         if let Ok(accepted) = &manager {
             self.ids.extend(accepted.iter().map(|accepted| accepted.id));
         }
-        same("the answer", manager, model)
+        same("the answer", manager.map(Few::into_vec), model)
     }
 
     fn attach(&mut self, spec: &PoolSpec) {
