@@ -54,8 +54,9 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts a duration, in microseconds rounded up.
     pub fn record(&self, duration: Duration) {
-        let micros = duration.as_nanos().div_ceil(1_000);
-        self.record_number(u64::try_from(micros).unwrap_or(u64::MAX));
+        let below = u64::from(duration.subsec_nanos().div_ceil(1_000));
+        let seconds = duration.as_secs().saturating_mul(1_000_000);
+        self.record_number(seconds.saturating_add(below));
     }
 
     /// Counts a plain number.
