@@ -134,13 +134,8 @@ struct CountingFile {
     counts: Arc<Counts>,
 }
 
-impl StorageFile for CountingFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let written = self.inner.write_at(bytes, offset)?;
+impl CountingFile {
+    fn count(&self, bytes: &[u8], offset: u64, written: usize) {
         let is_zero = |byte: &u8| *byte == 0;
         let is_filling =
             bytes.iter().take(GLANCE).all(is_zero) && bytes.iter().rev().take(GLANCE).all(is_zero);
@@ -151,6 +146,23 @@ impl StorageFile for CountingFile {
         };
         let end = (offset + written as u64).next_multiple_of(PAGE);
         counter.fetch_add(end - offset / PAGE * PAGE, Relaxed);
+    }
+}
+
+impl StorageFile for CountingFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let written = self.inner.write_at(bytes, offset)?;
+        self.count(bytes, offset, written);
+        Ok(written)
+    }
+
+    fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let written = self.inner.write_aside(bytes, offset)?;
+        self.count(bytes, offset, written);
         Ok(written)
     }
 

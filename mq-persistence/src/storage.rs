@@ -109,6 +109,15 @@ pub trait StorageFile: Send + Sync + fmt::Debug + 'static {
     /// What the system answered; `Interrupted` means: call again. After any other, the bytes there are unknown.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// As [`write_at`](Self::write_at), for a megabyte that nobody reads or writes meanwhile and nobody will read soon: past the
+    /// system's cache, where that is possible.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(bytes, offset)
+    }
+
     /// Makes all bytes written to this file so far, and its size, durable.
     ///
     /// # Errors
@@ -320,10 +329,31 @@ pub fn read_exact_at(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> 
 /// # Errors
 /// `WriteZero` when the file takes nothing more, or what it answered; any part of `bytes` may have been written.
 pub fn write_all_at(file: &dyn StorageFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_all(
+        |rest, position| file.write_at(rest, position),
+        bytes,
+        offset,
+    )
+}
+
+/// As [`write_all_at`], by [`StorageFile::write_aside`].
+pub(crate) fn write_all_aside(file: &dyn StorageFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_all(
+        |rest, position| file.write_aside(rest, position),
+        bytes,
+        offset,
+    )
+}
+
+fn write_all(
+    write: impl Fn(&[u8], u64) -> io::Result<usize>,
+    bytes: &[u8],
+    offset: u64,
+) -> io::Result<()> {
     let mut rest = bytes;
     let mut position = offset;
     while !rest.is_empty() {
-        match file.write_at(rest, position) {
+        match write(rest, position) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(_) if mq_core::canary::sings("short-write-believed") => return Ok(()),
             Ok(written) => {

@@ -10,11 +10,16 @@ use super::{Material, Prepared, Spare, SparePool};
 use crate::error::{Failure, JournalError};
 use crate::pins::SegmentFile;
 use crate::segment;
-use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
+use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_aside, write_all_at};
 use mq_core::canary;
 
 /// Bytes written, and synced, in one step.
 const STRETCH: u32 = 1 << 20;
+/// One stretch, where a disk can take it from: a fresh buffer each time would cost the kernel as much as writing it.
+static ZEROS: Blocks = Blocks([0; STRETCH as usize]);
+
+#[repr(align(4096))]
+struct Blocks([u8; STRETCH as usize]);
 
 /// Why no segment could be made.
 #[derive(Debug, thiserror::Error)]
@@ -196,8 +201,8 @@ impl SparePool {
             return Ok(true);
         }
         let stretch = (filling.size - filling.filled).min(STRETCH);
-        let zeros = vec![0; stretch as usize];
-        write_all_at(&*filling.file, &zeros, u64::from(filling.filled))?;
+        let zeros = ZEROS.0.get(..stretch as usize).unwrap_or(&ZEROS.0);
+        write_all_aside(&*filling.file, zeros, u64::from(filling.filled))?;
         filling.file.sync_data()?;
         filling.filled += stretch;
         Ok(filling.filled == filling.size)

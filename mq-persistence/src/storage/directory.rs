@@ -242,6 +242,25 @@ impl StorageFile for DirectoryFile {
         self.0.write_at(bytes, offset)
     }
 
+    /// Source: `O_DIRECT` of open(2). File systems that do not have it, and bytes that do not lie as it wants, are written as
+    /// others are.
+    #[cfg(target_os = "linux")]
+    fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        use rustix::fs::{fcntl_getfl, fcntl_setfl};
+        let flags = fcntl_getfl(&self.0)?;
+        if fcntl_setfl(&self.0, flags | OFlags::DIRECT).is_err() {
+            return self.write_at(bytes, offset);
+        }
+        let written = self.0.write_at(bytes, offset);
+        fcntl_setfl(&self.0, flags)?;
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.write_at(bytes, offset)
+            }
+            written => written,
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }

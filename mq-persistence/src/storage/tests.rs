@@ -261,3 +261,20 @@ fn a_fresh_directory_says_whether_it_has_its_name() {
     assert!(parent.path().join("copy.incomplete").is_dir(), "as it was");
     assert!(path.is_file());
 }
+
+#[test]
+fn what_is_written_aside_is_read_back_however_it_lies() {
+    let parent = tempfile::tempdir().unwrap();
+    let storage = new_store(parent.path());
+    let file = storage.open("file", OpenMode::CreateNew).unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(3 * 4096 + 7).collect();
+    for (size, offset) in [(4096, 0), (3 * 4096 + 7, 4096), (100, 4), (8192, 1 << 20)] {
+        let bytes = bytes.get(..size).unwrap();
+        write_all_aside(&*file, bytes, offset).unwrap();
+        file.sync_data().unwrap();
+        let mut read = vec![0; size];
+        read_exact_at(&*file, &mut read, offset).unwrap();
+        assert_eq!(read, bytes, "{size} bytes at {offset}");
+    }
+    write_all_at(&*file, b"as before", 5).unwrap();
+}
