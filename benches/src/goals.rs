@@ -12,6 +12,7 @@ mod s7;
 mod s8;
 mod s9;
 
+pub(crate) use child::Opened;
 pub use child::run as run_child;
 
 use crate::plan::Plan;

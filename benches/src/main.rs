@@ -11,13 +11,14 @@ use mq_benches::measure::forget_store;
 use mq_benches::plan::Plan;
 use mq_benches::report::{Goal as Judged, Row};
 use mq_benches::shapes::SHAPES;
-use mq_benches::{machine, page, report, store};
+use mq_benches::{machine, page, report, scale, store};
 
 const HELP: &str = "\
 Examples:
   cargo xtask bench                      every goal, under ten minutes
   cargo xtask bench --quick S1 S2        a look at two of them
   cargo xtask bench --shapes             C1 to C13
+  cargo xtask bench --scale              what a message costs beside a thousand, ten million, a million keys; eight minutes
   cargo xtask bench --json bench.json    and a file for programs
 
 How to read a line: `S1 … 9 000 msg/s 0.92 × 9 800 (raw syncs/s), goal ≥ 0.9: met` says that mq reached 0.92 of what one
@@ -43,10 +44,13 @@ struct Arguments {
     /// The thirteen shapes C1 to C13
     #[arg(long)]
     shapes: bool,
+    /// Cost against size, from a thousand to ten million messages, and nothing else
+    #[arg(long, conflicts_with = "ids")]
+    scale: bool,
     /// Writes a JSON list of {id, value, unit, baseline, ratio, goal, met, …}
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Puts the table into a page, between the lines `<!-- goals -->` and `<!-- goals end -->` (shapes: `shapes`)
+    /// Puts the table into a page, between the lines `<!-- goals -->` and `<!-- goals end -->` (shapes: `shapes`, scale: `scale`)
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
     /// Names what can be measured
@@ -79,7 +83,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let wanted = wanted(arguments)?;
     std::fs::create_dir_all(&arguments.folder)?;
     let folder = tempfile::Builder::new()
         .prefix("mq-bench-")
@@ -95,6 +98,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let machine = machine::describe(&arguments.folder);
     println!("{machine}");
+    if arguments.scale {
+        return run_scale(arguments, &plan, &machine);
+    }
+    let wanted = wanted(arguments)?;
     let mut rows = vec![control(&plan)?];
     for goal in wanted {
         for row in (goal.measure)(&plan).with_context(|| format!("{} failed", goal.id))? {
@@ -125,6 +132,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .collect();
     if !missed.is_empty() {
         bail!("missed: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+/// Cost against size: no goals are judged.
+fn run_scale(arguments: &Arguments, plan: &Plan, machine: &str) -> anyhow::Result<()> {
+    let lines = scale::measure(plan)?;
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&lines)?)?;
+    }
+    if let Some(file) = &arguments.page {
+        let table = scale::table(&lines);
+        page::put(file, "scale", &format!("{machine}\n\n{table}"))?;
     }
     Ok(())
 }

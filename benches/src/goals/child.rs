@@ -1,22 +1,18 @@
 //! Parts of goals that need a process of their own: to be weighed alone, or to be killed.
-//!
-//! The program calls itself: `mq-benches child WORK …`. What a child finds out it prints as one line of JSON.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mq::environment::SystemClock;
 use mq::{Engine, Limit, secs};
 use mq_core::time::Clock;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::instruments::{forget_peak_memory, peak_memory, resident_memory};
 use crate::latency::Recorder;
 use crate::load::{Callers, runtime, start_workers};
+use crate::process::{Child, say, wait_to_be_killed};
 use crate::store::{Flavour, NAME, PAYLOAD_SIZE, fill, message};
 
 /// More journal than any child writes: no snapshot but those asked for.
@@ -50,68 +46,36 @@ pub(super) struct Weighed {
 
 /// What [`Work::Open`] finds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// How long it took to open.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// Live messages found.
-    pub(super) messages: u64,
+    pub(crate) messages: u64,
     /// Records replayed from the journal.
-    pub(super) records: u64,
+    pub(crate) records: u64,
     /// Bytes of journal read.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Starts a child that works on the store `store`.
 pub(super) fn start(work: &Work, store: &Path) -> anyhow::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("child").arg(store);
-    match work {
+    let words = match work {
         Work::Weigh {
             flavour,
             count,
             load,
-        } => command
-            .args(["weigh", flavour.as_str(), &count.to_string()])
-            .arg(load.as_millis().to_string()),
+        } => vec![
+            "weigh".to_owned(),
+            flavour.as_str().to_owned(),
+            count.to_string(),
+            load.as_millis().to_string(),
+        ],
         Work::Fill { count, before } => {
-            command.args(["fill", &count.to_string(), &before.to_string()])
+            vec!["fill".to_owned(), count.to_string(), before.to_string()]
         }
-        Work::Open => command.arg("open"),
+        Work::Open => vec!["open".to_owned()],
     };
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start a child")
-}
-
-/// Waits for what a child finds.
-pub(super) fn answer<T: DeserializeOwned>(mut child: Child) -> anyhow::Result<T> {
-    let line = line_of(&mut child);
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("a child failed: {status}");
-    }
-    serde_json::from_str(&line?).context("a child told nonsense")
-}
-
-/// Waits until a child has said that it is ready, and kills it.
-pub(super) fn kill_when_ready(mut child: Child) -> anyhow::Result<()> {
-    let said = line_of(&mut child);
-    child.kill()?;
-    child.wait()?;
-    let said = said?;
-    if said.trim() != "ready" {
-        bail!("a child ended before it was ready: {said:?}");
-    }
-    Ok(())
-}
-
-fn line_of(child: &mut Child) -> anyhow::Result<String> {
-    let output = child.stdout.take().context("a child has no output")?;
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line)?;
-    Ok(line)
+    Child::start(store, &words)
 }
 
 /// Runs as a child: `STORE WORK …`.
@@ -125,7 +89,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
             let flavour = Flavour::of(flavour).context("no such flavour")?;
             let load = Duration::from_millis(load.parse()?);
             let weighed = weigh(Path::new(store), flavour, count.parse()?, load)?;
-            println!("{}", serde_json::to_string(&weighed)?);
+            say(&weighed)?;
         }
         [store, "fill", count, before] => {
             fill_and_wait(Path::new(store), count.parse()?, before.parse()?)?;
@@ -133,7 +97,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         [store, "enqueues", count] => counted(Path::new(store), count.parse()?, 0)?,
         [store, "jobs", count] => counted(Path::new(store), count.parse()?, 64)?,
         [store, "open"] => {
-            println!("{}", serde_json::to_string(&reopen(Path::new(store))?)?);
+            say(&reopen(Path::new(store))?)?;
+        }
+        [store, "scale", shape, numbers @ ..] => {
+            crate::scale::run_child(Path::new(store), shape, numbers)?;
         }
         _ => bail!("`child` is how this program calls itself"),
     }
@@ -193,10 +160,8 @@ fn fill_and_wait(store: &Path, count: usize, before: usize) -> anyhow::Result<()
         engine.admin().snapshot().wait()?;
     }
     fill(&engine, Flavour::Plain, before, count - before)?;
-    println!("ready");
-    // The parent kills; if it is gone instead, the input ends.
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    Ok(())
+    say(&"ready")?;
+    wait_to_be_killed()
 }
 
 /// A fixed number of messages by 64 tasks, for counting instructions (`valgrind --tool=callgrind`), which does not depend on

@@ -60,7 +60,7 @@ fn weigh(plan: &Plan, flavour: Flavour, count: usize, load: Duration) -> anyhow:
         count,
         load,
     };
-    let weighed = child::answer(child::start(&work, &store)?)?;
+    let weighed = child::start(&work, &store)?.answer()?;
     forget_store(&store)?;
     Ok(weighed)
 }

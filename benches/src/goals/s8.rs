@@ -57,9 +57,11 @@ fn told(opened: &Opened) -> String {
 
 fn killed_and_opened(plan: &Plan, count: usize, before: usize) -> anyhow::Result<Opened> {
     let store = plan.store("store-killed");
-    child::kill_when_ready(child::start(&Work::Fill { count, before }, &store)?)?;
+    let mut filling = child::start(&Work::Fill { count, before }, &store)?;
+    filling.hear::<String>()?;
+    filling.kill()?;
     forget_cached(&store)?;
-    let opened: Opened = child::answer(child::start(&Work::Open, &store)?)?;
+    let opened: Opened = child::start(&Work::Open, &store)?.answer()?;
     forget_store(&store)?;
     anyhow::ensure!(
         opened.messages == count as u64,
