@@ -3,6 +3,8 @@
 //! Invariants: all of a batch or none; the decision sees the state as the events before it in the same command leave
 //! it. Nothing is looked up by name more than twice per message.
 
+mod naming;
+
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
@@ -20,12 +22,11 @@ use crate::name::{KindName, QueueName};
 use crate::queue::QueueSettings;
 use crate::state::{StoredState, Tail, note_of_replaced};
 use crate::time::{Now, Timestamp};
-use crate::view::StateKind;
 
 use super::entry::{Entry, Tag};
 use super::names::Queue;
 use super::room::Need;
-use super::{Command, DeadFull, QueueManager, Sealed};
+use super::{Command, QueueManager, Sealed};
 
 impl Sealed for EnqueueBatch {}
 
@@ -495,73 +496,6 @@ impl<'a> Plan<'a> {
                 earlier.ordering.insert(key);
             }
         }
-    }
-
-    /// The number of a queue that takes messages; a new one is defined.
-    fn queue(
-        &mut self,
-        name: &QueueName,
-        frees_dead: bool,
-        events: &mut Vec<Event>,
-    ) -> Result<QueueId, EnqueueRefused> {
-        let names = &self.manager.names;
-        if let Some(id) = names.queue_id(name) {
-            if !frees_dead {
-                self.check_dead_letters(id)?;
-            }
-            return Ok(id);
-        }
-        let earlier = self.earlier.as_ref().map(|earlier| &earlier.queues);
-        if let Some(id) = earlier.and_then(|queues| queues.get(name)) {
-            return Ok(*id);
-        }
-        let id = names
-            .next_queue(earlier.map_or(0, HashMap::len))
-            .ok_or(EnqueueRefused::NumbersUsedUp { what: "queue" })?;
-        if let Some(earlier) = self.for_later() {
-            earlier.queues.insert(name.clone(), id);
-        }
-        let name = name.clone();
-        events.push(Event::QueueDefined { id, name });
-        Ok(id)
-    }
-
-    fn check_dead_letters(&self, id: QueueId) -> Result<(), EnqueueRefused> {
-        if self.manager.config.dead_full == DeadFull::EvictOldest {
-            return Ok(());
-        }
-        let (used, limit) = (self.manager.room.dead_bytes, self.manager.config.dead_bytes);
-        let queue = self.manager.names.queue(id).filter(|queue| {
-            let dead = queue.by_state.get(StateKind::Dead as usize);
-            used >= limit && dead.is_some_and(|dead| *dead > 0)
-        });
-        queue.map_or(Ok(()), |queue| {
-            Err(EnqueueRefused::DeadLettersFull {
-                queue: queue.name.clone(),
-                used,
-                limit,
-            })
-        })
-    }
-
-    fn kind(&mut self, name: &KindName, events: &mut Vec<Event>) -> Result<KindId, EnqueueRefused> {
-        let names = &self.manager.names;
-        if let Some(id) = names.kind_id(name) {
-            return Ok(id);
-        }
-        let earlier = self.earlier.as_ref().map(|earlier| &earlier.kinds);
-        if let Some(id) = earlier.and_then(|kinds| kinds.get(name)) {
-            return Ok(*id);
-        }
-        let id = names
-            .next_kind(earlier.map_or(0, HashMap::len))
-            .ok_or(EnqueueRefused::NumbersUsedUp { what: "kind" })?;
-        if let Some(earlier) = self.for_later() {
-            earlier.kinds.insert(name.clone(), id);
-        }
-        let name = name.clone();
-        events.push(Event::KindDefined { id, name });
-        Ok(id)
     }
 }
 
