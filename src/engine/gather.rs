@@ -15,16 +15,16 @@
 
 use std::time::Duration;
 
-/// The longest wait: a thousand callers take so long to come back on one runtime thread.
-const WAIT_MAX: Duration = Duration::from_millis(2);
+/// The longest wait.
+const WAIT_MAX: Duration = Duration::from_micros(500);
 /// Misses in a row that switch waiting off.
 const MISSES_MAX: u32 = 3;
 /// For so many batches.
 const REST_BATCHES: u32 = 64;
-/// Batches of one trial: a quarter of a second on a disk that takes long to sync.
-const TRIAL_BATCHES: u32 = 32;
+/// Batches of one trial.
+const TRIAL_BATCHES: u32 = 64;
 /// Batches for which its result holds.
-const TERM_BATCHES: u32 = 1_024;
+const TERM_BATCHES: u32 = 2_048;
 /// Syncs that the estimate of a fast one rests on.
 const SYNCS: usize = 32;
 
