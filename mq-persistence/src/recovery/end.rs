@@ -86,7 +86,10 @@ impl Finding<'_> {
         let unsynced_max = bytes.header().unsynced_max;
         for (here, header) in bytes.headers_after(at) {
             let distance = here.offset().saturating_sub(at.offset());
-            if header.durable > at || distance > unsynced_max || header.lsn != here {
+            if header.lsn != here {
+                return Err(stray(self.damaged, here, &header));
+            }
+            if header.durable > at || distance > unsynced_max {
                 return Err(self.damage(&header, self.damaged, at));
             }
             self.dropped += 1;
@@ -103,7 +106,10 @@ impl Finding<'_> {
         let start = bytes.start();
         let before = Lsn::new(start.segment(), start.offset() - 1);
         for (here, header) in bytes.headers_after(before) {
-            if header.durable > self.at || header.lsn != here {
+            if header.lsn != here {
+                return Err(stray(segment, here, &header));
+            }
+            if header.durable > self.at {
                 // The first frame of this segment is what is missing, if the journal came this far; else something before it.
                 return Err(self.damage(&header, segment, start));
             }
@@ -139,6 +145,12 @@ impl Finding<'_> {
             JournalEnd::Unmarked
         }
     }
+}
+
+/// A frame does not lie where it was written: what belongs here is gone, or nothing does.
+fn stray(segment: &SegmentOnDisk, here: Lsn, header: &FrameHeader) -> OpenError {
+    let reason = format!("the frame that belongs at {} lies here", header.lsn);
+    segment.damaged(here, reason)
 }
 
 /// Whether a frame of this segment was begun at `at`, as far as can be told: its header validates, or its magic number and position

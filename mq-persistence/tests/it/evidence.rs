@@ -158,3 +158,27 @@ fn a_journal_that_ends_before_its_snapshot_is_refused() {
     }
     assert_eq!(refused(&disk), name);
 }
+
+#[test]
+fn a_frame_that_lies_where_it_was_not_written_is_refused_at_that_place() {
+    let disk = SimDisk::new();
+    let mut known = Known::small();
+    let mut journal = Journal::open(&disk, &mut known, Ending::Closed).unwrap();
+    journal.write(&mut SplitMix64::new(SEED)).unwrap();
+    journal.sync().unwrap();
+    let end = journal.opened.log.written();
+    journal.idle_mark().unwrap();
+    drop(journal);
+    let disk = disk.restart_process();
+    let name = segment::name(end.segment());
+    let first = DATA_START as usize;
+    let frame = disk.file_bytes(&name).unwrap()[first..first + 512].to_vec();
+    let stray = u64::from(end.offset()) + 4 * 512;
+    disk.overwrite(&name, stray, &frame).unwrap();
+    match open(&disk, &SMALL, 1_000_000).map(|opened| opened.report) {
+        Err(OpenError::Corrupt(corruption)) => {
+            assert_eq!((corruption.file, corruption.offset), (name, stray));
+        }
+        other => panic!("{other:?}"),
+    }
+}
