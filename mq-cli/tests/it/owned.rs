@@ -238,12 +238,15 @@ fn id(running: &mut Running) -> Option<String> {
     line.inspect(|line| assert_eq!(line.len(), 36, "an id"))
 }
 
+/// Owners come and go, and on a busy machine each takes longer than the second that is waited for otherwise.
+const PATIENT: &[&str] = &["--queue", "q", "--wait", "10m"];
+
 #[test]
 fn enqueue_goes_on_at_the_next_owner_and_as_the_owner_when_there_is_none() {
     let store = Store::new();
     let open = || Engine::builder(store.data()).open_wait().unwrap();
     let first = open();
-    let mut running = Running::start(store.command("enqueue", &["--queue", "q"]));
+    let mut running = Running::start(store.command("enqueue", PATIENT));
     let mut line = |text: &str| {
         writeln!(running.stdin.as_mut().unwrap(), "{text}").unwrap();
         id(&mut running).unwrap()
@@ -270,7 +273,7 @@ fn owners_that_close_while_many_lines_are_under_way_store_each_of_them_once() {
     let store = Store::new();
     let open = || Engine::builder(store.data()).open_wait();
     let mut owner = open().ok();
-    let mut running = Running::start(store.command("enqueue", &["--queue", "q"]));
+    let mut running = Running::start(store.command("enqueue", PATIENT));
     let mut stdin = running.stdin.take().unwrap();
     let feeding = std::thread::spawn(move || {
         for number in 0..LINES {
