@@ -26,7 +26,7 @@ pub(super) fn run(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
     }
     let mut command = Invocation::cargo(&["+nightly", "llvm-cov", "--branch", "--json"])
         .arguments(&["--skip-functions", "--output-path", OUTPUT])
-        .arguments(&["--lib", "--tests", "--no-fail-fast"]);
+        .arguments(&["--lib", "--tests", "--ignore-run-fail"]);
     for package in [
         "mq-core",
         "mq-persistence",

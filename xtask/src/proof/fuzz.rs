@@ -138,7 +138,7 @@ impl Fuzzed<'_> {
         Ok(())
     }
 
-    /// Adds inputs that reach what the corpus does not: libFuzzer merges into an empty folder what the corpus lacks, smallest first.
+    /// Adds inputs that reach what the corpus does not: libFuzzer puts into an empty folder as few of them as reach the same.
     fn keep(&self) -> anyhow::Result<()> {
         let merged = self.root.join("target/fuzz-merged").join(self.name);
         if merged.exists() {
@@ -147,7 +147,7 @@ impl Fuzzed<'_> {
         std::fs::create_dir_all(&merged)?;
         std::fs::create_dir_all(&self.corpus)?;
         let status = Command::new(&self.program)
-            .args(["-merge=1", "-timeout=30", "-verbosity=0"])
+            .args(["-set_cover_merge=1", "-timeout=30", "-verbosity=0"])
             .args([&merged, &self.corpus, &self.found])
             .current_dir(self.root)
             .status()?;
@@ -164,7 +164,7 @@ impl Fuzzed<'_> {
         let before = have.len();
         for (size, name) in found {
             if have.len() >= CORPUS_LEN_MAX || size > CORPUS_FILE_SIZE_MAX {
-                break;
+                break; // the rest is larger still
             }
             std::fs::copy(merged.join(&name), self.corpus.join(&name))?;
             have.insert(name);
