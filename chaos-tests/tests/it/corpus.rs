@@ -5,8 +5,9 @@ use std::path::Path;
 use chaos_tests::fuzz::TARGETS;
 use mq_testing::random::SplitMix64;
 
-/// Mutations of each seed.
-const MUTATIONS: u64 = 12;
+/// Mutations of all seeds of a target together, and of one of them at most.
+const MUTATIONS: usize = 150;
+const MUTATIONS_OF_ONE_MAX: usize = 12;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
@@ -38,9 +39,10 @@ fn every_target_has_seeds_and_survives_them_and_their_neighbours() {
         let seeds = seeds(target.name);
         assert!(!seeds.is_empty(), "{} has no seeds", target.name);
         let mut random = SplitMix64::new(20_261_127);
+        let mutations = (MUTATIONS / seeds.len()).clamp(1, MUTATIONS_OF_ONE_MAX);
         for seed in &seeds {
             (target.attempt)(seed);
-            for _ in 0..MUTATIONS {
+            for _ in 0..mutations {
                 (target.attempt)(&mutated(seed, &mut random));
             }
         }
