@@ -1,7 +1,8 @@
 //! The mistakes that can be built in on purpose, and the suites that must notice each.
 //!
 //! They are made in a build with `--cfg mq_canary` (see `mq_core::canary`): `cargo xtask chaos --canaries` makes that build
-//! and runs this table. A canary that survives is a hole in the suites, and fails the run.
+//! and runs this table. A canary that survives is a hole in the suites, and fails the run; so does one that makes a suite hang,
+//! because a hang tells nobody what is wrong.
 
 /// One mistake.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,16 @@ pub const CANARIES: &[Canary] = &[
         SIMULATION,
     ),
     canary(
+        "requeue-as-two-records",
+        "a retry is journalled a frame later than its settlement",
+        SIMULATION,
+    ),
+    canary(
+        "staged-as-two-records",
+        "what a settlement brings forth is journalled a frame later",
+        SIMULATION,
+    ),
+    canary(
         "dead-letter-not-journalled",
         "a burial is not journalled",
         SIMULATION,
@@ -151,6 +162,11 @@ pub const CANARIES: &[Canary] = &[
         CRASHES,
     ),
     canary(
+        "segment-freed-under-a-reader",
+        "a segment is recycled while somebody reads in it",
+        SIMULATION,
+    ),
+    canary(
         "segment-freed-for-the-newest",
         "segments that the older snapshot needs are freed",
         ROT,
@@ -201,6 +217,11 @@ pub const CANARIES: &[Canary] = &[
         ROT,
     ),
     canary(
+        "crc-without-length",
+        "a frame header's checksum does not cover the length",
+        ROT,
+    ),
+    canary(
         "record-crc-ignored",
         "a record's checksum is not looked at",
         ROT,
@@ -209,5 +230,25 @@ pub const CANARIES: &[Canary] = &[
         "watermark-stands-still",
         "frames do not say how far the journal is synced",
         MARKS,
+    ),
+    canary(
+        "lock-not-taken",
+        "a lock that another holds is passed over",
+        &["two-processes"],
+    ),
+    canary(
+        "lock-of-the-name-only",
+        "the lock file is locked and the directory is not",
+        &["two-processes"],
+    ),
+    canary(
+        "look-from-before",
+        "a look-up is answered with what was found the last time",
+        &["linearizability"],
+    ),
+    canary(
+        "priority-forgotten",
+        "a snapshot forgets how urgent its messages are",
+        &["model"],
     ),
 ];

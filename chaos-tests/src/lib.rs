@@ -7,6 +7,7 @@ pub mod machine;
 pub mod puppets;
 pub mod rot;
 pub mod simulation;
+mod staged;
 pub mod suite;
 pub mod suites;
 pub mod workload;

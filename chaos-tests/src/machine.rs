@@ -11,13 +11,15 @@ use mq_core::backend::{Backend, Delivery, Grant, SettleReceipt, SettleRequest};
 use mq_core::command::{PoolSpec, Selector, Settlement};
 use mq_core::id::{PoolId, Seq};
 use mq_core::message::NewMessage;
+use mq_core::pending::{Abandoned, Pending};
 use mq_core::retry::{Backoff, RetryPolicy};
 use mq_core::time::{Clock, Timestamp};
 use mq_core::view::Filter;
 use mq_testing::clock::{ManualClock, START_MS};
 use mq_testing::sim_disk::SimDisk;
 
-use crate::puppets::Puppets;
+use crate::puppets::{Moment, Puppets};
+use crate::staged::StagedDisk;
 
 /// The retry policy of the machine's pool, and of failures in tests.
 pub const RETRY: RetryPolicy = RetryPolicy {
@@ -26,6 +28,19 @@ pub const RETRY: RetryPolicy = RetryPolicy {
 };
 /// The lease of the machine's pool.
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// Turns of the commit thread that an answer may take. One or two are enough; whoever waits for more waits for ever.
+const TURNS_MAX: usize = 200;
+
+/// An answer that does not come, however often the engine's threads get their turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck(String);
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stuck: no answer after {TURNS_MAX} turns; {}", self.0)
+    }
+}
 
 /// An engine on a simulated machine, with one pool that takes everything.
 #[derive(Debug)]
@@ -78,7 +93,7 @@ impl Machine {
     ) -> Result<Self, String> {
         let puppets = Puppets::new();
         let environment = Environment {
-            storage: Some(Arc::new(disk.clone())),
+            storage: Some(Arc::new(StagedDisk::new(disk.clone(), puppets.clone()))),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             seed: Some(7 + seed),
             spawn: Arc::new(puppets.clone()),
@@ -132,11 +147,40 @@ impl Machine {
         &self.clock
     }
 
+    /// Waits for an answer as a blocking caller does, who commits himself if he can; but for so many turns of the engine's
+    /// threads and no longer. No time passes meanwhile.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn wait<T>(&self, pending: Pending<T>) -> Result<Result<T, Abandoned>, Stuck> {
+        let mut open = pending;
+        for _ in 0..TURNS_MAX {
+            match open.wait_for(Duration::ZERO) {
+                Ok(answer) => return Ok(answer),
+                Err(still) => open = still,
+            }
+            self.commit();
+        }
+        let (stats, puppets) = (self.backend.stats(), &self.puppets);
+        Err(Stuck(format!("{stats:?}, {puppets:?}")))
+    }
+
+    /// See [`Puppets::hold_at`].
+    pub fn hold_at(&self, at: Option<(Moment, u64)>) {
+        self.puppets.hold_at(at);
+    }
+
+    /// Whether a thread is held.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.puppets.is_held()
+    }
+
     /// Everything decided so far is synced, and what follows from it has arrived.
     pub fn settle_down(&self) {
         for _ in 0..3 {
             // A look that is answered when all before it is synced; the waiting caller commits itself.
-            drop(self.backend.list(Filter::default(), Seq::NONE, 1).wait());
+            drop(self.wait(self.backend.list(Filter::default(), Seq::NONE, 1)));
             self.commit();
         }
     }
@@ -173,6 +217,13 @@ impl Machine {
     pub fn run_bulk(&self) {
         self.puppets.run("mq-bulk");
         self.commit();
+    }
+
+    /// [`Machine::run_bulk`] if there may be a job.
+    pub fn run_bulk_if(&self, wanted: bool) {
+        if wanted {
+            self.run_bulk();
+        }
     }
 
     /// Time passes, and the commit thread notices.
@@ -237,7 +288,8 @@ impl Machine {
             settlement,
             staged,
         };
-        let answers = self.backend.settle(vec![request]).wait().map_err(text)?;
+        let settled = self.backend.settle(vec![request]);
+        let answers = self.wait(settled).map_err(text)?.map_err(text)?;
         answers
             .into_iter()
             .next()
@@ -271,6 +323,7 @@ impl Machine {
         let Some(engine) = self.engine.take() else {
             return Ok(());
         };
+        self.hold_at(None);
         self.commit(); // asleep and not called: the next call is the close
         let closer = std::thread::spawn(move || how(engine));
         self.puppets.await_call("mq-commit");
@@ -295,6 +348,10 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if self.engine.is_some() {
             self.disk.crash_after(self.disk.io_count());
+        }
+        if self.puppets.is_stuck() {
+            std::mem::forget(self.engine.take()); // its end would wait for a thread that does not come back
+            return;
         }
         self.puppets.release();
         drop(self.engine.take());

@@ -3,6 +3,9 @@
 //! Invariants
 //! 1. Until [`Puppets::release`], exactly one of the test and its threads runs; a thread runs only inside [`Puppets::run`].
 //! 2. A call to a parker is remembered, but starts nobody.
+//! 3. A thread can be held in the middle of a call to the disk ([`Puppets::hold_at`]). Who runs another thread meanwhile lets
+//!    the held one go on first if it may hold what the other waits for.
+//! 4. A thread that does not come back within [`TURN_MAX`] is stuck: that is a verdict and not a wait without end.
 //!
 //! After [`Puppets::release`] the threads run freely, for an orderly end; their parkers then sleep until called.
 
@@ -15,6 +18,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mq::environment::{Park, Parker, Spawn};
+use mq_persistence::snapshot::NEXT_NAME;
+use mq_testing::sim_disk::IoKind;
 use parking_lot::{Condvar, Mutex};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,21 @@ enum Turn {
     Everybody,
 }
 
+/// How long one turn of a thread may take on the real clock. A turn is milliseconds; calls to the disk are bounded by
+/// whoever makes the disk, so that only a thread that goes round without any, or waits for a lock, comes to this.
+pub const TURN_MAX: Duration = Duration::from_secs(60);
+/// The thread that commits: it holds the log token at each of its calls to the disk.
+const COMMITTER: &str = "mq-commit";
+
+/// A place in a call to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing of it has happened.
+    Before(IoKind),
+    /// It has happened, and nobody knows.
+    Behind(IoKind),
+}
+
 #[derive(Debug)]
 struct Stage {
     turn: Turn,
@@ -31,6 +51,12 @@ struct Stage {
     finished: Vec<bool>,
     /// The threads whose sleep would end at once.
     called: BTreeSet<usize>,
+    /// Where the next thread is to be held, and how many times that is passed first.
+    hold: Option<(Moment, u64)>,
+    /// The thread that is held.
+    held: Option<usize>,
+    /// A thread did not come back.
+    stuck: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +90,9 @@ impl Puppets {
             names: Vec::new(),
             finished: Vec::new(),
             called: BTreeSet::new(),
+            hold: None,
+            held: None,
+            stuck: false,
         };
         Self {
             theatre: Arc::new(Theatre {
@@ -73,20 +102,70 @@ impl Puppets {
         }
     }
 
-    /// Lets the thread of this name run until it parks or ends. Nothing happens if it has ended or never started.
+    /// Lets the thread of this name run until it parks, is held or ends. Nothing happens if it has ended or never started.
+    ///
+    /// # Panics
+    /// It is stuck.
     pub fn run(&self, name: &str) {
         let mut stage = self.theatre.stage.lock();
         let Some(thread) = stage.names.iter().position(|known| known == name) else {
             return;
         };
-        if stage.turn != Turn::Test || stage.finished.get(thread) != Some(&false) {
+        if let Some(held) = stage.held.filter(|held| *held != thread)
+            && stage.names.get(held).is_some_and(|name| name == COMMITTER)
+        {
+            self.theatre.play(&mut stage, held);
+        }
+        self.theatre.play(&mut stage, thread);
+    }
+
+    /// Holds the commit thread when it comes to this moment for the `nth` time from now, counted from 1, or the thread that writes a
+    /// snapshot when it comes to it there; `None` holds nobody from now on, and lets whoever is held go on.
+    ///
+    /// # Panics
+    /// Whoever was held is stuck.
+    pub fn hold_at(&self, at: Option<(Moment, u64)>) {
+        let mut stage = self.theatre.stage.lock();
+        stage.hold = at.map(|(moment, nth)| (moment, nth.saturating_sub(1)));
+        if let Some(held) = stage.held.filter(|_| at.is_none()) {
+            self.theatre.play(&mut stage, held);
+        }
+    }
+
+    /// Whether a thread is held.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.theatre.stage.lock().held.is_some()
+    }
+
+    /// Whether a thread did not come back: nothing may wait for it any more.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.theatre.stage.lock().stuck
+    }
+
+    /// A thread comes by a moment of a call that concerns the file `name`.
+    pub(crate) fn pass(&self, moment: Moment, name: &str) {
+        let Some(thread) = SELF.get() else { return };
+        let theatre = &self.theatre;
+        let mut stage = theatre.stage.lock();
+        let is_committer = stage.names.get(thread).is_some_and(|it| it == COMMITTER);
+        if stage.turn != Turn::Thread(thread) || !(is_committer || name == NEXT_NAME) {
             return;
         }
-        stage.turn = Turn::Thread(thread);
-        self.theatre.changed.notify_all();
-        while stage.turn == Turn::Thread(thread) {
-            self.theatre.changed.wait(&mut stage);
+        match &mut stage.hold {
+            Some((wanted, 0)) if *wanted == moment => {}
+            Some((wanted, nth)) if *wanted == moment => {
+                *nth -= 1;
+                return;
+            }
+            Some(_) | None => return,
         }
+        stage.hold = None;
+        stage.held = Some(thread);
+        theatre.give_turn_back(&mut stage, thread);
+        theatre.await_turn(&mut stage, thread);
+        stage.held = None;
     }
 
     /// Waits until the sleeping thread of this name is called, from outside the stage; not if it has ended or never started.
@@ -108,6 +187,26 @@ impl Puppets {
 }
 
 impl Theatre {
+    /// Gives a thread the turn until it gives it back.
+    #[expect(
+        clippy::panic,
+        reason = "whoever waits here would wait for ever: the case ends with this text"
+    )]
+    fn play(&self, stage: &mut parking_lot::MutexGuard<'_, Stage>, thread: usize) {
+        if stage.turn != Turn::Test || stage.finished.get(thread) != Some(&false) {
+            return;
+        }
+        stage.turn = Turn::Thread(thread);
+        self.changed.notify_all();
+        while stage.turn == Turn::Thread(thread) {
+            if self.changed.wait_for(stage, TURN_MAX).timed_out() {
+                stage.stuck = true;
+                let name = stage.names.get(thread).cloned().unwrap_or_default();
+                panic!("stuck: the thread {name} has not come back after {TURN_MAX:?}: {stage:?}");
+            }
+        }
+    }
+
     fn await_turn(&self, stage: &mut parking_lot::MutexGuard<'_, Stage>, thread: usize) {
         while stage.turn != Turn::Thread(thread) && stage.turn != Turn::Everybody {
             self.changed.wait(stage);

@@ -4,7 +4,12 @@
 //! Beside what the oracle knows, each life is held to: a lease of an earlier life or delivery is refused, a valid one is
 //! taken; deliveries and attempts never count backwards; what was running when the process was killed comes back as a
 //! suspect, one suspect at a time; a message is dead as crashed only after three solo runs that a crash ended; a saved
-//! checkpoint comes back; who is told of another message can rely on that one.
+//! checkpoint comes back; who is told of another message can rely on that one; a queue that was paused stays paused and hands
+//! out nothing; a bulk job comes to its end; no payload is found damaged; every answer comes, after so many turns of the
+//! engine's threads and so many calls to the disk.
+//!
+//! Each life draws anew how often it does what ([`mix`]). Threads are held in the middle of calls to the disk while others go
+//! on, and the power goes at chosen calls: between a write and its sync, between a rename and the sync of the directory.
 //!
 //! Equal seeds make equal runs, to the bytes on the disk: [`live`] answers a number that says so.
 
@@ -12,8 +17,10 @@ mod drain;
 mod facts;
 mod grants;
 mod lives;
+mod mix;
 mod ops;
 mod submit;
+mod together;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -21,6 +28,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use mq_core::id::MessageId;
+use mq_persistence::storage::Filesystem;
 use mq_testing::clock::ManualClock;
 use mq_testing::oracle::Oracle;
 use mq_testing::random::SplitMix64;
@@ -92,6 +100,14 @@ struct World {
     soft: Vec<u64>,
     /// Leases that must be refused from now on.
     stale: Vec<mq_core::id::LeaseToken>,
+    /// What each queue may be: paused or not, more than one of them after an answer that did not come.
+    paused: BTreeMap<&'static str, Vec<bool>>,
+    /// Ids that an answer named while nobody could say any more whose they are.
+    promised: Vec<MessageId>,
+    /// A bulk job may be under way.
+    bulk: bool,
+    /// More calls that change the disk than this a life does not need.
+    io_max: u64,
     faults: u64,
     replay: DefaultHasher,
     /// The last things that were seen.
@@ -127,10 +143,18 @@ pub fn live(seed: u64, shape: Shape) -> Result<Lived, String> {
         incarnation: (0, 0),
         soft: Vec::new(),
         stale: Vec::new(),
+        paused: BTreeMap::new(),
+        promised: Vec::new(),
+        bulk: false,
+        io_max: u64::MAX,
         faults: 0,
         replay: DefaultHasher::new(),
         story: VecDeque::new(),
     };
+    if world.random.chance(1, 4) {
+        // Segments are removed there, not recycled.
+        world.disk.pose_as(Filesystem::Btrfs);
+    }
     world.run().map_err(|reason| {
         let story: Vec<String> = world.story.iter().cloned().collect();
         let (story, trace) = (story.join("\n  "), world.disk.trace());

@@ -2,14 +2,19 @@
 
 mod bit_rot;
 mod crash;
+mod linearizability;
+mod model;
 mod poison;
 mod real;
 mod sequences;
 mod simulated;
+mod two_processes;
 mod watermark;
 mod year;
 
 use crate::suite::{Level, Suite};
+
+pub use two_processes::child_if_asked;
 
 /// Every suite, in the order in which they run.
 pub const SUITES: &[Suite] = &[
@@ -78,6 +83,24 @@ pub const SUITES: &[Suite] = &[
         what: "one message waits a year while many others come and go",
         from: Level::Quick,
         work: year::waits,
+    },
+    Suite {
+        name: "model",
+        what: "random commands and restarts, the engine and the naive model in lock-step",
+        from: Level::Quick,
+        work: model::sequences,
+    },
+    Suite {
+        name: "linearizability",
+        what: "small histories of real threads: some order explains every answer",
+        from: Level::Quick,
+        work: linearizability::histories,
+    },
+    Suite {
+        name: "two-processes",
+        what: "the second owner of a store is refused, whatever is done to the lock",
+        from: Level::Quick,
+        work: two_processes::owners,
     },
     Suite {
         name: "kills",

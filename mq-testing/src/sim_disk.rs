@@ -82,6 +82,17 @@ impl SimDisk {
         self.lock_state().crash_after = Some(count);
     }
 
+    /// Crashes at the `nth` call of `kind` from now, counted from 1: that call does nothing any more. So a crash between a write and its
+    /// sync, or between a change of a name and the sync of the directory, does not wait for luck.
+    pub fn crash_at_nth(&self, kind: IoKind, nth: u64) {
+        self.lock_state().crash_at = Some((kind, nth.saturating_sub(1)));
+    }
+
+    /// Poses as a file system of another kind from now on, through crashes too: the store treats some of them otherwise.
+    pub fn pose_as(&self, filesystem: Filesystem) {
+        self.lock_state().filesystem = filesystem;
+    }
+
     /// Whether any call was refused because the disk had crashed.
     #[must_use]
     pub fn has_crashed(&self) -> bool {
@@ -238,7 +249,7 @@ impl Storage for SimDisk {
             })?;
         match state.check_directory() {
             Ok(()) => Ok(DirectoryFacts {
-                filesystem: Filesystem::Simulated,
+                filesystem: state.filesystem,
                 permissions: 0o700,
             }),
             Err(_) => Err(StorageRefusal::Missing { path: path() }),

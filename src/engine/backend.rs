@@ -358,7 +358,10 @@ impl Backend for EngineBackend {
     fn message(&self, id: MessageId) -> Pending<Result<Lookup, Stopped>> {
         self.0.at_desk(
             Needs::Sync,
-            move |desk, now| Ok(desk.manager.lookup(now, id)),
+            move |desk, now| {
+                let found = desk.manager.lookup(now, id);
+                Ok(super::desk::as_answered(id, found))
+            },
             Err,
         )
     }

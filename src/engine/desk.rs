@@ -36,6 +36,7 @@ use mq_persistence::spares::SparePool;
 
 pub(crate) use bulk::{BulkStep, Stepped};
 pub(crate) use fitting::frees_room;
+pub(crate) use mistakes::as_answered;
 
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};
@@ -104,6 +105,7 @@ pub(crate) struct Desk {
     /// `Closed` stands in the journal: nothing may follow it.
     closed: bool,
     fault: Option<String>,
+    late: mistakes::Late,
     pub(crate) time: TimeKeeper,
     sync_within: Option<Duration>,
 }
@@ -187,6 +189,7 @@ impl Desk {
             frame_size_max: usize::MAX,
             closed: false,
             fault: None,
+            late: Default::default(),
         }
     }
 
@@ -218,6 +221,7 @@ impl Desk {
             let before = telling::before(interest, &self.manager, event);
             if let Some(paper) = &mut self.paper
                 && !mistakes::is_forgotten(event)
+                && !self.late.keeps(event)
             {
                 paper.frame.append(event);
             }
@@ -238,6 +242,7 @@ impl Desk {
         }
         events.clear();
         self.events = events;
+        self.late.end_of_command();
         self.tell(told);
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use mq_core::command::Settlement;
+use mq_core::state::DeadReason;
 use mq_core::view::StateKind;
 use mq_testing::oracle::Ending;
 
 use super::grants::Kind;
-use super::lives::Life;
+use super::lives::{Life, dead};
 use super::{Halt, Step, World, broken};
 
 const ROUNDS_MAX: usize = 400;
@@ -15,6 +16,7 @@ const ROUNDS_MAX: usize = 400;
 impl World {
     /// Opens, runs until empty, judges, closes, opens once more.
     pub(super) fn live_to_the_end(&mut self) -> Result<(), String> {
+        self.allow_io();
         let Some(machine) = self.open()? else {
             return Err("a healthy disk does not open".to_owned());
         };
@@ -22,7 +24,10 @@ impl World {
         match life.look_around().and_then(|()| life.run_until_empty()) {
             Ok(()) => {}
             Err(Halt::Broken(reason)) => return Err(reason),
-            Err(Halt::Over) => return Err("the engine stopped on a healthy disk".to_owned()),
+            Err(Halt::Over) => {
+                life.world.check_io()?;
+                return Err("the engine stopped on a healthy disk".to_owned());
+            }
         }
         life.world.oracle.when_empty().into_result()?;
         life.machine.close()?;
@@ -42,6 +47,10 @@ impl Life<'_> {
     fn run_until_empty(&mut self) -> Step {
         self.pause("mail", false)?;
         self.pause("orders", false)?;
+        while self.bulk_is_under_way()? {
+            self.let_pass(Duration::from_millis(15))?;
+            self.machine.run_bulk();
+        }
         for _ in 0..ROUNDS_MAX {
             self.wake_the_dead()?;
             self.release_the_held()?;
@@ -66,6 +75,9 @@ impl Life<'_> {
             let Some(name) = self.name_of(view.id)? else {
                 return broken(format!("a dead letter nobody sent: {}", view.id));
             };
+            if view.state == dead(DeadReason::Undecodable) {
+                return broken(format!("{name} was found damaged"));
+            }
             self.world.facts.entry(name).or_default().id = Some(view.id);
             self.replay(name)?;
         }
@@ -75,7 +87,8 @@ impl Life<'_> {
     fn release_the_held(&mut self) -> Step {
         for view in self.list(StateKind::Held)? {
             let release = mq_core::backend::OperateRequest::Release;
-            match self.machine.backend().operate(view.id, release).wait() {
+            let asked = self.machine.backend().operate(view.id, release);
+            match self.answer(asked)? {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return broken(format!("{} is not released: {error}", view.id)),
                 Err(_) => return Err(Halt::Over),

@@ -35,6 +35,8 @@ pub(super) struct Fact {
     pub(super) expect_suspect: Option<bool>,
     /// Lives that ended while its solo run was handed out.
     pub(super) solo_crashes: u32,
+    /// Lives in whose end it may have been handed out alone without being seen.
+    pub(super) solo_maybe: u32,
     /// The checkpoint that was answered, and what it may be instead since.
     pub(super) checkpoints: Vec<Option<Bytes>>,
 }
@@ -54,6 +56,7 @@ impl Default for Fact {
             delivery: 0,
             expect_suspect: None,
             solo_crashes: 0,
+            solo_maybe: 0,
             checkpoints: vec![None],
         }
     }
@@ -65,6 +68,7 @@ impl Fact {
         self.attempt = Floor::default();
         self.expect_suspect = None;
         self.solo_crashes = 0;
+        self.solo_maybe = 0;
         self.checkpoints.push(None);
     }
 

@@ -57,6 +57,14 @@ impl Life<'_> {
         self.check_alive()
     }
 
+    /// Looks at what has come for those who asked earlier.
+    pub(super) fn receive_all(&mut self) -> Step {
+        for grant in self.machine.taken() {
+            self.receive(grant)?;
+        }
+        Ok(())
+    }
+
     fn receive(&mut self, grant: Grant) -> Step {
         let payload = &grant.envelope.payload;
         let Some(name) = name_in(payload).filter(|name| self.world.facts.contains_key(name)) else {
@@ -64,6 +72,15 @@ impl Life<'_> {
         };
         self.world
             .saw((name, grant.token, grant.attempt, grant.suspect));
+        let queue = grant.queue.as_str();
+        if self
+            .world
+            .paused
+            .get(queue)
+            .is_some_and(|may| *may == [true])
+        {
+            return broken(format!("{name} is handed out, and {queue} is paused"));
+        }
         // A replacement on its way comes before or after this hand-out.
         let superseded = self.enqueues.iter().any(|open| open.rivals.contains(&name));
         if superseded {
@@ -195,7 +212,7 @@ impl Life<'_> {
         };
         // With a lease that may have run out, the answer comes before anything else happens.
         let age = self.now().saturating_sub(held.taken);
-        let wait = self.world.random.chance(2, 3) || age + Duration::from_secs(1) > LEASE;
+        let wait = self.waits() || age + Duration::from_secs(1) > LEASE;
         self.settle(held, settlement, what, staged, wait)
     }
 
@@ -308,8 +325,8 @@ impl Life<'_> {
             pending,
         } = open;
         let token = held.grant.token;
-        let answer = pending
-            .wait()
+        let answer = self
+            .answer(pending)?
             .ok()
             .and_then(|answers| answers.into_iter().next());
         self.world.saw((
@@ -420,7 +437,8 @@ impl Life<'_> {
             settlement,
             staged: Vec::new(),
         };
-        let answers = self.machine.backend().settle(vec![request]).wait();
+        let asked = self.machine.backend().settle(vec![request]);
+        let answers = self.answer(asked)?;
         match answers.ok().and_then(|answers| answers.into_iter().next()) {
             Some(Err(SettleError::Refused(SettleRefused::Stale(_)))) => Ok(()),
             Some(Ok(_)) => broken(format!("the stale lease {token} was taken")),
@@ -442,7 +460,7 @@ impl Life<'_> {
             .machine
             .backend()
             .save_checkpoint(held.grant.token, checkpoint.clone());
-        match saved.wait() {
+        match self.answer(saved)? {
             Ok(Ok(())) if held.superseded => Ok(()),
             Ok(Ok(())) => {
                 let fact = self.world.facts.entry(held.name).or_default();

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::{EnqueueError, Receipt, SettleError, SettleReceipt};
-use mq_core::pending::Pending;
+use mq_core::pending::{Abandoned, Pending};
 use mq_core::state::{DeadReason, State};
+use mq_core::view::Lookup;
 use mq_testing::crash_points::Crash;
 use mq_testing::oracle::{Ending, Survives};
 use mq_testing::sim_disk::{CrashMode, Fault, IoKind};
 
 use super::grants::Held;
+use super::mix::Mix;
 use super::{Halt, Step, World};
 use crate::machine::{LEASE, Machine};
 
@@ -30,6 +32,10 @@ pub(super) struct OpenSettle {
     pub(super) pending: Pending<Vec<Result<SettleReceipt, SettleError>>>,
 }
 
+pub(super) const fn dead(reason: DeadReason) -> State {
+    State::Dead { reason }
+}
+
 /// One life of the store.
 pub(super) struct Life<'w> {
     pub(super) world: &'w mut World,
@@ -39,7 +45,26 @@ pub(super) struct Life<'w> {
     pub(super) settles: Vec<OpenSettle>,
     /// A close was begun: what it wrote may be there, whether it came to its end or not.
     closing: bool,
+    pub(super) mix: Mix,
 }
+
+/// Calls at which the power goes in some lives, and among how many of them.
+const CUTS: [(IoKind, u64); 9] = [
+    (IoKind::SyncData, 40),
+    (IoKind::SyncData, 40),
+    (IoKind::SyncData, 10),
+    (IoKind::Write, 40),
+    (IoKind::SyncDirectory, 12),
+    (IoKind::Rename, 8),
+    (IoKind::Remove, 4),
+    (IoKind::Create, 6),
+    (IoKind::SetSize, 4),
+];
+
+/// Calls to the disk that a life may need, beside those of its steps.
+const IO_MAX: u64 = 20_000;
+/// Calls to the disk that a step may need on the average.
+const IO_PER_STEP: u64 = 200;
 
 /// Calls that fail in some lives.
 const FAULTS: [(IoKind, Fault); 12] = [
@@ -67,21 +92,51 @@ impl World {
             let steps = 1 + life.world.random.below(life.world.shape.steps);
             let worked = life
                 .look_around()
-                .and_then(|()| (0..steps).try_for_each(|_| life.step()));
+                .and_then(|()| (0..steps).try_for_each(|_| life.step()))
+                .and_then(|()| life.collect());
             if let Err(Halt::Broken(reason)) = worked {
                 return Err(reason);
             }
-            if worked.is_ok() && life.world.random.chance(1, 4) && life.close() {
+            if worked.is_ok()
+                && life.world.random.chance(1, 4)
+                && life.commit_through().is_ok()
+                && life.close()
+            {
                 ending = Ending::Closed;
             }
             life.leave(ending)?;
         }
+        self.check_io()?;
         self.end(ending);
         Ok(())
     }
 
+    /// A life is given so many calls to the disk; the disk dies after them.
+    pub(super) fn allow_io(&mut self) {
+        self.io_max = self.disk.io_count() + IO_MAX + self.shape.steps * IO_PER_STEP;
+        self.disk.crash_after(self.io_max);
+    }
+
+    /// Whether the life needed more calls than it may: something goes round.
+    pub(super) fn check_io(&self) -> Result<(), String> {
+        let count = self.disk.io_count();
+        if count < self.io_max {
+            return Ok(());
+        }
+        Err(format!(
+            "stuck: the life goes on after {count} calls to the disk"
+        ))
+    }
+
     fn arm(&mut self) {
-        if self.random.below(10) < self.shape.crashes_of_10 {
+        self.allow_io();
+        if self.random.below(10) >= self.shape.crashes_of_10 {
+            // Its end is a kill or a power cut between two calls.
+        } else if self.random.chance(1, 2) {
+            let (kind, among) = self.random.pick(&CUTS).copied().unwrap_or(CUTS[0]);
+            let nth = 1 + self.random.below(among);
+            self.disk.crash_at_nth(kind, nth);
+        } else {
             let within = if self.random.chance(1, 4) {
                 40
             } else {
@@ -167,6 +222,7 @@ impl World {
 
 impl<'w> Life<'w> {
     pub(super) fn begin(world: &'w mut World, machine: Machine) -> Self {
+        let mix = Mix::any(&mut world.random);
         for fact in world.facts.values_mut() {
             fact.expect_suspect = fact.expect_suspect.map(|_| true);
             fact.promote();
@@ -179,24 +235,27 @@ impl<'w> Life<'w> {
             enqueues: Vec::new(),
             settles: Vec::new(),
             closing: false,
+            mix,
         }
     }
 
-    /// The dead are told to the oracle: what killed them may have been the crash.
+    /// What the life begins with: queues are paused or not, ids that were named are known, the dead are told to the oracle,
+    /// because what killed them may have been the crash.
     pub(super) fn look_around(&mut self) -> Step {
+        self.check_pauses()?;
+        self.check_promised()?;
+        self.world.bulk = self.bulk_is_under_way()?;
         for view in self.list(mq_core::view::StateKind::Dead)? {
             let Some(name) = self.name_of(view.id)? else {
                 return super::broken(format!("a dead letter nobody sent: {}", view.id));
             };
             let fact = self.world.facts.entry(name).or_default();
             fact.dead = true;
-            let crashed = matches!(
-                view.state,
-                State::Dead {
-                    reason: DeadReason::Crashed
-                }
-            );
-            if crashed && fact.solo_crashes < 3 {
+            let crashed = view.state == dead(DeadReason::Crashed);
+            if view.state == dead(DeadReason::Undecodable) {
+                return super::broken(format!("{name} was found damaged"));
+            }
+            if crashed && fact.solo_crashes + fact.solo_maybe < 3 {
                 let crashes = fact.solo_crashes;
                 return super::broken(format!(
                     "{name} is dead as crashed after {crashes} solo crashes"
@@ -207,6 +266,56 @@ impl<'w> Life<'w> {
             self.world.saw(("dead", name));
         }
         Ok(())
+    }
+
+    /// Each queue is as it was answered.
+    fn check_pauses(&mut self) -> Step {
+        for (queue, allowed) in self.world.paused.clone() {
+            let name = queue.parse().map_err(|_| Halt::Over)?;
+            let asked = self.machine.backend().queue_settings(name);
+            let Ok(settings) = self.answer(asked)? else {
+                return Err(Halt::Over);
+            };
+            let Ok(settings) = settings else {
+                return Err(Halt::Over);
+            };
+            if !allowed.contains(&settings.paused) {
+                let paused = settings.paused;
+                return super::broken(format!("{queue}: paused is {paused}, not {allowed:?}"));
+            }
+            self.world.paused.insert(queue, vec![settings.paused]);
+        }
+        Ok(())
+    }
+
+    /// What an answer named before the crash is there or is over; this store cannot know nothing of it.
+    fn check_promised(&mut self) -> Step {
+        for id in self.world.promised.clone() {
+            let asked = self.machine.backend().message(id);
+            let Ok(Ok(found)) = self.answer(asked)? else {
+                return Err(Halt::Over);
+            };
+            match found {
+                Lookup::NeverIssued => {
+                    return super::broken(format!("{id} was named in an answer and is unknown"));
+                }
+                Lookup::SettledNotKept => {}
+                Lookup::Found(_) => {
+                    if let Some(name) = self.name_of(id)? {
+                        self.world.oracle.answered(name, Survives::PowerLoss);
+                    }
+                }
+            }
+        }
+        self.world.promised.clear();
+        Ok(())
+    }
+
+    /// Waits for an answer, as [`Machine::wait`] does.
+    pub(super) fn answer<T>(&self, pending: Pending<T>) -> Step<Result<T, Abandoned>> {
+        self.machine
+            .wait(pending)
+            .map_err(|stuck| Halt::Broken(stuck.to_string()))
     }
 
     fn close(&mut self) -> bool {
@@ -231,7 +340,18 @@ impl<'w> Life<'w> {
         if let Err(Halt::Broken(reason)) = self.collect() {
             return Err(reason);
         }
-        let now = self.now();
+        if !self.closing
+            && let Err(Halt::Broken(reason)) = self.receive_all()
+        {
+            return Err(reason);
+        }
+        if self.world.disk.has_crashed() {
+            // What was handed out at the last moment and is not in memory cannot be seen any more.
+            for fact in self.world.facts.values_mut() {
+                fact.solo_maybe += 1;
+            }
+        }
+        let (now, bulk) = (self.now(), self.world.bulk);
         for held in &self.held {
             self.world.stale.push(held.grant.token);
             let Some(fact) = self.world.facts.get_mut(&held.name) else {
@@ -240,7 +360,14 @@ impl<'w> Life<'w> {
             let counts = ending != Ending::Closed;
             fact.solo_crashes += u32::from(held.grant.suspect && counts);
             let valid = held.taken + LEASE > now + Duration::from_secs(1);
-            if counts && valid && !self.closing && !held.superseded && !fact.asked && !fact.over {
+            if counts
+                && valid
+                && !bulk
+                && !self.closing
+                && !held.superseded
+                && !fact.asked
+                && !fact.over
+            {
                 fact.expect_suspect = Some(false);
             }
         }

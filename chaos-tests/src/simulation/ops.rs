@@ -11,6 +11,7 @@ use mq_core::view::{Filter, MessageView, StateKind};
 use mq_testing::oracle::Survives;
 
 use super::lives::Life;
+use super::mix::Deed;
 use super::{Halt, Step, broken};
 
 const PAUSES_MS: [u64; 7] = [1, 4, 15, 15, 1_000, 11_000, 35_000];
@@ -18,29 +19,50 @@ const PAUSES_MS: [u64; 7] = [1, 4, 15, 15, 1_000, 11_000, 35_000];
 impl Life<'_> {
     /// One thing, and everything that has been answered meanwhile.
     pub(super) fn step(&mut self) -> Step {
-        let choice = self.world.random.below(100);
-        match choice {
-            0..34 => self.enqueue_some()?,
-            34..50 => {
-                let permits = 1 + self.world.random.below(4);
-                self.take(u32::try_from(permits).unwrap_or(1))?;
+        let deed = self.mix.pick(&mut self.world.random);
+        self.world.saw(deed);
+        match deed {
+            Deed::Enqueue => self.enqueue_some()?,
+            Deed::Take => {
+                let permits = self.permits();
+                self.take(permits)?;
             }
-            50..72 => self.settle_some()?,
-            72..75 => self.settle_stale()?,
-            75..78 => self.save_checkpoint()?,
-            78..85 => self.pass()?,
-            85..92 => self.operate()?,
-            92 => self.pause_or_resume()?,
-            93 | 94 => self.snapshot()?,
-            95..98 => self.machine.maintain(),
-            _ => self.machine.commit(),
+            Deed::Ask => {
+                let permits = self.permits();
+                self.machine.ask(permits);
+            }
+            Deed::Settle => self.settle_some()?,
+            Deed::SettleStale => self.settle_stale()?,
+            Deed::Checkpoint => self.save_checkpoint()?,
+            Deed::Pass => self.pass()?,
+            Deed::Operate => self.operate()?,
+            Deed::Bulk => self.order_bulk()?,
+            Deed::Pause => self.pause_or_resume()?,
+            Deed::Snapshot => self.snapshot()?,
+            Deed::Maintain => self.machine.maintain(),
+            Deed::Housekeep => self.housekeep()?,
+            Deed::Commit => self.machine.commit(),
+            Deed::Hold => self.hold()?,
+        }
+        self.machine.run_bulk_if(self.world.bulk);
+        if self.mix.prompt {
+            self.receive_all()?;
         }
         self.collect()?;
         self.check_alive()
     }
 
-    /// Takes the answers that have come.
+    fn permits(&mut self) -> u32 {
+        u32::try_from(1 + self.world.random.below(4)).unwrap_or(1)
+    }
+
+    /// Takes the answers that have come. What had been handed out before them comes first.
     pub(super) fn collect(&mut self) -> Step {
+        if self.enqueues.iter().any(|open| open.pending.is_done())
+            || self.settles.iter().any(|open| open.pending.is_done())
+        {
+            self.receive_all()?;
+        }
         let (done, open) = std::mem::take(&mut self.enqueues)
             .into_iter()
             .partition::<Vec<_>, _>(|open| open.pending.is_done());
@@ -71,8 +93,12 @@ impl Life<'_> {
 
     /// Time passes; what was written 10 ms ago is synced.
     pub(super) fn let_pass(&mut self, time: Duration) -> Step {
+        // What is asked for is carried out before, or leases would begin before they are seen.
+        self.commit_through()?;
         self.collect()?;
+        self.world.saw(("pass", time));
         self.machine.pass(time);
+        self.receive_all()?;
         self.check_alive()?;
         if time >= Duration::from_millis(15) {
             let soft = std::mem::take(&mut self.world.soft);
@@ -92,12 +118,22 @@ impl Life<'_> {
         self.pause("mail", paused)
     }
 
-    pub(super) fn pause(&mut self, queue: &str, paused: bool) -> Step {
-        let queue = queue
+    pub(super) fn pause(&mut self, queue: &'static str, paused: bool) -> Step {
+        self.world.saw(("pause", queue, paused));
+        let name = queue
             .parse()
             .map_err(|error| Halt::Broken(format!("{error}")))?;
-        match self.machine.backend().pause_queue(queue, paused).wait() {
-            Ok(Ok(())) => Ok(()),
+        let allowed = self.world.paused.entry(queue).or_insert(vec![false]);
+        let before = std::mem::take(allowed);
+        allowed.extend(before.iter().copied().filter(|before| *before != paused));
+        allowed.push(paused);
+        let asked = self.machine.backend().pause_queue(name, paused);
+        match self.answer(asked)? {
+            Ok(Ok(())) => {
+                self.receive_all()?; // what was on its way
+                self.world.paused.insert(queue, vec![paused]);
+                Ok(())
+            }
             Ok(Err(_)) | Err(_) => Err(Halt::Over),
         }
     }
@@ -120,7 +156,27 @@ impl Life<'_> {
         }
     }
 
+    /// Makes segments superfluous and lets them go: what lives in them is settled or copied, two snapshots stand behind them.
+    fn housekeep(&mut self) -> Step {
+        let settles = self.world.random.chance(2, 3);
+        if settles {
+            let waits = std::mem::replace(&mut self.mix.waits_of_10, 0);
+            for _ in 0..self.held.len() {
+                self.settle_some()?;
+            }
+            self.mix.waits_of_10 = waits;
+        }
+        for _ in 0..self.world.random.below(3) {
+            self.snapshot()?;
+        }
+        for _ in 0..1 + self.world.random.below(4) {
+            self.machine.maintain();
+        }
+        Ok(())
+    }
+
     fn operate(&mut self) -> Step {
+        self.commit_through()?;
         let known: Vec<(u64, bool)> = self
             .world
             .facts
@@ -214,8 +270,8 @@ impl Life<'_> {
             return Err(Halt::Over);
         };
         self.world.saw((name, &request));
-        let answer = self.machine.backend().operate(id, request).wait();
-        match answer {
+        let asked = self.machine.backend().operate(id, request);
+        match self.answer(asked)? {
             Ok(Ok(done)) => Ok(Ok(done)),
             Ok(Err(OperateError::Refused(refused))) => Ok(Err(refused)),
             Ok(Err(OperateError::Invalid(error))) => broken(format!("{error}")),
@@ -236,7 +292,8 @@ impl Life<'_> {
                 state: Some(state),
                 ..Filter::default()
             };
-            match self.machine.backend().list(filter, after, 200).wait() {
+            let asked = self.machine.backend().list(filter, after, 200);
+            match self.answer(asked)? {
                 Ok(Ok(page)) => {
                     all.extend(page.messages);
                     match page.next {

@@ -13,6 +13,7 @@ use mq_testing::oracle::{Submission, Survives};
 
 use super::facts::Fact;
 use super::lives::{Life, OpenEnqueue};
+use super::mix::Sizes;
 use super::{Halt, Step, broken};
 
 const POLICIES: [DedupPolicy; 4] = [
@@ -73,7 +74,12 @@ fn key(text: String) -> Option<Key> {
 impl Life<'_> {
     /// Enqueues something.
     pub(super) fn enqueue_some(&mut self) -> Step {
-        let random = self.world.random.below(20);
+        let random = if self.mix.keyed && self.world.random.chance(2, 3) {
+            self.world.random.pick(&[7, 7, 11, 11, 11, 17]).copied()
+        } else {
+            None
+        };
+        let random = random.unwrap_or_else(|| self.world.random.below(20));
         let size = self.size();
         match random {
             0..7 => self.enqueue_new(size, |_, _| {}),
@@ -111,12 +117,16 @@ impl Life<'_> {
 
     fn size(&mut self) -> usize {
         let sizes = [8, 64, 500, 700, 4_000, 9_000, 20_000];
-        let common = if self.world.random.chance(3, 4) {
-            4
-        } else {
-            sizes.len()
+        let few = match self.mix.sizes {
+            Sizes::Small => true,
+            Sizes::Mixed => self.world.random.chance(3, 4),
+            Sizes::Large => self.world.random.chance(1, 4),
         };
-        let index = self.world.below(common);
+        let index = if few {
+            self.world.below(4)
+        } else {
+            4 + self.world.below(3)
+        };
         sizes.get(index).copied().unwrap_or(64)
     }
 
@@ -131,6 +141,7 @@ impl Life<'_> {
 
     /// A dedup key under a policy: which message is replaced is told by the answer.
     fn enqueue_keyed(&mut self, size: usize) -> Step {
+        self.commit_through()?;
         let number = self.world.random.below(3);
         let policy = self
             .world
@@ -216,6 +227,18 @@ impl Life<'_> {
         self.submit(names, Vec::new(), messages)
     }
 
+    /// Everything that was asked for is carried out, also if a thread is held in the middle of it.
+    pub(super) fn commit_through(&mut self) -> Step {
+        self.machine.commit();
+        self.machine.commit(); // if it was held in the first
+        self.receive_all()
+    }
+
+    /// Whether the next answer is waited for.
+    pub(super) fn waits(&mut self) -> bool {
+        self.world.random.below(10) < self.mix.waits_of_10
+    }
+
     fn submit(&mut self, names: Vec<u64>, rivals: Vec<u64>, messages: Vec<NewMessage>) -> Step {
         self.world.saw(("submit", &names));
         let pending = self.machine.backend().enqueue(messages, WhenFull::Refuse);
@@ -224,7 +247,7 @@ impl Life<'_> {
             rivals,
             pending,
         };
-        if self.world.random.chance(1, 2) {
+        if self.waits() {
             self.answered_enqueue(open)
         } else {
             self.enqueues.push(open);
@@ -241,18 +264,23 @@ impl Life<'_> {
         self.world.saw(("submit", &names));
         let pending = self.machine.backend().enqueue(messages, WhenFull::Refuse);
         // Those who came before are answered before: what is replaced may be one of them.
-        self.machine.commit();
-        self.collect()?;
-        self.answered_enqueue(OpenEnqueue {
+        self.enqueues.push(OpenEnqueue {
             names,
             rivals,
             pending,
-        })
+        });
+        self.commit_through()?;
+        let last = self.enqueues.pop();
+        self.collect()?;
+        match last {
+            Some(open) => self.answered_enqueue(open),
+            None => Ok(()),
+        }
     }
 
     /// Takes the answer to an enqueue, waiting for it if need be.
     pub(super) fn answered_enqueue(&mut self, open: OpenEnqueue) -> Step {
-        match open.pending.wait() {
+        match self.answer(open.pending)? {
             Ok(Ok(receipts)) => {
                 let pairs: Vec<_> = open.names.iter().copied().zip(receipts).collect();
                 for (name, receipt) in pairs {
@@ -343,7 +371,11 @@ impl Life<'_> {
 
     /// An answer named this message: it can be relied on.
     fn stands(&mut self, id: MessageId) -> Step {
-        if let Some(name) = self.name_of(id)? {
+        let name = self.name_of(id);
+        if matches!(name, Err(Halt::Over)) {
+            self.world.promised.push(id); // the next life knows
+        }
+        if let Some(name) = name? {
             self.world.oracle.answered(name, Survives::PowerLoss);
         }
         Ok(())
@@ -371,8 +403,8 @@ impl Life<'_> {
         if let Some(name) = self.world.names.get(&id) {
             return Ok(Some(*name));
         }
-        let envelope = self.machine.backend().envelope(id).wait();
-        match envelope {
+        let asked = self.machine.backend().envelope(id);
+        match self.answer(asked)? {
             Ok(Ok(Some(envelope))) => {
                 let name = name_in(&envelope.payload);
                 if let Some(name) = name {

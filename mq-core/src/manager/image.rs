@@ -11,6 +11,7 @@ use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::image::{Holder, ImageRecord, MessageImage};
 use crate::key::KeyHash;
+use crate::message::Priority;
 use crate::name::{KindName, QueueName};
 use crate::queue::QueueSettings;
 use crate::schedule::Schedule;
@@ -286,12 +287,15 @@ impl QueueManager {
 
     fn restore_message(&mut self, message: MessageImage) -> Result<(), RestoreError> {
         let MessageImage {
-            facts,
+            mut facts,
             state,
             tail,
             deliveries,
             holder,
         } = message;
+        if canary::sings("priority-forgotten") {
+            facts.priority = Priority::DEFAULT;
+        }
         let seq = facts.seq;
         let (previous, last) = (self.table.newest(), self.last_seq);
         if seq <= previous || seq > last {

@@ -3,14 +3,17 @@
 //! It is an advisory lock on an open file: it dies with its handle, so with the process, however that ends. Two handles in one
 //! process exclude each other as well. The file's text says who the owner is; only the lock itself says whether there is one.
 //!
-//! Invariant: when [`take`] returns, the name led to the locked file after the lock was had. Without that look, one process could
-//! hold a file already removed while a second locks the file that took its place.
+//! Invariants
+//! 1. When [`take`] returns, the name led to the locked file after the lock was had. Without that look, one process could hold a
+//!    file already removed while a second locks the file that took its place.
+//! 2. The directory is locked as well. Who deletes or replaces the lock file while it is held lets nobody else in.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
+use mq_core::canary;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{LockRefusal, StorageLock};
@@ -26,6 +29,16 @@ struct HeldLock {
     directory: Arc<File>,
     name: String,
     file: File,
+    /// The handle on the directory outlives the lock: it is unlocked by hand.
+    has_directory: bool,
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        if self.has_directory {
+            drop(self.directory.unlock());
+        }
+    }
 }
 
 /// Locks the file `name` in `directory` and writes `owner` into it.
@@ -48,26 +61,35 @@ pub(super) fn take(
             )
             .into());
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockRefusal::Held {
-                    owner: owner_text(&file),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-        let lock = HeldLock {
+        try_lock(&file, &file)?;
+        let mut lock = HeldLock {
             directory: Arc::clone(directory),
             name: name.to_owned(),
             file,
+            has_directory: false,
         };
         if lock.verify()? {
+            if !canary::sings("lock-of-the-name-only") {
+                try_lock(directory, &lock.file)?;
+                lock.has_directory = true;
+            }
             lock.write_owner(owner)?;
             return Ok(Box::new(lock));
         }
     }
     Err(io::Error::other("the lock file is being replaced again and again").into())
+}
+
+/// Locks a file or a directory, or says whom `named` names as the owner.
+fn try_lock(file: &File, named: &File) -> Result<(), LockRefusal> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) if canary::sings("lock-not-taken") => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(LockRefusal::Held {
+            owner: owner_text(named),
+        }),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
 }
 
 /// What the present owner wrote; empty when nothing could be read, for it only decorates a refusal.

@@ -209,6 +209,24 @@ fn a_lock_file_that_was_removed_or_replaced_is_noticed() {
 }
 
 #[test]
+fn a_lock_file_that_was_removed_or_replaced_lets_nobody_else_in() {
+    let parent = tempfile::tempdir().unwrap();
+    let storage = new_store(parent.path());
+    let lock = storage.lock("LOCK", "me").unwrap();
+    let other = DirectoryStorage::new(storage.path());
+    for replacement in [None, Some("pid 1")] {
+        fs::remove_file(storage.path().join("LOCK")).unwrap();
+        if let Some(text) = replacement {
+            fs::write(storage.path().join("LOCK"), text).unwrap();
+        }
+        let refused = other.lock("LOCK", "pid 2").unwrap_err();
+        assert!(matches!(refused, LockRefusal::Held { .. }), "{refused}");
+    }
+    drop(lock);
+    other.lock("LOCK", "pid 2").unwrap();
+}
+
+#[test]
 fn a_map_shows_the_bytes_that_reading_shows() {
     let parent = tempfile::tempdir().unwrap();
     let storage = new_store(parent.path());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use mq_persistence::storage::is_plain_name;
+use mq_persistence::storage::{Filesystem, is_plain_name};
 
 use super::content::Content;
 use super::crash::{Chooser, CrashMode, PendingSummary};
@@ -56,8 +56,9 @@ enum Directory {
 }
 
 /// A disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    pub(super) filesystem: Filesystem,
     directory: Directory,
     pub(super) names: Names,
     files: BTreeMap<FileId, Content>,
@@ -67,6 +68,8 @@ pub(super) struct State {
     pub(super) io_count: u64,
     counts: BTreeMap<IoKind, u64>,
     pub(super) crash_after: Option<u64>,
+    /// The kind of call at which to crash, and how many of it to let pass first.
+    pub(super) crash_at: Option<(IoKind, u64)>,
     pub(super) death: Option<Death>,
     pub(super) faults: FaultPlan,
     /// Whether any fault has hit a call.
@@ -75,6 +78,30 @@ pub(super) struct State {
     pub(super) reverted: bool,
     pub(super) capacity: Option<u64>,
     pub(super) trace: Trace,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            filesystem: Filesystem::Simulated,
+            directory: Directory::default(),
+            names: Names::default(),
+            files: BTreeMap::new(),
+            next_file: 0,
+            locks: BTreeSet::new(),
+            moment: 0,
+            io_count: 0,
+            counts: BTreeMap::new(),
+            crash_after: None,
+            crash_at: None,
+            death: None,
+            faults: FaultPlan::default(),
+            faulted: false,
+            reverted: false,
+            capacity: None,
+            trace: Trace::default(),
+        }
+    }
 }
 
 /// The name as the disk keeps it.
@@ -102,6 +129,7 @@ impl State {
             self.trace
                 .event(format!("crash after I/O {}", self.io_count));
         }
+        self.crash_if_armed_at(kind);
         if let Some(death) = self.death {
             return Err(death.into());
         }
@@ -121,6 +149,20 @@ impl State {
                 moment: self.moment,
                 fault,
             }),
+        }
+    }
+
+    fn crash_if_armed_at(&mut self, kind: IoKind) {
+        match &mut self.crash_at {
+            Some((armed, 0)) if *armed == kind && self.death.is_none() => {
+                self.death = Some(Death::PowerCut);
+                self.trace.event(format!(
+                    "crash at a call of {kind:?} after I/O {}",
+                    self.io_count
+                ));
+            }
+            Some((armed, pass)) if *armed == kind => *pass = pass.saturating_sub(1),
+            Some(_) | None => {}
         }
     }
 
@@ -330,6 +372,7 @@ impl State {
         let mut trace = self.trace.clone();
         trace.event(event);
         Self {
+            filesystem: self.filesystem,
             next_file: self.next_file,
             moment: self.moment,
             capacity: self.capacity,

@@ -9,7 +9,9 @@ use mq_core::time::Now;
 use mq_persistence::frame::Frame;
 use mq_persistence::log::Written;
 
-use super::{Desk, FRAME_LEN_TARGET, FRAME_SIZE_MIN, FRAME_SIZE_TARGET, Handover, PutOff};
+use super::{
+    Desk, FRAME_LEN_TARGET, FRAME_SIZE_MIN, FRAME_SIZE_TARGET, Handover, PutOff, mistakes,
+};
 use crate::engine::effects::{Needs, Released};
 
 impl Desk {
@@ -36,6 +38,9 @@ impl Desk {
         self.append_and_apply(now);
         self.waiters.note_tick();
         self.retry_waiting(now);
+        if mistakes::releases_early() {
+            self.manager.durable(0);
+        }
         self.grant(now);
         self.deliver_notices();
         for late in self.waiters.take_late(now.monotonic) {
@@ -91,6 +96,7 @@ impl Desk {
         if has_events {
             self.open += 1;
             self.open_events = 0;
+            self.append_late();
         } else {
             // Nothing stands in the open frame: what is asked for concerns the frames before it.
             return Handover {
@@ -99,6 +105,15 @@ impl Desk {
             };
         }
         handover
+    }
+
+    /// For builds that make mistakes on purpose: see [`mistakes::Late`].
+    fn append_late(&mut self) {
+        let late = self.late.take();
+        self.open_events += late.len();
+        if let Some(paper) = &mut self.paper {
+            late.iter().for_each(|event| paper.frame.append(event));
+        }
     }
 
     /// Frames up to `mark` are written: leases leave, answers that need no more leave.
