@@ -4,6 +4,7 @@
 pub mod canaries;
 pub mod fuzz;
 pub mod machine;
+pub mod one_core;
 pub mod puppets;
 pub mod rot;
 pub mod simulation;

@@ -22,6 +22,8 @@ use mq_persistence::snapshot::NEXT_NAME;
 use mq_testing::sim_disk::IoKind;
 use parking_lot::{Condvar, Mutex};
 
+use crate::one_core;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Test,
@@ -82,7 +84,7 @@ impl Default for Puppets {
 }
 
 impl Puppets {
-    /// Nobody on the stage.
+    /// Nobody on the stage. The caller's thread, and all that it starts, stay on one core from now on.
     #[must_use]
     pub fn new() -> Self {
         let stage = Stage {
@@ -94,6 +96,7 @@ impl Puppets {
             held: None,
             stuck: false,
         };
+        one_core::stay();
         Self {
             theatre: Arc::new(Theatre {
                 stage: Mutex::new(stage),
