@@ -141,7 +141,7 @@ impl BulkOrder {
         let shell = &self.backend.0;
         let start = move |desk: &mut Desk, now: &Now| {
             let started = if frees {
-                desk.decide(now, &command)
+                desk.free_room(now, &command)
             } else {
                 desk.change(now, &command)
             };
@@ -314,7 +314,7 @@ impl BulkJob {
             let how = BulkEnd::Cancelled { by };
             let command = EndBulk { id: this.id, how };
             let end = move |desk: &mut Desk, now: &Now| {
-                desk.decide(now, &command).map_err(BulkError::from)
+                desk.free_room(now, &command).map_err(BulkError::from)
             };
             let shell = &this.backend.0;
             let ended = shell.at_desk(Needs::Sync, end, |stopped| Err(stopped.into()));

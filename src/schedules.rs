@@ -224,7 +224,7 @@ impl Schedules {
     pub fn remove(&self, name: &str) -> Call<Result<(), ScheduleError>> {
         self.call(name, |this, name| async move {
             let remove = RemoveSchedule { name };
-            this.act(move |desk, now| Ok(desk.decide(now, &remove)?))
+            this.act(move |desk, now| Ok(desk.free_room(now, &remove)?))
                 .await
         })
     }
@@ -269,7 +269,7 @@ impl Schedules {
             firing: Firing::ByHand,
         };
         let fired = self.act(move |desk, now| Ok(desk.fire_schedule(now, &fire, &envelopes)?));
-        Ok(fired.await?.first().copied())
+        Ok(fired.await?.and_then(|sent| sent.first().copied()))
     }
 
     async fn kept(&self, name: &ScheduleName) -> Result<Arc<Kept>, ScheduleError> {

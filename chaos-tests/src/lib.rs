@@ -2,6 +2,7 @@
 //! until it is moved, the disk loses power after any I/O. Equal seeds replay bit for bit.
 
 pub mod canaries;
+pub mod full_disk;
 pub mod fuzz;
 pub mod machine;
 pub mod one_core;

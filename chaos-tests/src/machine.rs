@@ -31,6 +31,8 @@ pub const LEASE: Duration = Duration::from_secs(30);
 
 /// Turns of the commit thread that an answer may take. One or two are enough; whoever waits for more waits for ever.
 const TURNS_MAX: usize = 200;
+/// From then on the maintenance thread has turns too: on a full disk work waits for what it frees.
+const TURNS_BEFORE_HOUSEKEEPING: usize = 8;
 
 /// An answer that does not come, however often the engine's threads get their turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,12 +156,16 @@ impl Machine {
     /// It does not come.
     pub fn wait<T>(&self, pending: Pending<T>) -> Result<Result<T, Abandoned>, Stuck> {
         let mut open = pending;
-        for _ in 0..TURNS_MAX {
+        for turn in 0..TURNS_MAX {
             match open.wait_for(Duration::ZERO) {
                 Ok(answer) => return Ok(answer),
                 Err(still) => open = still,
             }
-            self.commit();
+            if turn < TURNS_BEFORE_HOUSEKEEPING {
+                self.commit();
+            } else {
+                self.maintain();
+            }
         }
         let (stats, puppets) = (self.backend.stats(), &self.puppets);
         Err(Stuck(format!("{stats:?}, {puppets:?}")))

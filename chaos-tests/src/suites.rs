@@ -2,6 +2,7 @@
 
 mod bit_rot;
 mod crash;
+mod full_disk;
 mod linearizability;
 mod model;
 mod poison;
@@ -103,6 +104,12 @@ pub const SUITES: &[Suite] = &[
         work: two_processes::owners,
     },
     Suite {
+        name: "disk-full",
+        what: "small disks are filled, worked off while full, filled again",
+        from: Level::Quick,
+        work: full_disk::ordeals,
+    },
+    Suite {
         name: "kills",
         what: "SIGKILL at any moment, over real files; an oracle outside",
         from: Level::Quick,
@@ -135,7 +142,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "full-disk",
         what: "a real disk is filled, worked off while full, filled again",
-        from: Level::Nightly,
+        from: Level::Default,
         work: real::full_disk,
     },
 ];

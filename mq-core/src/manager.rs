@@ -195,6 +195,10 @@ pub struct QueueManager {
     tally: tally::Tally,
 }
 
+/// What a manager had counted at some moment.
+#[derive(Clone, Debug)]
+pub struct Counted(tally::Tally);
+
 impl QueueManager {
     /// A manager without messages.
     #[must_use]
@@ -262,6 +266,17 @@ impl QueueManager {
     /// messages due at once takes several calls: [`QueueManager::next_deadline`] stays in the past until they are ready.
     pub fn advance(&mut self, now: &Now) {
         self.advance_to(now);
+    }
+
+    /// The counters, for [`QueueManager::count_back`].
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        Counted(self.tally.clone())
+    }
+
+    /// Takes the counters back to where they were before what was decided since: none of it was applied, nor is it going to be.
+    pub fn count_back(&mut self, counted: Counted) {
+        self.tally = counted.0;
     }
 
     /// Appends the events of what time has done: leases that ran out, messages that expired, retentions that ended. At

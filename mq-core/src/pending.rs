@@ -128,7 +128,8 @@ impl<T> Pending<T> {
         Err(self)
     }
 
-    fn help(&self) {
+    /// Does what a waiter can do itself to bring the answer nearer, without waiting. [`Pending::wait`] begins with it.
+    pub fn help(&self) {
         if let Some(driver) = self.driver.as_ref().filter(|_| !self.is_done()) {
             driver.drive(&|| self.is_done());
         }

@@ -1,7 +1,7 @@
 //! Follow-up messages that are committed with the settlement of the message being handled.
 //!
-//! Room is reserved when they are staged, so that a settlement is never refused for space. What the store will write is
-//! estimated from above: [`size_estimate`].
+//! Room in the store is reserved when they are staged, so that a settlement is never refused for it; only a full disk may. What the
+//! store will write is estimated from above: [`size_estimate`].
 
 use std::future::IntoFuture;
 use std::sync::Arc;

@@ -11,7 +11,8 @@
 //!    segments by itself; copying the rest of one earlier would be in vain.
 //! 3. When the disk is low, compaction may be all that can free it: one message may live in each of many segments. Then one segment is
 //!    compacted at a time, the next one when the last was freed, and only if what lives in it takes no more than half of what is left of
-//!    the segment in use, or of one spare: the rest is for settling.
+//!    the segment in use, or of one spare: the rest is for settling. When one spare is left at most, settling waits, and all of it may
+//!    be taken.
 //! 4. A record that cannot be read stays where it is, and its segment is not tried again: damage is reported, never spread.
 //!
 //! Source of the limit: ActiveMQ Artemis compacts below 30 % (`JournalConstants.JOURNAL_COMPACT_PERCENTAGE`).
@@ -161,20 +162,26 @@ impl Keeper {
             let size_max = self.room_on_low_disk(written);
             (self.emptiest(places, written, durable, size_max), size_max)
         } else {
-            (self.oldest_sparse(places), room.frame_size_max / 2)
+            (self.oldest_sparse(places), room.freeing / 2)
         };
         self.compaction.is_low = room.low;
         self.compaction.size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
         if !chosen.is_empty() {
+            self.pool.keep_reserve();
             self.compaction.planned = Some((chosen, places.image()));
         }
     }
 
-    /// Bytes that may be copied although the disk is low: half of what is left of the segment in use, or of a spare.
+    /// Bytes that may be copied although the disk is low: half of what is left of the segment in use, or of a spare. All of the
+    /// reserve, when there is nothing else: settling waits then.
     fn room_on_low_disk(&self, written: Lsn) -> u32 {
+        let room = self.pool.room();
+        if room.last {
+            return room.freeing;
+        }
         let in_use = self.segments.get(written.segment());
         let left = in_use.map_or(0, |segment| segment.size().saturating_sub(written.offset()));
-        left.max(self.pool.room().frame_size_max) / 2
+        left.max(room.freeing) / 2
     }
 
     /// The oldest of the segments that would be free if nothing lived in them, and of which little lives.

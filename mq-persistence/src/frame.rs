@@ -252,6 +252,11 @@ impl Frame {
         self.buffer.get(begin..).unwrap_or_default()
     }
 
+    /// Takes back what [`lay_out`](Self::lay_out) added behind its `size` bytes: it was not written.
+    pub(crate) fn take_back(&mut self, size: usize) {
+        self.buffer.truncate(HEADER_AT + size);
+    }
+
     /// Empties the frame, which lay at `lsn`, and answers what it did to places.
     pub(crate) fn take_changes(&mut self, lsn: Lsn) -> Vec<PlaceChange> {
         self.buffer.truncate(FRONT_SIZE);

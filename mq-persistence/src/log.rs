@@ -9,7 +9,8 @@
 //! 3. A frame is written only when the journal is synced up to [`UNSYNCED_MAX`] bytes before it, and says up to where.
 //! 4. [`Log::durable`] never passes what a sync that answered `Ok` covered, and never goes back.
 //! 5. The first failure of a write, sync or change of segment is final: every later call answers the same [`JournalError`], and nothing
-//!    is tried again.
+//!    is tried again. A disk without room is no such failure for [`Log::try_write`]: what was promised lies elsewhere, and the same
+//!    bytes may be written over what a cut write left.
 //!
 //! What it does not do: decide when to sync, run threads, read.
 
@@ -62,6 +63,8 @@ pub struct Log {
     position: u32,
     /// The first frame of the segment, while it waits to be written together with the next one. It lies right before `position`.
     staged: Vec<u8>,
+    /// The segment to go on in, if there was no room to seal the one before.
+    next: Option<Spare>,
     previous_crc: u32,
     durable: Lsn,
     /// The end of the last frame that has to be synced: marks have not.
@@ -81,7 +84,7 @@ impl Log {
         durable: Lsn,
         previous_crc: u32,
     ) -> Self {
-        Self {
+        let log = Self {
             identity,
             spares,
             seed: Seed::of_salt(spare.segment.salt()),
@@ -89,13 +92,26 @@ impl Log {
             file: spare.file,
             position: DATA_START,
             staged: Vec::new(),
+            next: None,
             previous_crc,
             durable,
             dirty_end: durable,
             idle: false,
             syncer: Arc::default(),
             poison: None,
-        }
+        };
+        log.note_left();
+        log
+    }
+
+    /// Tells the pool what the segment in use still takes.
+    fn note_left(&self) {
+        let behind = |position: u32| {
+            let end = self.segment.size().saturating_sub(SEAL_SIZE);
+            end.saturating_sub(position) & !(FRAME_ALIGN - 1)
+        };
+        let whole = behind(DATA_START + FRAME_ALIGN);
+        self.spares.note_left(behind(self.position), whole);
     }
 
     /// Bytes that a segment must have so that a frame of `size` bytes can be its first.
@@ -112,19 +128,38 @@ impl Log {
     /// written.
     ///
     /// # Errors
-    /// The log has stopped, now or earlier. Whether the frame will be there at the next opening is unknown.
+    /// The log has stopped, now or earlier; a disk without room stops it, too. Whether the frame will be there at the next opening is
+    /// unknown.
     pub fn write(&mut self, frame: &mut Frame, now: &Now) -> Result<Written, JournalError> {
+        let written = self.try_write(frame, now)?;
+        let written = written.ok_or_else(|| self.no_room("write"));
+        self.stop_on_error(written)
+    }
+
+    /// [`Log::write`] that answers `None` if the disk has no room for the frame now: it is as it was, and nothing was promised. No other
+    /// frame may be written before this one is.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn try_write(
+        &mut self,
+        frame: &mut Frame,
+        now: &Now,
+    ) -> Result<Option<Written>, JournalError> {
         self.check()?;
         if frame.is_empty() {
             let (start, end) = (self.written(), self.written());
-            return Ok(Written {
+            return Ok(Some(Written {
                 start,
                 end,
                 changes: frame.take_changes(start),
-            });
+            }));
         }
-        let written = self.write_flagged(frame, FrameFlags::NONE, now);
-        self.stop_on_error(written)
+        match self.write_flagged(frame, FrameFlags::NONE, now) {
+            Ok(written) => Ok(Some(written)),
+            Err(Trouble::NoRoom) => Ok(None),
+            Err(Trouble::Journal(error)) => self.stop_on_error(Err(error)),
+        }
     }
 
     /// Writes the first frame of the segment this log was made with, and syncs it.
@@ -134,8 +169,7 @@ impl Log {
         now: &Now,
     ) -> Result<Written, JournalError> {
         let flags = FrameFlags::FIRST.and(FrameFlags::RECOVERY);
-        let written = self.write_flagged(frame, flags, now);
-        let written = self.stop_on_error(written)?;
+        let written = self.write_certain(frame, flags, now)?;
         if canary::sings("recovery-not-synced") {
             self.durable = self.dirty_end;
         }
@@ -214,10 +248,17 @@ impl Log {
         if self.idle || self.is_dirty() {
             return Ok(());
         }
+        let fits = self.position.saturating_add(FRAME_ALIGN + SEAL_SIZE) <= self.segment.size();
+        if !fits && self.spares.is_scarce() {
+            return Ok(()); // not worth a segment now
+        }
         let dirty_end = self.dirty_end;
         let mut frame = Frame::new(&self.identity);
-        let written = self.write_flagged(&mut frame, FrameFlags::IDLE, now);
-        self.stop_on_error(written)?;
+        match self.write_flagged(&mut frame, FrameFlags::IDLE, now) {
+            Ok(_) => {}
+            Err(Trouble::NoRoom) => return Ok(()), // nothing hangs on it
+            Err(Trouble::Journal(error)) => return self.stop_on_error(Err(error)),
+        }
         // A change of segment on the way has synced what was before; the mark itself is never waited for.
         self.dirty_end = dirty_end;
         self.idle = true;
@@ -234,7 +275,7 @@ impl Log {
         }
         self.sync()?;
         let mut frame = Frame::new(&self.identity);
-        self.write_flagged(&mut frame, FrameFlags::CLEAN, now)?;
+        self.write_certain(&mut frame, FrameFlags::CLEAN, now)?;
         if canary::sings("close-not-synced") {
             return Ok(self.dirty_end);
         }
@@ -281,12 +322,27 @@ impl Log {
         }
     }
 
-    fn write_flagged(
+    /// [`Log::write_flagged`] for frames that cannot wait for room.
+    fn write_certain(
         &mut self,
         frame: &mut Frame,
         flags: FrameFlags,
         now: &Now,
     ) -> Result<Written, JournalError> {
+        let written = self.write_flagged(frame, flags, now);
+        let written = written.map_err(|trouble| match trouble {
+            Trouble::NoRoom => self.no_room("write"),
+            Trouble::Journal(error) => error,
+        });
+        self.stop_on_error(written)
+    }
+
+    fn write_flagged(
+        &mut self,
+        frame: &mut Frame,
+        flags: FrameFlags,
+        now: &Now,
+    ) -> Result<Written, Trouble> {
         let size = u32::try_from(frame.size())
             .ok()
             .filter(|size| *size <= FRAME_SIZE_MAX)
@@ -297,16 +353,21 @@ impl Log {
         if self.position.saturating_add(align_frame(size) + SEAL_SIZE) > self.segment.size() {
             self.rotate(size, now)?;
         }
-        self.put(frame, flags, now)
+        let written = self.put(frame, flags, now);
+        self.note_left();
+        written
     }
 
     /// Goes on in a new segment, in which a frame of `size` bytes will fit.
-    fn rotate(&mut self, size: u32, now: &Now) -> Result<(), JournalError> {
+    fn rotate(&mut self, size: u32, now: &Now) -> Result<(), Trouble> {
         // First, so that a full disk is met before the old segment is sealed.
         let spare = self.spare(Self::segment_size_for(size))?;
         let mut frame = Frame::new(&self.identity);
         frame.append_next(spare.segment.number());
-        self.put(&mut frame, FrameFlags::SEAL, now)?;
+        if let Err(trouble) = self.put(&mut frame, FrameFlags::SEAL, now) {
+            self.next = Some(spare);
+            return Err(trouble);
+        }
         if canary::sings("sealed-segment-not-synced") {
             self.durable = self.durable.max(self.here());
         } else {
@@ -327,18 +388,14 @@ impl Log {
         Ok(())
     }
 
-    fn spare(&self, size_min: u32) -> Result<Spare, JournalError> {
-        if let Some(spare) = self.spares.take(size_min) {
-            return Ok(spare);
+    fn spare(&mut self, size_min: u32) -> Result<Spare, Trouble> {
+        if let Some(spare) = self.next.take() {
+            return Ok(spare); // it was taken for this frame
         }
-        self.spares
-            .prepare_now(size_min)
-            .map_err(|trouble| match trouble {
-                Trouble::NoRoom => {
-                    self.failure("preparing a new segment", std::io::ErrorKind::StorageFull)
-                }
-                Trouble::Journal(error) => error,
-            })
+        match self.spares.take(size_min) {
+            Some(spare) => Ok(spare),
+            None => self.spares.prepare_now(size_min),
+        }
     }
 
     /// Lays out the first frame of a segment so that it is written together with the next one, in one call.
@@ -353,20 +410,21 @@ impl Log {
     }
 
     /// Writes a frame at the present position, which has room for it.
-    fn put(
-        &mut self,
-        frame: &mut Frame,
-        flags: FrameFlags,
-        now: &Now,
-    ) -> Result<Written, JournalError> {
+    fn put(&mut self, frame: &mut Frame, flags: FrameFlags, now: &Now) -> Result<Written, Trouble> {
         let start = self.here();
-        let size = align_frame(u32::try_from(frame.size()).unwrap_or(u32::MAX));
+        let size_alone = frame.size();
+        let size = align_frame(u32::try_from(size_alone).unwrap_or(u32::MAX));
         let (header, crc) = self.header(frame, flags, now);
         let staged = u32::try_from(self.staged.len()).unwrap_or(FRAME_ALIGN);
         let offset = self.position - staged;
         let bytes = frame.lay_out(&self.staged, &header, offset);
-        write_all_at(&*self.file, bytes, offset.into())
-            .map_err(Failure::of("write", self.segment.name()))?;
+        let put = write_all_at(&*self.file, bytes, offset.into());
+        if let Err(error) = put {
+            frame.take_back(size_alone);
+            return Err(Trouble::of(Failure::of("write", self.segment.name())(
+                error,
+            )));
+        }
         self.position += size;
         self.previous_crc = crc;
         self.staged.clear();
@@ -402,6 +460,10 @@ impl Log {
         self.syncer.sync(&*self.file, self.segment.name())?;
         self.durable = self.durable.max(self.here());
         Ok(())
+    }
+
+    fn no_room(&self, operation: &'static str) -> JournalError {
+        self.failure(operation, std::io::ErrorKind::StorageFull)
     }
 
     fn failure(&self, operation: &'static str, kind: std::io::ErrorKind) -> JournalError {

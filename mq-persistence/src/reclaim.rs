@@ -62,6 +62,12 @@ impl Keeper {
         free.len()
     }
 
+    /// Whether segments are free that somebody still reads.
+    #[must_use]
+    pub const fn awaits_readers(&self) -> bool {
+        !self.freed.is_empty()
+    }
+
     fn wants_snapshot(&self, places: &Places, written: Lsn, durable: Lsn) -> bool {
         let newest = self.slots.newest();
         let (at, size) = newest.map_or((Lsn::START, 0), |newest| (newest.at, newest.size));

@@ -15,6 +15,7 @@
 //! What it does not do: decide which segments are free (the keeper does), write frames, wait, run a thread.
 
 mod make;
+mod runway;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,9 +25,10 @@ use parking_lot::Mutex;
 
 use crate::error::JournalError;
 use crate::pins::{SegmentFile, Segments};
-use crate::segment::{DATA_START, FRAME_ALIGN};
+use crate::segment::{DATA_START, FRAME_ALIGN, SEGMENT_SIZE_MIN};
 use crate::storage::{Storage, StorageFile};
 use make::Filling;
+use runway::Runway;
 
 pub use make::Trouble;
 
@@ -85,9 +87,44 @@ pub struct DiskRoom {
     pub free_spare_bytes: u64,
     /// Space is so scarce that only what frees it may be written: no new messages.
     pub low: bool,
-    /// The largest frame that can be written for certain: while space is scarce, one that fits into the largest spare; else
-    /// one for which there is room beyond that. `u32::MAX` if any frame can.
-    pub frame_size_max: u32,
+    /// Space is so scarce that frames must fit into what is written ahead.
+    pub scarce: bool,
+    /// The largest frame of each kind of work that can be written for certain, in bytes. While space is scarce, it fits into what is
+    /// written ahead, without the reserve; else there is room for it beyond the spares. `u32::MAX` if any frame can be written.
+    pub settling: u32,
+    /// See `settling`.
+    pub growing: u32,
+    /// See `settling`.
+    pub freeing: u32,
+    /// No frame larger than this can be hoped for, whatever is freed. No less than the others.
+    pub hoped: u32,
+    /// Whoever frees segments had no use for the reserve: work has got part of it.
+    pub reserve_given: bool,
+    /// All that can be written is the segment in use and one spare at most.
+    pub last: bool,
+}
+
+impl DiskRoom {
+    /// The largest frame for `work` that can be written for certain.
+    #[must_use]
+    pub const fn frame_size_max(&self, work: Work) -> u32 {
+        match work {
+            Work::Settling => self.settling,
+            Work::Growing => self.growing,
+            Work::Freeing => self.freeing,
+        }
+    }
+}
+
+/// What a frame is for, where space is scarce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// The store needs more room behind it: two spares stay.
+    Growing,
+    /// The store needs no more room behind it: it leaves the reserve, or what is left of that.
+    Settling,
+    /// It frees segments, or lets them be freed: the reserve is for it.
+    Freeing,
 }
 
 /// The spares of one store. See the head of this file.
@@ -117,6 +154,11 @@ struct State {
     /// Bytes that the next snapshots will need beyond those they replace, and those written ahead for them.
     snapshot_need: u64,
     snapshot_room: u64,
+    /// Bytes of frames that the segment in use still takes, and those it took when it was new.
+    left: u32,
+    whole: u32,
+    /// How often half of the reserve was given to work.
+    reserve_halved: u32,
 }
 
 /// A file that may become a spare.
@@ -149,6 +191,9 @@ impl SparePool {
             scarce: false,
             snapshot_need: 0,
             snapshot_room: 0,
+            left: 0,
+            whole: 0,
+            reserve_halved: 0,
         };
         let pool = Self {
             storage,
@@ -188,7 +233,13 @@ impl SparePool {
         let recycled = material.map_or(Ok(None), |material| self.recycle(&material))?;
         let spare = match recycled {
             Some(spare) => spare,
-            None => self.make(self.size_next().min(ON_THE_SPOT_SIZE_MAX).max(size_min))?,
+            None => {
+                let size = self.size_next().min(ON_THE_SPOT_SIZE_MAX).max(size_min);
+                self.make(size).or_else(|trouble| match trouble {
+                    Trouble::NoRoom => self.make(size_min.max(SEGMENT_SIZE_MIN)),
+                    Trouble::Journal(_) => Err(trouble),
+                })?
+            }
         };
         self.state.lock().pass_over(spare.segment.number());
         self.segments.add(Arc::clone(&spare.segment));
@@ -215,18 +266,71 @@ impl SparePool {
     /// How much can be written for certain.
     #[must_use]
     pub fn room(&self) -> DiskRoom {
+        self.room_behind(0)
+    }
+
+    /// How much can be written for certain behind a frame of `in_flight` bytes that is about to be written; 0 if there is none.
+    #[must_use]
+    pub fn room_behind(&self, in_flight: u32) -> DiskRoom {
         let state = self.state.lock();
         let sizes = state.ready.iter().map(|spare| spare.segment.size());
-        let largest = sizes.clone().max().unwrap_or(0);
-        DiskRoom {
-            free_spare_bytes: sizes.map(u64::from).sum(),
-            low: state.is_low(&self.options),
-            frame_size_max: if state.scarce {
-                largest.saturating_sub(FRAME_OVERHEAD)
-            } else {
-                state.largest_frame(largest, &self.options)
-            },
+        let largest = sizes.clone().max().unwrap_or(0).max(state.size_next);
+        let largest_new = largest.saturating_sub(FRAME_OVERHEAD);
+        let free_spare_bytes = sizes.clone().map(u64::from).sum();
+        let low = state.is_low(&self.options);
+        if !state.scarce {
+            let largest = state.largest_frame(largest_new, &self.options);
+            return DiskRoom {
+                free_spare_bytes,
+                low,
+                scarce: false,
+                settling: largest,
+                growing: largest,
+                freeing: largest,
+                hoped: u32::MAX,
+                reserve_given: false,
+                last: state.ready.len() < 2,
+            };
         }
+        let mut runway = Runway {
+            left: state.left,
+            whole: state.whole,
+            spares: sizes
+                .map(|size| size.saturating_sub(FRAME_OVERHEAD))
+                .collect(),
+        };
+        let hoped = largest_new.max(runway.whole);
+        if in_flight > 0 {
+            runway.take(in_flight);
+        }
+        DiskRoom {
+            free_spare_bytes,
+            low,
+            scarce: true,
+            settling: runway.largest_with_reserve(state.reserve_halved),
+            growing: runway.largest_growing(),
+            freeing: runway.largest(),
+            hoped,
+            reserve_given: state.reserve_halved > 0,
+            last: runway.spares.len() < 2,
+        }
+    }
+
+    /// Says how much the segment in use still takes, and took when it was new.
+    pub(crate) fn note_left(&self, left: u32, whole: u32) {
+        let mut state = self.state.lock();
+        (state.left, state.whole) = (left, whole);
+    }
+
+    /// Whoever frees segments has no use for the reserve at present: work gets half of it, until there is another spare.
+    pub fn give_reserve(&self) {
+        let mut state = self.state.lock();
+        state.reserve_halved = (state.reserve_halved + 1).min(u32::BITS);
+    }
+
+    /// Whoever frees segments has a use for the reserve.
+    pub(crate) fn keep_reserve(&self) {
+        self.state.lock().reserve_halved = 0;
     }
 
     /// How often the log found no spare and one had to be made while it waited.
@@ -325,6 +429,7 @@ impl SparePool {
         let mut state = self.state.lock();
         if spare.segment.number() > state.taken_number {
             state.ready.push_back(spare);
+            state.reserve_halved = 0;
         } else {
             state.material.push(Material::of(&spare));
         }
@@ -403,12 +508,11 @@ impl State {
     /// The largest frame that can be written for certain while there is surplus space: into a spare, or into a segment made
     /// on the spot out of half of the surplus. The other half is for the frame that is being written meanwhile. No limit
     /// where there is room for any frame.
-    fn largest_frame(&self, largest_spare: u32, options: &SpareOptions) -> u32 {
+    fn largest_frame(&self, largest_new: u32, options: &SpareOptions) -> u32 {
         let surplus = self.free.saturating_sub(self.margin(options)) / 2;
         match u32::try_from(surplus) {
             Ok(surplus) if surplus < FRAME_SIZE_ANY => {
-                let segment = largest_spare.max(self.size_next).max(surplus);
-                segment.saturating_sub(FRAME_OVERHEAD)
+                largest_new.max(surplus.saturating_sub(FRAME_OVERHEAD))
             }
             Ok(_) | Err(_) => u32::MAX,
         }

@@ -239,9 +239,7 @@ impl Backend for EngineBackend {
                 return; // the close has made everything that was leased ready again
             }
             for token in tokens {
-                if let Err(stale) = desk.decide(now, &GiveBack { token }) {
-                    tracing::debug!(%stale, "a lease that was given back had run out already");
-                }
+                desk.give_back(now, &GiveBack { token });
             }
         });
         self.0.call();
@@ -336,7 +334,7 @@ impl Backend for EngineBackend {
             let resumes = change == QueueChange::Pause(false);
             let set = SetQueue { queue, change };
             let set = if resumes {
-                desk.decide(now, &set)
+                desk.free_room(now, &set)
             } else {
                 desk.change(now, &set)
             };
@@ -409,7 +407,7 @@ impl EngineBackend {
             let frees = frees_room(&operation);
             let operate = Operate { id, operation, by };
             let operated = if frees {
-                desk.decide(now, &operate)
+                desk.free_room(now, &operate)
             } else {
                 desk.change(now, &operate)
             }?;

@@ -178,8 +178,12 @@ impl BulkRunner {
         let stepped = self.shell.at_desk(Needs::Sync, act, Err).wait();
         let stopped = || self.shell.stopped().cloned().unwrap_or(Stopped::Closed);
         match stepped.unwrap_or_else(|_| Err(stopped()))? {
-            Ok(Stepped { met, ended }) => {
-                plan.note_step(met, self.shell.clock().monotonic());
+            Ok(Stepped { met, ended, held }) => {
+                let now = self.shell.clock().monotonic();
+                plan.note_step(met, now);
+                if held {
+                    plan.due = now.saturating_add(DISK_PAUSE);
+                }
                 if ended {
                     tracing::info!(job = %job.id, by = job.by, "a bulk job is done");
                 }

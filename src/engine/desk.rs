@@ -32,7 +32,7 @@ use mq_core::time::{Monotonic, Now};
 use mq_persistence::compaction::still_lives;
 use mq_persistence::frame::{Frame, Relocation};
 use mq_persistence::places::Places;
-use mq_persistence::spares::SparePool;
+use mq_persistence::spares::{SparePool, Work};
 
 pub(crate) use bulk::{BulkStep, Stepped};
 pub(crate) use fitting::frees_room;
@@ -41,16 +41,19 @@ pub(crate) use mistakes::as_answered;
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};
 use super::inbox::{Body, Handed, Inbox};
-use super::jobs::{EnqueueJob, SettleJob};
+use super::jobs::SettleJob;
 use super::sight::Sight;
 use super::telling::{self, Cause, Interest};
 use super::time_keeper::TimeKeeper;
 use super::waiters::Waiters;
+use fitting::FrameRoom;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
 const FRAME_SIZE_TARGET: usize = 4 << 20;
-/// A frame may always grow to this many bytes: settlements are taken in however scarce the room is.
+/// A frame may always grow to this many bytes, unless space is scarce.
 const FRAME_SIZE_MIN: usize = 64 << 10;
+/// Bytes that what is not weighed beforehand may take: a lease that is granted, say.
+const CHANGE_SIZE: usize = 1 << 10;
 /// … or to this many records.
 const FRAME_LEN_TARGET: usize = 8_192;
 /// In the default mode anything written is synced within this time.
@@ -68,7 +71,7 @@ pub(crate) struct Paper {
 /// What did not fit into the open frame any more: it is the first of the next one.
 #[derive(Debug)]
 enum PutOff {
-    Enqueue(Box<EnqueueJob>),
+    Enqueue(room::PutOffEnqueue),
     Settle(SettleJob),
 }
 
@@ -98,8 +101,12 @@ pub(crate) struct Desk {
     /// In weaker modes what is written counts as durable for handing out.
     written_is_durable: bool,
     disk_low: bool,
-    /// The largest frame that can be written for certain, in bytes.
-    frame_size_max: usize,
+    /// How large the open frame may become.
+    room: FrameRoom,
+    /// Something waits for more room than there is.
+    lacks_room: bool,
+    /// Bytes of the frame that was handed over and is not written yet.
+    in_flight: u32,
     /// Schedules fire in this process.
     fires_schedules: bool,
     /// `Closed` stands in the journal: nothing may follow it.
@@ -186,7 +193,9 @@ impl Desk {
             sync_wanted: 0,
             sync_by: None,
             disk_low: false,
-            frame_size_max: usize::MAX,
+            room: FrameRoom::default(),
+            lacks_room: false,
+            in_flight: 0,
             closed: false,
             fault: None,
             late: Default::default(),
@@ -294,6 +303,7 @@ impl Desk {
     /// Spends permits on ready messages; the leases leave when this frame is written.
     pub(crate) fn grant(&mut self, now: &Now) {
         while !self.is_full() && !self.closed {
+            // Small: that the frame is not full is enough.
             let Some((event, granted)) = self.manager.next_grant(now) else {
                 break;
             };
@@ -364,14 +374,18 @@ impl Desk {
         self.closed = true;
     }
 
-    /// Copies records to the end of the journal; what was settled or moved since they were read is left out.
-    pub(crate) fn relocate(&mut self, now: &Now, relocations: &[Relocation]) {
-        let Some(paper) = &mut self.paper else { return };
+    /// Copies records to the end of the journal; what was settled or moved since they were read is left out. Answers how many.
+    pub(crate) fn relocate(&mut self, now: &Now, relocations: &[Relocation]) -> usize {
+        let Some(paper) = &mut self.paper else {
+            return 0;
+        };
+        let size_max = self.room.of(Work::Freeing);
+        let before = self.open_events;
         for relocation in relocations
             .iter()
             .filter(|relocation| still_lives(&paper.places, relocation))
         {
-            if paper.frame.size() + relocation.sealed.bytes.len() > self.frame_size_max {
+            if paper.frame.size() + relocation.sealed.bytes.len() + CHANGE_SIZE > size_max {
                 break; // they stay where they are, and are looked at again
             }
             paper.frame.append_relocation(relocation);
@@ -380,6 +394,7 @@ impl Desk {
         if self.sync_by.is_none() {
             self.sync_by = self.sync_within.map(|limit| now.monotonic.after(limit));
         }
+        self.open_events - before
     }
 
     /// What readers are told of the desk itself.
@@ -397,18 +412,6 @@ impl Desk {
         self.closed
     }
 
-    /// Asks how much room the disk has: new messages are refused while it has no more than settling needs, and frames stay
-    /// below what can be written for certain. Answers whether there is room again.
-    pub(crate) fn look_at_disk(&mut self) -> bool {
-        let Some(paper) = &self.paper else {
-            return false;
-        };
-        let room = paper.spares.room();
-        let certain = usize::try_from(room.frame_size_max).unwrap_or(usize::MAX);
-        self.frame_size_max = certain.max(FRAME_SIZE_MIN);
-        std::mem::replace(&mut self.disk_low, room.low) && !room.low
-    }
-
     /// An event that contradicted the state: a bug, and a reason to stop.
     pub(crate) fn fault(&self) -> Option<&str> {
         self.fault.as_deref()
@@ -420,7 +423,7 @@ impl Desk {
         let refused = waiting.map(|job| Effect::Enqueue(job.promise, Ok(Few::new())));
         let waiters = self.waiters.give_up();
         let put_off = self.put_off.drain(..).map(|put_off| match put_off {
-            PutOff::Enqueue(job) => Effect::Enqueue(job.promise, Ok(Few::new())),
+            PutOff::Enqueue(put_off) => Effect::Enqueue(put_off.job.promise, Ok(Few::new())),
             PutOff::Settle(SettleJob {
                 settles,
                 mut answers,

@@ -3,7 +3,7 @@
 //!
 //! Invariants: it holds the log token only to reach a frame boundary, and the manager token only to copy or compare;
 //! encoding, zero-filling and reading happen under neither. A failure here that may have touched the journal's promises
-//! stops the engine; a full disk does not: it refuses further messages until there is room. When the engine is to be closed,
+//! stops the engine; a full disk does not: it refuses further messages, and holds work, until there is room. When the engine is to be closed,
 //! it ends what it is doing early, and leaves the rest to whoever closes.
 
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use crate::error::SnapshotError;
 
 /// It looks after the store at least this often, so that an idle store is compacted too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same while work waits for room on the disk: an operator may have freed some.
+const LOOK_WHILE_HELD: Duration = Duration::from_millis(20);
 /// Bytes that one step of compaction copies: a small part of what a frame may hold.
 const COMPACTION_STEP_SIZE: usize = 256 << 10;
 
@@ -43,6 +45,17 @@ impl Shell {
     }
 }
 
+/// What a pass left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// More, at once.
+    More,
+    /// Nothing; work waits for room on the disk.
+    Held,
+    /// Nothing.
+    Enough,
+}
+
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     shell: Arc<Shell>,
@@ -59,23 +72,29 @@ impl Maintenance {
         let _guard = StopOnPanic(shell);
         while shell.stopped().is_none() {
             shell.sample();
-            if let Err(stopped) = self.keep_house() {
-                return shell.stop(stopped);
-            }
+            let kept = match self.keep_house() {
+                Ok(kept) => kept,
+                Err(stopped) => return shell.stop(stopped),
+            };
             if shell.is_closing() {
                 shell.call(); // the keeper is free for whoever closes
             }
-            shell.maintenance.sleep(Some(LOOK_EVERY), || {
+            let pause = match kept {
+                Kept::More if !self.is_ending() => continue,
+                Kept::Held => LOOK_WHILE_HELD,
+                Kept::More | Kept::Enough => LOOK_EVERY,
+            };
+            shell.maintenance.sleep(Some(pause), || {
                 let is_wanted = !shell.is_closing() && !shell.wishes.lock().is_empty();
                 is_wanted || shell.stopped().is_some()
             });
         }
     }
 
-    fn keep_house(&self) -> Result<(), Stopped> {
+    fn keep_house(&self) -> Result<Kept, Stopped> {
         match &mut *self.shell.keeper.lock() {
             Some(keeper) if !self.is_ending() => self.look_after(keeper),
-            Some(_) | None => Ok(()),
+            Some(_) | None => Ok(Kept::Enough),
         }
     }
 
@@ -84,22 +103,43 @@ impl Maintenance {
         self.shell.stopped().is_some() || self.shell.is_closing()
     }
 
-    fn look_after(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
+    fn look_after(&self, keeper: &mut Keeper) -> Result<Kept, Stopped> {
         let (survey, written) = self.survey(keeper);
         let wishes = std::mem::take(&mut *self.shell.wishes.lock());
+        let mut freed = false;
         if survey.snapshot || !wishes.is_empty() {
-            self.snapshot(keeper, wishes)?;
+            freed |= self.snapshot(keeper, wishes)?;
         }
         if survey.reclaim {
             let segments = keeper.reclaim();
+            freed |= segments > 0;
             tracing::debug!(name: store::SEGMENTS_FREED, target: store::TARGET, segments, "segments were freed");
         }
-        self.prepare_spares(keeper)?;
+        freed |= self.prepare_spares(keeper)?;
         self.shell.note_holdings(keeper.holdings(written));
         if survey.compaction {
-            self.compact(keeper)?;
+            freed |= self.compact(keeper)?;
         }
-        Ok(())
+        Ok(self.what_is_left(keeper, freed))
+    }
+
+    /// Whether to begin anew at once: while the disk is low, segments are free after several passes only. Work that is held while
+    /// nothing can be freed gets the room that is kept for freeing.
+    fn what_is_left(&self, keeper: &Keeper, freed: bool) -> Kept {
+        let (low, held) = self.shell.look(|desk, _| {
+            let more = desk.look_at_disk();
+            (desk.refuses_new(), desk.is_held() && !more)
+        });
+        if low && freed {
+            return Kept::More;
+        }
+        if held && !keeper.awaits_readers() {
+            keeper.pool().give_reserve();
+            if self.shell.look(|desk, _| desk.look_at_disk()) {
+                self.shell.call();
+            }
+        }
+        if held { Kept::Held } else { Kept::Enough }
     }
 
     /// What is wanted, and up to where the journal is written.
@@ -118,7 +158,8 @@ impl Maintenance {
     }
 
     /// Takes a snapshot; those who wish for one are told. Whoever is not told because of a failure is told why the engine stopped.
-    fn snapshot(&self, keeper: &mut Keeper, wishes: Vec<SnapshotPromise>) -> Result<(), Stopped> {
+    /// Answers whether one was taken.
+    fn snapshot(&self, keeper: &mut Keeper, wishes: Vec<SnapshotPromise>) -> Result<bool, Stopped> {
         let taken = self.take_snapshot(keeper);
         for wish in wishes {
             wish.keep(match &taken {
@@ -128,7 +169,8 @@ impl Maintenance {
                 Err(stopped) => Err(stopped.clone().into()),
             });
         }
-        match taken? {
+        let taken = taken?;
+        match taken {
             Some(Snapshotted::Taken(facts)) => tracing::info!(
                 name: store::SNAPSHOT,
                 target: store::TARGET,
@@ -143,12 +185,19 @@ impl Maintenance {
             ),
             None => {}
         }
-        Ok(())
+        Ok(matches!(taken, Some(Snapshotted::Taken(_))))
     }
 
     /// `None` if the log is closed already.
     fn take_snapshot(&self, keeper: &mut Keeper) -> Result<Option<Snapshotted>, Stopped> {
-        let images = self.shell.images(&mut self.shell.lock_log())?;
+        let images = {
+            let mut side = self.shell.lock_log();
+            let images = self.shell.images(&mut side)?;
+            if side.awaits_room() {
+                return Ok(Some(Snapshotted::NoRoom)); // the state is ahead of the journal
+            }
+            images
+        };
         let Some(Images {
             manager,
             places,
@@ -163,27 +212,33 @@ impl Maintenance {
         taken.map(Some).map_err(poisoned)
     }
 
-    fn prepare_spares(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
+    /// Answers whether anything was made.
+    fn prepare_spares(&self, keeper: &mut Keeper) -> Result<bool, Stopped> {
+        let mut made = false;
         loop {
             let prepared = keeper.prepare_spares().map_err(poisoned);
             if self.shell.look(|desk, _| desk.look_at_disk()) {
                 self.shell.call(); // there is room again for those who wait
             }
             if prepared? != Prepared::Progress || self.is_ending() {
-                return Ok(());
+                return Ok(made);
             }
+            made = true;
         }
     }
 
-    /// Copies live records out of segments that hold little else: a bounded number of bytes, then a round that writes them.
-    fn compact(&self, keeper: &mut Keeper) -> Result<(), Stopped> {
+    /// Copies live records out of segments that hold little else: a bounded number of bytes, then a round that writes them. Answers
+    /// whether any were copied.
+    fn compact(&self, keeper: &mut Keeper) -> Result<bool, Stopped> {
+        let mut copied = false;
         while !self.is_ending() {
             match keeper.read_live(COMPACTION_STEP_SIZE) {
-                Ok(relocations) if relocations.is_empty() => return Ok(()),
+                Ok(relocations) if relocations.is_empty() => break,
                 Ok(relocations) => {
-                    self.shell
+                    let records = self
+                        .shell
                         .look(|desk, now| desk.relocate(now, &relocations));
-                    let records = relocations.len();
+                    copied |= records > 0;
                     tracing::debug!(name: store::COMPACTED, target: store::TARGET, records, "records were copied together");
                 }
                 Err(failure) => {
@@ -193,6 +248,6 @@ impl Maintenance {
             self.shell.round(&mut self.shell.lock_log())?;
             self.shell.call();
         }
-        Ok(())
+        Ok(copied)
     }
 }

@@ -194,7 +194,7 @@ impl Shell {
             },
         };
         let fired = self.look(|desk, now| {
-            if desk.is_closed() || desk.is_full() {
+            if desk.is_closed() || (desk.is_full() && !desk.is_held()) {
                 return Ok(()); // it stays due: the next pass comes after the next frame
             }
             let fired = desk.fire_schedule(now, &fire, &envelopes).map(drop);

@@ -8,11 +8,13 @@
 //!
 //! Invariants
 //! 1. Whoever leaves the log token with work left calls the commit thread ([`Signal`]), so no submission waits for another.
-//! 2. The first failed write or sync stops the engine for good: nothing is retried, everybody who waits is told.
+//! 2. The first failed write or sync stops the engine for good: nothing is retried, everybody who waits is told. A disk without room
+//!    is no such failure: the frame, or the work, is held until there is, and whoever keeps house is called ([`Round::Held`]).
 //! 3. A holder that panics stops the engine too ([`StopOnPanic`]).
 
 mod commit;
 mod ending;
+mod frames;
 
 pub(super) use ending::StopOnPanic;
 
@@ -40,7 +42,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::copies::Copies;
-use super::desk::Desk;
+use super::desk::{Desk, Handover};
 use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
 use super::jobs::{EnqueueJob, SettleJob};
@@ -73,6 +75,8 @@ pub(crate) struct LogSide {
     gather: Gather,
     achieved: Durability,
     segment: u32,
+    /// `frame` was handed over and found no room on the disk: it is written before anything else.
+    unwritten: Option<Handover>,
 }
 
 impl LogSide {
@@ -86,7 +90,13 @@ impl LogSide {
             gather: Gather::new(),
             achieved,
             segment: 0,
+            unwritten: None,
         }
+    }
+
+    /// Whether a frame waits for room on the disk.
+    pub(crate) const fn awaits_room(&self) -> bool {
+        self.unwritten.is_some()
     }
 
     /// Lets effects leave; answers how many enqueues were answered.
@@ -115,6 +125,8 @@ pub(crate) enum Round {
     More,
     /// Nothing for so long, unless somebody asks; `None` is for ever.
     Idle(Option<Duration>),
+    /// Nothing before there is more room on the disk: whoever keeps house says so.
+    Held,
 }
 
 /// What a shell is set up with.
@@ -322,7 +334,10 @@ impl Shell {
             };
             desk.settle(now, *job);
         }
-        while !desk.is_full() {
+        for _ in 0..SUBMISSIONS_CAPACITY {
+            if desk.is_full() && !desk.refuses_new() {
+                break;
+            }
             let Some(job) = self.submissions.try_pop() else {
                 break;
             };
@@ -343,10 +358,13 @@ impl Shell {
     /// One frame from the rings to the disk. The caller holds the log token.
     pub(crate) fn round(&self, side: &mut LogSide) -> Result<Round, Stopped> {
         let guard = StopOnPanic(self);
+        if !self.write_held(side)? {
+            return Ok(Round::Held);
+        }
         let mut desk = self.desk.lock();
         self.check()?;
         let now = desk.time.now();
-        desk.look_at_disk();
+        desk.look_for_room();
         let found_space = self.take_in(&mut desk, &now);
         desk.serve(&now);
         let fault = desk.fault().map(str::to_owned);
@@ -369,7 +387,9 @@ impl Shell {
         if handover.has_events {
             let events = u32::try_from(handover.len).unwrap_or(u32::MAX);
             self.sight.batch.record_number(events);
-            self.write(side, handover.mark, &now)?;
+            if !self.write(side, handover, &now)? {
+                return Ok(Round::Held);
+            }
         }
         if handover.sync
             || side
@@ -388,52 +408,6 @@ impl Shell {
         Ok(round)
     }
 
-    fn write(&self, side: &mut LogSide, mark: u64, now: &Now) -> Result<(), Stopped> {
-        let written = match &mut side.log {
-            Some(log) => {
-                let histogram = Some(&self.sight.append);
-                let written = self.timed(histogram, || log.write(&mut side.frame, now));
-                self.sight.lag.store(log.unsynced_bytes(), Relaxed);
-                Some(written.map_err(poisoned)?)
-            }
-            None => None,
-        };
-        side.was_idle = false;
-        {
-            let mut desk = self.desk.lock();
-            self.check()?;
-            desk.note_written(mark, written.as_ref());
-            desk.release(&mut side.effects);
-        }
-        if let Some(written) = written {
-            self.notice_rotation(side, written.end);
-            side.frame.reuse(written.changes);
-        }
-        side.let_leave();
-        Ok(())
-    }
-
-    fn sync(&self, side: &mut LogSide, mark: u64) -> Result<(), Stopped> {
-        let before = self.clock.monotonic();
-        if let Some(log) = &mut side.log {
-            let is_dirty = log.unsynced_bytes() > 0;
-            let histogram = is_dirty.then_some(&self.sight.sync);
-            self.timed(histogram, || log.sync()).map_err(poisoned)?;
-            self.sight.lag.store(log.unsynced_bytes(), Relaxed);
-        }
-        let ended = self.clock.monotonic();
-        {
-            let mut desk = self.desk.lock();
-            self.check()?;
-            desk.note_synced(mark);
-            desk.release(&mut side.effects);
-        }
-        let answered = side.let_leave();
-        side.gather
-            .note_sync(ended, ended.saturating_sub(before), answered);
-        Ok(())
-    }
-
     /// Stopped elsewhere (by the maintenance thread, say): then nothing more may leave.
     fn check(&self) -> Result<(), Stopped> {
         self.stopped
@@ -442,9 +416,12 @@ impl Shell {
     }
 
     /// A round that also copies the state at its frame's end, once that is synced: only pointers are copied. Takes nothing in
-    /// and grants nothing, so that it ends under any load.
+    /// and grants nothing, so that it ends under any load. `None` if the log is closed, or the frame finds no room on the disk.
     pub(crate) fn images(&self, side: &mut LogSide) -> Result<Option<Images>, Stopped> {
         let guard = StopOnPanic(self);
+        if !self.write_held(side)? {
+            return Ok(None);
+        }
         let (handover, now, manager) = {
             let mut desk = self.desk.lock();
             self.check()?;
@@ -452,8 +429,8 @@ impl Shell {
             let handover = desk.hand_over(&now, &mut side.frame);
             (handover, now, desk.manager.image())
         };
-        if handover.has_events {
-            self.write(side, handover.mark, &now)?;
+        if handover.has_events && !self.write(side, handover, &now)? {
+            return Ok(None);
         }
         let places = self
             .desk
@@ -478,8 +455,13 @@ impl Shell {
         desk.serve(&now);
         desk.release(&mut side.effects); // an enqueue that waited too long for room is refused without any event
         side.schedule_is_due = desk.schedule_is_due(&now);
-        if desk.has_work() || !self.settlements.is_empty() || !self.submissions.is_empty() {
+        let held = desk.is_held();
+        let taken_in = held || self.settlements.is_empty();
+        if desk.has_work() || !taken_in || !self.submissions.is_empty() {
             return Round::More;
+        }
+        if held {
+            return Round::Held;
         }
         let rest = desk.idle_for(&now);
         let until = rest.map_or(u64::MAX, |rest| now.monotonic.after(rest).as_ms());
@@ -513,7 +495,7 @@ impl Drive for Shell {
         while !is_done() && self.stopped.get().is_none() {
             match self.round(&mut side) {
                 Ok(Round::More) => {}
-                Ok(Round::Idle(_)) => break,
+                Ok(Round::Idle(_) | Round::Held) => break,
                 Err(reason) => {
                     drop(side);
                     return self.stop(reason);

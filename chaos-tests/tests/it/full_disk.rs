@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chaos_tests::machine::Machine;
+use chaos_tests::machine::{self, Machine};
 use mq::{Filter, StateKind};
-use mq_core::backend::{EnqueueError, OperateError, OperateRequest, WhenFull};
+use mq_core::backend::{
+    EnqueueError, OperateError, OperateRequest, SettleError, SettleReceipt, SettleRequest, WhenFull,
+};
 use mq_core::command::{EnqueueRefused, OperateRefused, Settlement};
 use mq_core::id::MessageId;
 use mq_core::message::NewMessage;
+use mq_core::pending::Pending;
 use mq_core::queue::QueueChange;
+use mq_core::state::Failure;
 use mq_testing::sim_disk::SimDisk;
 
 /// More than a segment of the machine holds.
 const LARGE: usize = 100_000;
+type Answer = Pending<Vec<Result<SettleReceipt, SettleError>>>;
 const DONE: Settlement = Settlement::Succeed { result: None };
 
 fn message(size: usize) -> NewMessage {
@@ -118,17 +123,23 @@ fn a_settlement_too_large_for_what_is_left_is_refused_and_the_lease_goes_on() {
 
 #[test]
 fn settlements_that_fit_only_one_by_one_take_a_frame_each() {
-    let disk = SimDisk::with_capacity(3 << 20);
-    let (machine, _) = full(&disk);
-    let grants = machine.take(4);
-    let settles = grants.iter().map(|grant| mq_core::backend::SettleRequest {
+    let (_disk, machine) = scarce();
+    let grants = machine.take(2);
+    let settles = grants.iter().map(|grant| SettleRequest {
         token: grant.token,
         settlement: Settlement::Succeed { result: None },
-        staged: vec![message(25_000)],
+        staged: vec![message(40_000)],
     });
-    let answers = machine.backend().settle(settles.collect()).wait().unwrap();
+    let settled = machine.backend().settle(settles.collect());
+    machine.commit();
+    let answers = settled.wait().unwrap();
     assert!(machine.engine().unwrap().stopped().is_none());
-    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(
+        answers.len() == 2 && answers.iter().all(Result::is_ok),
+        "{answers:?}"
+    );
+    let outcomes = machine.backend().stats().outcomes;
+    assert_eq!(outcomes.iter().sum::<u64>(), 2, "each is counted once");
 }
 
 #[test]
@@ -153,9 +164,10 @@ fn a_bulk_job_over_long_checkpoints_takes_as_many_frames_as_it_needs() {
     let engine = machine.engine().unwrap();
     let leased = Filter::new().state(StateKind::Leased);
     let job = engine.cancel(leased).by("zoe").wait().unwrap();
-    for _ in 0..grants.len() {
+    for _ in 0..2 * grants.len() {
         machine.run_bulk();
         machine.maintain();
+        machine.pass(Duration::from_secs(1));
     }
     assert!(engine.stopped().is_none(), "{:?}", engine.stopped());
     let report = job.report().wait().unwrap();
@@ -192,4 +204,104 @@ fn a_message_too_large_for_what_is_left_is_refused_and_smaller_ones_are_taken() 
         enqueue(&machine, LARGE).unwrap();
     }
     assert!(met > 0, "no such store was met");
+}
+
+/// A store on a full disk with settlements that wait for room, because nobody has kept house.
+fn held(disk: &SimDisk) -> (Machine, Vec<Answer>) {
+    let (machine, _) = full(disk);
+    let grants = machine.take(1_000);
+    let mut answers = Vec::new();
+    for grant in grants {
+        // A history of failures takes a place in the journal, and the message stays.
+        let failure = Failure {
+            error_type: "busy".to_owned(),
+            text: "x".repeat(3_000),
+        };
+        let fails = Settlement::Fail {
+            failure,
+            retry: machine::RETRY,
+            retry_in: None,
+        };
+        let request = SettleRequest {
+            token: grant.token,
+            settlement: fails,
+            staged: Vec::new(),
+        };
+        answers.push(machine.backend().settle(vec![request]));
+        machine.commit();
+    }
+    (machine, answers)
+}
+
+#[test]
+fn settlements_wait_for_what_is_freed_on_a_full_disk_and_stop_nothing() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let (machine, answers) = held(&disk);
+    let waiting = |answers: &[Answer]| answers.iter().filter(|it| !it.is_done()).count();
+    let before = waiting(&answers);
+    assert!(before > 0, "none of {} had to wait", answers.len());
+    let patient = WhenFull::Wait(Duration::from_secs(3_600));
+    let patient = machine.backend().enqueue(vec![message(100)], patient);
+    assert!(is_full(&enqueue(&machine, 100)), "refused at once");
+    assert!(!patient.is_done());
+    machine.maintain();
+    assert!(waiting(&answers) < before, "nothing was freed for them");
+    // An operator frees space.
+    disk.set_capacity(None);
+    for _ in 0..4 {
+        machine.maintain();
+    }
+    assert_eq!(waiting(&answers), 0);
+    for answer in answers {
+        assert!(answer.wait().unwrap().iter().all(Result::is_ok));
+    }
+    assert!(patient.wait().unwrap().is_ok());
+    assert!(machine.engine().unwrap().stopped().is_none());
+}
+
+#[test]
+fn a_store_whose_work_waits_for_room_closes_in_order_and_keeps_everything() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let (mut machine, answers) = held(&disk);
+    let live = machine.backend().stats().live_messages;
+    machine.close().unwrap();
+    let refused = answers.into_iter().map(|answer| answer.wait().unwrap());
+    let refused = refused.filter(|answers| answers.iter().any(Result::is_err));
+    assert!(refused.count() > 0, "none had to wait");
+    disk.set_capacity(None);
+    let machine = Machine::open(&disk.restart_process(), 1).unwrap();
+    assert_eq!(machine.backend().stats().live_messages, live);
+}
+
+/// Space is scarce, messages are taken, and a frame holds one of 40,000 bytes.
+fn scarce() -> (SimDisk, Machine) {
+    for spare in (0..24).map(|count| count * (64 << 10)) {
+        let disk = SimDisk::new();
+        let machine = Machine::open(&disk, 0).unwrap();
+        enqueue(&machine, 100).unwrap();
+        machine.maintain();
+        disk.set_capacity(Some(size(&disk) + spare));
+        machine.maintain();
+        take_all_space(&disk);
+        machine.maintain();
+        if enqueue(&machine, 100).is_ok() {
+            return (disk, machine);
+        }
+    }
+    panic!("no such store was met");
+}
+
+#[test]
+fn what_is_put_off_to_the_next_frame_is_not_overtaken() {
+    let (_disk, machine) = scarce();
+    let send = |size, when| machine.backend().enqueue(vec![message(size)], when);
+    let patient = WhenFull::Wait(Duration::from_secs(3_600));
+    let sent = [
+        send(40_000, patient),
+        send(40_000, patient),
+        send(100, WhenFull::Refuse),
+    ];
+    machine.commit();
+    let ids = sent.map(|sent| sent.wait().unwrap().unwrap()[0].accepted.id.seq());
+    assert!(ids.is_sorted(), "{ids:?}");
 }

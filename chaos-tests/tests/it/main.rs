@@ -14,6 +14,7 @@ mod conformance;
 mod corpus;
 mod full_disk;
 mod health;
+mod ordeal;
 mod promises;
 mod schedules;
 mod sight;

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use crate::state::Outcome;
 
 /// The counters. Cells, because refusals are counted too and deciding changes nothing else.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     enqueued: Cell<u64>,
     duplicates: Cell<u64>,

@@ -9,6 +9,7 @@ use mq_core::command::{Operate, OperateRefused, Operated, Operation};
 use mq_core::id::{MessageId, Seq};
 use mq_core::time::Now;
 use mq_core::view::Filter;
+use mq_persistence::spares::Work;
 
 use super::fitting::Fitting;
 use super::{Desk, frees_room};
@@ -42,6 +43,8 @@ pub(crate) struct Stepped {
     pub(crate) met: usize,
     /// The job has ended with it.
     pub(crate) ended: bool,
+    /// It has to wait until something is freed on the disk.
+    pub(crate) held: bool,
 }
 
 impl Desk {
@@ -65,6 +68,7 @@ impl Desk {
             return Ok(Stepped {
                 met: 0,
                 ended: false,
+                held: false,
             });
         }
         let (mut met, mut last) = (0, step.from);
@@ -81,7 +85,7 @@ impl Desk {
                     Fitting::Decided(Ok(Operated::Done)) => counts.done += 1,
                     Fitting::Decided(Ok(Operated::Requested)) => counts.requested += 1,
                     Fitting::Decided(Err(refused)) => counts.refuse(&refused),
-                    Fitting::NextFrame => break,
+                    Fitting::NextFrame | Fitting::Later => break,
                     Fitting::TooLarge => counts.refuse(&OperateRefused::Full(self.disk_full())),
                 }
             }
@@ -89,7 +93,12 @@ impl Desk {
             counts.matched += 1;
         }
         if met == 0 && !step.messages.is_empty() {
-            return Ok(Stepped { met, ended: false }); // the open frame has no room: the next one has
+            let held = self.is_held();
+            return Ok(Stepped {
+                met,
+                ended: false,
+                held,
+            }); // the open frame has no room: the next one has
         }
         let is_cut = met < step.messages.len();
         let cursor = if is_cut {
@@ -105,7 +114,8 @@ impl Desk {
             let how = BulkEnd::Completed;
             self.decide(now, &EndBulk { id, how })?;
         }
-        Ok(Stepped { met, ended })
+        let held = false;
+        Ok(Stepped { met, ended, held })
     }
 
     fn change_in_bulk(
@@ -119,7 +129,12 @@ impl Desk {
             operation: step.operation.clone(),
             by: step.by.clone(),
         };
-        let operated = self.decide_fitting_before(now, &command, POSITION_SIZE_MAX);
+        let work = if frees_room(&command.operation) {
+            Work::Settling
+        } else {
+            Work::Growing
+        };
+        let operated = self.decide_fitting_before(now, &command, work, POSITION_SIZE_MAX);
         if matches!(command.operation, Operation::Cancel)
             && let Fitting::Decided(Ok(_)) = operated
         {

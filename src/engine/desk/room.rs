@@ -1,7 +1,8 @@
 //! Enqueues, and those of them that wait for room: in the store, or in a queue whose operator limits it.
 //!
 //! Invariants
-//! 1. Whoever waits for a queue holds up nobody else; whoever waits for the store goes first in, first out.
+//! 1. Whoever waits for a queue holds up nobody else; whoever waits for the store goes first in, first out. What is put off to the
+//!    next frame keeps its place: it is the first there, and is not planned again before.
 //! 2. So many wait and no more, for at most as long as each may; nobody waits who would not be let in.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,7 @@ use mq_core::command::{Accepted, BYTES_OF_DISK, EnqueueRefused};
 use mq_core::message::Envelope;
 use mq_core::name::QueueName;
 use mq_core::time::{Monotonic, Now};
+use mq_persistence::spares::Work;
 
 use super::fitting::Fitting;
 use super::{Cause, Desk, Interest, PutOff, telling};
@@ -37,6 +39,14 @@ enum Found {
 struct Waiting {
     job: Box<EnqueueJob>,
     until: Monotonic,
+}
+
+/// An enqueue that is the first of the next frame.
+#[derive(Debug)]
+pub(super) struct PutOffEnqueue {
+    pub(super) job: Box<EnqueueJob>,
+    /// Until when it may wait for room after that; none if it may not.
+    until: Option<Monotonic>,
 }
 
 /// Enqueues that wait for room.
@@ -109,7 +119,7 @@ impl Desk {
     pub(crate) fn enqueue(&mut self, now: &Now, job: Box<EnqueueJob>) {
         let until = job.until.map(|until| self.time.since_open(until));
         let Some(until) = until.filter(|_| self.waiting_for_room.len() < WAITING_LEN_MAX) else {
-            self.try_enqueue(now, job, false);
+            self.try_enqueue(now, job, None);
             return;
         };
         if !self.waiting_for_room.store.is_empty() {
@@ -118,7 +128,7 @@ impl Desk {
         } else if let Some(queue) = self.waiting_for_room.joined_by(&job) {
             self.wait_for_queue(queue, Waiting { job, until });
         } else {
-            match self.try_enqueue(now, job, true) {
+            match self.try_enqueue(now, job, Some(until)) {
                 Found::Room => {}
                 Found::StoreFull(job) => {
                     let waiting = Waiting { job, until };
@@ -129,25 +139,52 @@ impl Desk {
         }
     }
 
+    /// Takes in what was put off to this frame. If there is no room for it any more, it stays ahead of those that came later.
+    pub(super) fn enqueue_first(&mut self, now: &Now, PutOffEnqueue { job, until }: PutOffEnqueue) {
+        let until = until.filter(|until| *until > now.monotonic);
+        let found = self.try_enqueue(now, job, until);
+        let Some(until) = until else { return };
+        match found {
+            Found::Room => {}
+            Found::StoreFull(job) => {
+                let waiting = Waiting { job, until };
+                self.waiting_for_room.store.push_front(waiting);
+            }
+            Found::QueueFull(job, queue) => {
+                let line = self.waiting_for_room.queues.entry(queue).or_default();
+                line.push_front(Waiting { job, until });
+            }
+        }
+    }
+
     fn wait_for_queue(&mut self, queue: QueueName, waiting: Waiting) {
         let line = self.waiting_for_room.queues.entry(queue).or_default();
         line.push_back(waiting);
     }
 
-    fn try_enqueue(&mut self, now: &Now, mut job: Box<EnqueueJob>, may_wait: bool) -> Found {
+    /// Answers an enqueue, or puts it off to the next frame, or gives it back because it may wait (`until`) for room.
+    fn try_enqueue(
+        &mut self,
+        now: &Now,
+        mut job: Box<EnqueueJob>,
+        until: Option<Monotonic>,
+    ) -> Found {
+        let may_wait = until.is_some();
         let (decided, may_wait) = if self.disk_low {
             (Err(self.disk_full()), may_wait)
         } else {
             self.cause = Cause::Enqueue;
-            let fitting = self.decide_fitting(now, &job.prepared.batch);
+            let fitting = self.decide_fitting(now, &job.prepared.batch, Work::Growing);
             self.cause = Cause::Plain;
             match fitting {
                 Fitting::Decided(decided) => (decided, may_wait),
-                Fitting::NextFrame if may_wait => return Found::StoreFull(job),
                 Fitting::NextFrame => {
-                    self.put_off.push_back(PutOff::Enqueue(job));
+                    let put_off = PutOffEnqueue { job, until };
+                    self.put_off.push_back(PutOff::Enqueue(put_off));
                     return Found::Room;
                 }
+                Fitting::Later if may_wait => return Found::StoreFull(job),
+                Fitting::Later => (Err(self.disk_full()), false),
                 // It would hold up everybody behind it who does fit.
                 Fitting::TooLarge => (Err(self.disk_full()), false),
             }
@@ -210,8 +247,10 @@ impl Desk {
 
     /// Lets in who waits and finds room now, and refuses who has waited long enough.
     pub(super) fn retry_waiting(&mut self, now: &Now) {
-        while let Some(Waiting { job, until }) = self.waiting_for_room.store.pop_front() {
-            match self.try_enqueue(now, job, until > now.monotonic) {
+        while !self.is_full()
+            && let Some(Waiting { job, until }) = self.waiting_for_room.store.pop_front()
+        {
+            match self.try_enqueue(now, job, Some(until).filter(|until| *until > now.monotonic)) {
                 Found::Room => {}
                 Found::StoreFull(job) => {
                     let waiting = Waiting { job, until };
@@ -225,14 +264,17 @@ impl Desk {
             self.retry_queues(now);
         }
         for Waiting { job, .. } in self.waiting_for_room.take_over(now) {
-            self.try_enqueue(now, job, false);
+            self.try_enqueue(now, job, None);
         }
     }
 
     fn retry_queues(&mut self, now: &Now) {
         for (queue, mut line) in std::mem::take(&mut self.waiting_for_room.queues) {
-            while let Some(Waiting { job, until }) = line.pop_front() {
-                match self.try_enqueue(now, job, until > now.monotonic) {
+            while !self.is_full()
+                && let Some(Waiting { job, until }) = line.pop_front()
+            {
+                match self.try_enqueue(now, job, Some(until).filter(|until| *until > now.monotonic))
+                {
                     Found::Room => {}
                     Found::StoreFull(job) => {
                         let waiting = Waiting { job, until };

@@ -9,23 +9,10 @@ use mq_core::time::Now;
 use mq_persistence::frame::Frame;
 use mq_persistence::log::Written;
 
-use super::{
-    Desk, FRAME_LEN_TARGET, FRAME_SIZE_MIN, FRAME_SIZE_TARGET, Handover, PutOff, mistakes,
-};
+use super::{Desk, Handover, PutOff, mistakes};
 use crate::engine::effects::{Needs, Released};
 
 impl Desk {
-    /// Whether the open frame is large enough to be handed over before more is taken in.
-    pub(crate) fn is_full(&self) -> bool {
-        let size_max = self.frame_size_max.clamp(FRAME_SIZE_MIN, FRAME_SIZE_TARGET);
-        !self.put_off.is_empty()
-            || self.open_events >= FRAME_LEN_TARGET
-            || self
-                .paper
-                .as_ref()
-                .is_some_and(|paper| paper.frame.size() >= size_max)
-    }
-
     /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
     pub(crate) fn serve(&mut self, now: &Now) {
         if self.closed {
@@ -33,9 +20,7 @@ impl Desk {
         }
         self.answer_waiters();
         self.manager.advance(now);
-        let len = self.tick_len();
-        self.manager.tick(now, len, &mut self.events);
-        self.append_and_apply(now);
+        self.tick(now);
         self.waiters.note_tick();
         self.retry_waiting(now);
         if mistakes::releases_early() {
@@ -56,7 +41,7 @@ impl Desk {
         {
             match first {
                 PutOff::Settle(job) => self.settle(now, job),
-                PutOff::Enqueue(job) => self.enqueue(now, job),
+                PutOff::Enqueue(first) => self.enqueue_first(now, first),
             }
         }
         self.put_off.append(&mut waiting);
@@ -76,8 +61,13 @@ impl Desk {
 
     /// Hands the open frame over in exchange for an empty one, and opens the next.
     pub(crate) fn hand_over(&mut self, now: &Now, frame: &mut Frame) -> Handover {
+        let has_events = self.open_events > 0;
         if let Some(paper) = &mut self.paper {
             std::mem::swap(&mut paper.frame, frame);
+        }
+        if has_events {
+            self.in_flight = u32::try_from(frame.size()).unwrap_or(u32::MAX);
+            self.look_behind();
         }
         self.close_frame(now)
     }
@@ -119,6 +109,7 @@ impl Desk {
     /// Frames up to `mark` are written: leases leave, answers that need no more leave.
     pub(crate) fn note_written(&mut self, mark: u64, written: Option<&Written>) {
         self.written = self.written.max(mark);
+        self.in_flight = 0;
         if let (Some(paper), Some(written)) = (&mut self.paper, written) {
             paper.places.note(written);
         }
@@ -144,7 +135,8 @@ impl Desk {
 
     /// Whether a round would have something to write or to release.
     pub(crate) fn has_work(&self) -> bool {
-        self.open_events > 0 || !self.put_off.is_empty() || self.wants_sync()
+        let put_off = !self.put_off.is_empty() && !self.is_held();
+        self.open_events > 0 || put_off || self.wants_sync()
     }
 
     fn wants_sync(&self) -> bool {

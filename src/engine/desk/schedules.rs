@@ -6,6 +6,7 @@ use std::time::Duration;
 use mq_core::message::Envelope;
 use mq_core::schedule::{FireSchedule, Fired, Put, PutSchedule, Schedule, ScheduleRefused};
 use mq_core::time::Now;
+use mq_persistence::spares::Work;
 
 use super::Desk;
 use super::fitting::Fitting;
@@ -38,29 +39,30 @@ impl Desk {
         Some(due.since(now.wall).min(LOOK_AT_CLOCK))
     }
 
-    /// Fires a schedule: its messages and its next time in one frame.
+    /// Fires a schedule: its messages and its next time in one frame. `None` if that is the next one.
     pub(crate) fn fire_schedule(
         &mut self,
         now: &Now,
         fire: &FireSchedule,
         envelopes: &[Arc<Envelope>],
-    ) -> Result<Fired, ScheduleRefused> {
-        if self.disk_low && !fire.drafts.is_empty() {
+    ) -> Result<Option<Fired>, ScheduleRefused> {
+        if self.is_held() || (self.disk_low && !fire.drafts.is_empty()) {
             return Err(self.disk_full().into());
         }
         self.cause = Cause::Enqueue;
-        let fitting = self.decide_fitting(now, fire);
+        let fitting = self.decide_fitting(now, fire, Work::Growing);
         self.cause = Cause::Plain;
-        let Fitting::Decided(accepted) = fitting else {
-            return Err(self.disk_full().into());
+        let accepted = match fitting {
+            Fitting::Decided(accepted) => accepted?,
+            Fitting::NextFrame => return Ok(None),
+            Fitting::Later | Fitting::TooLarge => return Err(self.disk_full().into()),
         };
-        let accepted = accepted?;
         self.remember(&accepted, envelopes);
         self.waiters.note_replaced(&accepted);
         if self.manager.awaits_durable() {
             self.sync_wanted = self.open; // its messages are handed out when this is durable
         }
-        Ok(accepted)
+        Ok(Some(accepted))
     }
 
     /// Stores a schedule.

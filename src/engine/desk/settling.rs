@@ -6,6 +6,7 @@
 use mq_core::backend::{SettleError, SettleReceipt};
 use mq_core::command::{SettleRefused, Settled};
 use mq_core::time::Now;
+use mq_persistence::spares::Work;
 
 use super::fitting::Fitting;
 use super::{Desk, PutOff};
@@ -33,19 +34,24 @@ impl Desk {
         self.push(Needs::Write, Effect::Settle(job.promise, job.answers));
     }
 
-    /// `None` if it has to wait for the next frame.
+    /// `None` if it has to wait for the next frame, or for room on the disk.
     fn settle_one(
         &mut self,
         now: &Now,
         prepared: &PreparedSettle,
     ) -> Option<Result<SettleReceipt, SettleError>> {
         self.cause = Cause::of(&prepared.settle);
-        let fitting = self.decide_fitting(now, &prepared.settle);
+        let work = if prepared.settle.staged.is_empty() {
+            Work::Settling
+        } else {
+            Work::Growing
+        };
+        let fitting = self.decide_fitting(now, &prepared.settle, work);
         self.cause = Cause::Plain;
         match fitting {
             Fitting::Decided(Ok(settled)) => Some(Ok(self.note_settled(prepared, settled))),
             Fitting::Decided(Err(refused)) => Some(Err(refused.into())),
-            Fitting::NextFrame => None,
+            Fitting::NextFrame | Fitting::Later => None,
             Fitting::TooLarge => Some(Err(SettleRefused::NoRoom(self.disk_full()).into())),
         }
     }

@@ -7,17 +7,18 @@ use mq_core::backend::Stopped;
 
 use super::{IDLE_MARK_AFTER, LogSide, Round, Shell, StopOnPanic, poisoned};
 
+/// Work that is held is looked at this often, if nobody says that there is room.
+const LOOK_WHILE_HELD: Duration = Duration::from_secs(1);
+
 impl Shell {
     /// Commits for async callers, keeps time, and closes in the end.
     pub(crate) fn run(&self) {
         let _guard = StopOnPanic(self);
         loop {
-            let rest = {
+            let (rest, held) = {
                 let mut side = self.log.lock();
-                let rest = self
-                    .rounds_until_idle(&mut side)
-                    .and_then(|rest| self.idle_mark(&mut side, rest));
-                let rest = match rest {
+                let worked = self.work(&mut side);
+                let rest = match worked {
                     Ok(rest) => rest,
                     Err(stopped) => return self.stop(stopped),
                 };
@@ -28,10 +29,29 @@ impl Shell {
                 }
                 rest
             };
+            // What is held is worth another look when somebody calls: there may be room, or something to refuse.
+            let has_work = || {
+                if held {
+                    self.can_close()
+                } else {
+                    self.has_work()
+                }
+            };
             self.signal
-                .sleep(rest, || self.has_work() || self.stopped.get().is_some());
+                .sleep(rest, || has_work() || self.stopped.get().is_some());
             if self.stopped.get().is_some() {
                 return;
+            }
+        }
+    }
+
+    /// Works until nothing is left to do; answers for how long, and whether work is held until there is room on the disk.
+    fn work(&self, side: &mut LogSide) -> Result<(Option<Duration>, bool), Stopped> {
+        match self.rounds_until_idle(side)? {
+            Some(rest) => Ok((self.idle_mark(side, rest)?, false)),
+            None => {
+                self.maintenance.call();
+                Ok((Some(LOOK_WHILE_HELD), true))
             }
         }
     }
@@ -54,18 +74,20 @@ impl Shell {
         side.gather.note_arrivals(wanted, came);
     }
 
-    fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Duration>, Stopped> {
+    /// `None` if work is held.
+    fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Option<Duration>>, Stopped> {
         loop {
             self.gather(side);
             match self.round(side)? {
-                _ if side.schedule_is_due => self.fire_schedules(),
+                Round::Held => return Ok(None),
+                Round::More | Round::Idle(_) if side.schedule_is_due => self.fire_schedules(),
                 Round::More => {}
                 Round::Idle(rest) => {
                     let until = rest.map_or(u64::MAX, |rest| {
                         self.look(|_, now| now.monotonic.after(rest).as_ms())
                     });
                     self.planned.store(until, Relaxed);
-                    return Ok(rest);
+                    return Ok(Some(rest));
                 }
             }
         }

@@ -83,7 +83,7 @@ impl Shell {
         });
         match keeper.read_live_at_close() {
             Ok(relocations) if relocations.is_empty() => return Ok(()),
-            Ok(relocations) => self.look(|desk, now| desk.relocate(now, &relocations)),
+            Ok(relocations) => drop(self.look(|desk, now| desk.relocate(now, &relocations))),
             Err(failure) => {
                 tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
                 return Ok(());
@@ -115,6 +115,12 @@ impl Shell {
         while !self.look(|desk, _| desk.is_settled()) {
             self.look(|desk, _| desk.want_sync());
             self.round(side)?;
+            if side.awaits_room() {
+                return Err(Stopped::Poisoned {
+                    operation: "the close".to_owned(),
+                    reason: "there is no room on the disk for what was being done".to_owned(),
+                });
+            }
         }
         self.check()?;
         let now = self.look(|_, now| *now);
