@@ -141,7 +141,6 @@ impl Life<'_> {
 
     /// A dedup key under a policy: which message is replaced is told by the answer.
     fn enqueue_keyed(&mut self, size: usize) -> Step {
-        self.commit_through()?;
         let number = self.world.random.below(3);
         let policy = self
             .world
@@ -159,6 +158,10 @@ impl Life<'_> {
             number
         };
         let replaces = matches!(policy, DedupPolicy::Replace | DedupPolicy::DiscardIdentical);
+        if replaces {
+            // Others share a frame with the message that they are a duplicate of.
+            self.commit_through()?;
+        }
         let alike = self.world.facts.iter().filter(|(_, fact)| {
             let same = fact.dedup.is_some_and(|(other, _)| other == number);
             replaces && same && !fact.over && !fact.dead

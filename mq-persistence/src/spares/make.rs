@@ -272,7 +272,7 @@ impl SparePool {
 
     /// The first segment taken in this opening of the store: `number`, if there was none yet.
     fn opening(&self, number: u32) -> u32 {
-        *self.state.lock().opening.get_or_insert(number)
+        self.state.lock().opening.unwrap_or(number)
     }
 
     /// Whether no number was given after this one.

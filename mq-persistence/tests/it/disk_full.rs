@@ -4,7 +4,7 @@ use mq_core::id::Seq;
 use mq_persistence::open::JournalOptions;
 use mq_persistence::storage::Storage;
 use mq_testing::random::SplitMix64;
-use mq_testing::sim_disk::SimDisk;
+use mq_testing::sim_disk::{Fault, IoKind, SimDisk};
 
 use crate::journal::SMALL;
 use crate::store::Store;
@@ -223,4 +223,32 @@ fn a_store_at_its_limit_goes_on_taking_what_it_settles() {
         let live: Vec<Seq> = store.live().iter().copied().collect();
         settle_all(&mut store, &live);
     }
+}
+
+/// Writes of an opening.
+const WRITES: u64 = 6;
+
+#[test]
+fn an_opening_that_meets_a_full_disk_half_way_leaves_a_store_that_opens() {
+    let mut went_on = 0;
+    for nth in 1..=WRITES {
+        let disk = SimDisk::new();
+        let mut store = Store::open(&disk, &OPTIONS, 1_000);
+        store.enqueue(100).unwrap();
+        store.commit().unwrap();
+        let disk = disk.restart_process();
+        disk.fail_nth(IoKind::Write, nth, Fault::NoSpace);
+        let opened = Store::try_open(&disk, &OPTIONS, 2_000);
+        if let Ok(mut store) = opened {
+            disk.clear_faults();
+            went_on += u64::from(disk.was_disturbed());
+            store.enqueue(100).unwrap();
+            store.commit().unwrap();
+            store.prepare().unwrap();
+        }
+        let disk = disk.restart_process();
+        let store = Store::open(&disk, &OPTIONS, 3_000);
+        assert!(!store.live().is_empty(), "write {nth}");
+    }
+    assert!(went_on > 0, "every opening was refused or undisturbed");
 }
