@@ -10,7 +10,7 @@ use mq_core::bulk::{
     BulkCounts, BulkEnd, BulkId, BulkJob as CoreJob, BulkRefused, EndBulk, StartBulk,
 };
 use mq_core::time::{Now, Timestamp};
-use mq_core::view::{MessageView, StateKind};
+use mq_core::view::{FoundBy, MessageView, StateKind};
 
 use crate::call::Call;
 use crate::engine::{Desk, EngineBackend, Needs, block_on};
@@ -184,6 +184,10 @@ impl BulkOrder {
                     dry.sample.push(view);
                 }
             }
+            if found.by == FoundBy::Scan || dry.read == 0 {
+                dry.by = found.by;
+            }
+            dry.read += found.read;
             dry.unreadable += u64::try_from(found.unreadable.len()).unwrap_or(u64::MAX);
             next = found.next;
         }
@@ -210,6 +214,10 @@ pub struct DryRun {
     pub states: Vec<(StateKind, u64)>,
     /// Messages that may match; their payloads could not be read.
     pub unreadable: u64,
+    /// How they were found: in the index of a field, or by looking at all.
+    pub by: FoundBy,
+    /// Payloads read for it.
+    pub read: u64,
     /// The first [`SAMPLE_LEN`] of them.
     pub sample: Vec<MessageView>,
 }

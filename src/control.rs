@@ -24,6 +24,7 @@ mod connection;
 mod convert;
 mod execute;
 mod fault;
+mod index;
 mod line;
 mod place;
 mod queue;
@@ -46,6 +47,7 @@ pub use check::{CheckFailureJson, CheckJson};
 pub use client::{Answers, Calls, Client, ClientError};
 pub use execute::{execute, execute_wait};
 pub use fault::CallError;
+pub use index::{IndexJson, IndexedFieldJson, SetIndexCall};
 pub use line::Greeting;
 pub use queue::{QueueChangeJson, QueueSettingsJson, SetQueueCall};
 pub use schedule::{

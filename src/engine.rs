@@ -12,6 +12,7 @@ mod desk;
 mod effects;
 mod gather;
 mod inbox;
+mod indexes;
 mod jobs;
 mod maintenance;
 mod measure;

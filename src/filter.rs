@@ -8,6 +8,7 @@ mod predicate;
 use std::fmt;
 use std::time::Duration;
 
+use mq_core::index::TermRange;
 use mq_core::key::{Key, KeyError, KeyHasher};
 use mq_core::message::Priority;
 use mq_core::name::{KindName, Label, NameError, QueueName};
@@ -16,6 +17,7 @@ use mq_core::time::Timestamp;
 use mq_core::view::{Filter as Facts, KeyIs, StateKind};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use predicate::scalar;
 pub use predicate::{Comparison, PREDICATE_SIZE_MAX, Predicate, PredicateError};
 
 use crate::engine::Scan;
@@ -302,7 +304,9 @@ impl Filter {
     }
 
     /// A condition on a field of the JSON payload, such as `/order/cents >= 100`; several must all hold. See
-    /// [`Predicate`]. Payloads are read for it, page by page.
+    /// [`Predicate`]. Found in the index of the field, if the messages of the kind have one
+    /// ([`set_index`](crate::Admin::set_index), `#[message(index = "/order/cents")]`): then only payloads that can match are
+    /// read. Else all are, page by page. [`Page::by`](crate::Page::by) says which it was.
     pub fn payload(self, predicate: impl ToString) -> Self {
         self.set(|form| form.payload.push(predicate.to_string()))
     }
@@ -407,6 +411,7 @@ impl Filter {
             from: form.from_ms.map(Timestamp::from_ms),
             before: form.before_ms.map(Timestamp::from_ms),
             older: form.older_ms.map(Timestamp::from_ms),
+            terms: ranges(&predicates),
             last: None,
         };
         Ok(Scan { facts, predicates })
@@ -447,6 +452,18 @@ fn predicates(texts: &[String], problems: &mut Vec<FilterProblem>) -> Vec<Predic
     parsed
         .filter_map(|predicate| note(predicate.map_err(FilterProblem::from), problems))
         .collect()
+}
+
+/// Where the index has those that can meet all conditions: a range for each field.
+fn ranges(predicates: &[Predicate]) -> Vec<TermRange> {
+    let mut ranges: Vec<TermRange> = Vec::new();
+    for range in predicates.iter().filter_map(Predicate::range) {
+        match ranges.iter_mut().find(|one| one.pointer == range.pointer) {
+            Some(one) => *one = one.and(&range),
+            None => ranges.push(range),
+        }
+    }
+    ranges
 }
 
 fn note<T>(found: Result<T, FilterProblem>, problems: &mut Vec<FilterProblem>) -> Option<T> {

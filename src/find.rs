@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mq_core::backend::Stopped;
 use mq_core::id::{MessageId, Seq};
 use mq_core::key::KeyHasher;
-use mq_core::view::MessageView;
+use mq_core::view::{FoundBy, MessageView};
 
 use crate::call::Call;
 use crate::engine::{EngineBackend, Scan};
@@ -106,6 +106,10 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// Messages left out because their payloads are damaged or unreadable: run `mq verify`.
     pub unreadable: Vec<MessageId>,
+    /// How they were found: in the index of a field, or by looking at all.
+    pub by: FoundBy,
+    /// Payloads read for it: those that could match a condition on a field.
+    pub read: u64,
 }
 
 /// How many messages match a filter.
@@ -158,6 +162,8 @@ impl Messages {
                 messages: found.messages,
                 next: found.next.map(Cursor),
                 unreadable: found.unreadable,
+                by: found.by,
+                read: found.read,
             })
         })
     }

@@ -8,6 +8,7 @@ macro_rules! links {
 [concepts.md]: crate::guide::concepts
 [message-lifecycle.md]: crate::guide::message_lifecycle
 [keys.md]: crate::guide::keys
+[finding-messages.md]: crate::guide::finding_messages
 [handlers.md]: crate::guide::handlers
 [schedules.md]: crate::guide::schedules
 [observability.md]: crate::guide::observability
@@ -42,6 +43,7 @@ guides! {
     concepts: "concepts.md",
     message_lifecycle: "message-lifecycle.md",
     keys: "keys.md",
+    finding_messages: "finding-messages.md",
     handlers: "handlers.md",
     schedules: "schedules.md",
     durability: "durability.md",

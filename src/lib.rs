@@ -48,6 +48,7 @@ mod filter;
 mod find;
 pub mod guide;
 mod health;
+mod index;
 mod metrics;
 mod options;
 #[cfg(feature = "otel")]
@@ -85,6 +86,7 @@ pub use filter::{
 };
 pub use find::{Count, Cursor, CursorError, FindError, Messages, PAGE_LEN_MAX, Page};
 pub use health::{Alarm, Failing, Health, HealthCheck, HealthFinding};
+pub use index::SetIndexError;
 pub use options::{BadOption, Durability, Limit};
 pub use queue::{Queue, QueueError};
 pub use request::{Batch, Pending, Request, Sending};
@@ -100,6 +102,7 @@ pub use mq_core::backend::{Backend, Durability as Achieved, OperateRequest, Rece
 pub use mq_core::bulk::{BulkCounts, BulkEnd, BulkId, BulkRefused};
 pub use mq_core::command::{Accepted, Enqueue, Operated};
 pub use mq_core::id::{LeaseToken, MessageId, Seq};
+pub use mq_core::index::{Index, IndexError, Pointer};
 pub use mq_core::key::{DedupPolicy, Key};
 pub use mq_core::manager::{DeadFull, Explanation};
 pub use mq_core::message::{ContentType, Due, Envelope, NewMessage, Priority};
@@ -112,7 +115,7 @@ pub use mq_core::state::{
 };
 pub use mq_core::time::{StoreTime, Timestamp};
 pub use mq_core::view::{
-    DeadCount, Lookup, MessageView, QueueStats, StateKind, Stats as StoreStats,
+    DeadCount, FoundBy, IndexView, Lookup, MessageView, QueueStats, StateKind, Stats as StoreStats,
 };
 pub use mq_dispatch::{
     AsyncHandler, Attempt, AttemptError, AttemptFuture, AttemptRequest, AttemptResponse,

@@ -115,8 +115,11 @@ impl Schedules {
         existing: Existing,
     ) -> Call<Result<Put, ScheduleError>> {
         self.call(name, move |this, name| async move {
-            let shell = this.backend.shell();
+            let shell = this.backend.shell_arc();
             let now = shell.clock().wall();
+            if let Some(message) = schedule.declares() {
+                shell.declare(&message.kind, message.index);
+            }
             let checked = schedule.check(&name, now, shell.payload_size_max)?;
             let put = PutSchedule {
                 name,
@@ -255,11 +258,7 @@ impl Schedules {
         let message = message_of_run(&message, &seen.name, due);
         let mut prepared = Prepared::default();
         prepared
-            .add(
-                Few::from([message]),
-                &shell.identity,
-                shell.payload_size_max,
-            )
+            .add(Few::from([message]), shell)
             .map_err(EnqueueError::from)?;
         let Prepared { batch, envelopes } = prepared;
         let fire = FireSchedule {

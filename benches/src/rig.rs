@@ -47,6 +47,7 @@ pub fn draft() -> Draft {
         failures_max: None,
         retain: None,
         awaited: false,
+        terms: mq_core::index::Terms::NONE,
         sealed: Sealed {
             bytes: Bytes::from_static(&[0x42; 256]),
             crc: 0,

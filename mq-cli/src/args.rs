@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    backup, bench, bulk, check, demo, dlq, dump, enqueue, messages, queue, run, salvage, schedule,
-    stats, teach, values, verify, work, worker,
+    backup, bench, bulk, check, demo, dlq, dump, enqueue, index, messages, queue, run, salvage,
+    schedule, stats, teach, values, verify, work, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -61,6 +61,9 @@ pub(crate) enum Verb {
     /// List queues, pause, resume and purge them
     #[command(subcommand)]
     Queue(queue::Verb),
+    /// Index fields of payloads, so that messages are found by them without reading all
+    #[command(subcommand)]
+    Index(index::Verb),
     /// Messages that are sent again and again: store schedules, look at them, pause them
     #[command(subcommand)]
     Schedule(schedule::Verb),

@@ -115,9 +115,8 @@ impl From<CallError> for Failure {
         let exit = match error.code.as_str() {
             "never_issued" | "not_kept" | "unknown_kind" | "unknown_schedule" | "unknown_job"
             | "no_handlers" => Exit::NotFound,
-            "expression" | "zone" | "never" | "interval" | "filter" | "bad_value" | "option" => {
-                Exit::Usage
-            }
+            "expression" | "zone" | "never" | "interval" | "filter" | "index" | "bad_value"
+            | "option" => Exit::Usage,
             "unreadable" | "unsound" => Exit::Corrupt,
             "target_in_use" | "leftover" | "unsuitable" => Exit::Usage,
             _ => Exit::Failed,

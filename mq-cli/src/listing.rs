@@ -164,6 +164,9 @@ pub(crate) struct Extent {
     after: Option<MessageId>,
 }
 
+/// Payloads that are many to read for one listing.
+const READ_MUCH: u64 = 10_000;
+
 /// What a walk through messages met.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
@@ -171,6 +174,35 @@ pub(crate) struct Walked {
     pub(crate) was_cut: bool,
     /// What it could not show.
     pub(crate) unreadable: Unreadable,
+    /// Some of it was found by looking at all messages.
+    scanned: bool,
+    /// Some of it was found in the index of a field.
+    by_index: bool,
+    /// Payloads read for it.
+    read: u64,
+}
+
+impl Walked {
+    /// How a page was found.
+    pub(crate) fn see_cost(&mut self, by: &str, read: u64) {
+        self.scanned |= by == "scan";
+        self.by_index |= by == "index";
+        self.read += read;
+    }
+
+    /// What it cost, if payloads were asked for; `always`, or only if it was much.
+    fn tell_cost(&self, always: bool) {
+        let read = self.read;
+        if self.scanned && (read > READ_MUCH || (always && read > 0)) {
+            output::remark(format_args!(
+                "every message was looked at and {read} payloads were read; an index of the field spares that (mq index set)"
+            ));
+        } else if self.by_index && always {
+            output::remark(format_args!(
+                "found in the index of a field; {read} payloads were read"
+            ));
+        }
+    }
 }
 
 /// Messages that are left out because their payloads cannot be read.
@@ -245,6 +277,7 @@ pub(crate) fn show_each(
         message.id.clone_into(&mut last);
         show(message).map(|()| true)
     })?;
+    walked.tell_cost(false);
     if walked.was_cut && !last.is_empty() {
         output::remark(format_args!(
             "there are more; raise --limit, or go on with --after {last}"
@@ -265,6 +298,7 @@ pub(crate) fn for_all(
     let walked = target.walk(filter, None, PAGE_LEN, |message| {
         act(message).map(|()| true)
     })?;
+    walked.tell_cost(true);
     walked.unreadable.must_be_none(target.data())
 }
 

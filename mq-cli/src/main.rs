@@ -21,6 +21,7 @@ mod enqueue;
 mod escape;
 mod exit;
 mod hint;
+mod index;
 mod input;
 mod listing;
 mod messages;
@@ -74,6 +75,7 @@ fn run(command: Command) -> exit::Result {
         Verb::Messages(verb) => messages::run(&verb),
         Verb::Jobs(verb) => bulk::run(&verb),
         Verb::Queue(verb) => queue::run(&verb),
+        Verb::Index(verb) => index::run(&verb),
         Verb::Schedule(verb) => schedule::run(&verb),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Stats(arguments) => stats::run(&arguments),

@@ -174,6 +174,7 @@ impl Target {
                 _ => None,
             })?;
             walked.unreadable.see(page.unreadable);
+            walked.see_cost(&page.by, page.read);
             for message in &page.messages {
                 if !go_on(message)? {
                     walked.was_cut = true;

@@ -429,6 +429,12 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         self.set_queue(queue, QueueChange::Pause(paused))
     }
 
+    /// A program handles messages of `kind`, whose type declares these fields of their payloads as indexed. A hint that makes
+    /// messages easier to find; a store that does without passes over it.
+    fn declare_index(&self, kind: &KindName, fields: &'static [&'static str]) {
+        let _hint = (kind, fields);
+    }
+
     /// The settings of a queue; the defaults if nobody has used it yet.
     fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>>;
 

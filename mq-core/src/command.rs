@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::few::Few;
 use crate::id::{LeaseToken, MessageId, PoolId, Seq};
 use crate::limits::{CHECKPOINT_SIZE_MAX, COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX, RESULT_SIZE_MAX};
-use crate::message::{Draft, Due, Priority, Sealed};
+use crate::message::{Draft, Due, Edited, Priority};
 use crate::name::{KindName, Label, QueueName};
 use crate::retry::RetryPolicy;
 use crate::state::{Failure, State};
@@ -424,7 +424,7 @@ pub enum Operation {
     /// Bring a dead message back with fresh budgets, at the end of the line; id, keys and history stay.
     Replay {
         /// A new envelope instead of the old one.
-        edit: Option<Sealed>,
+        edit: Option<Box<Edited>>,
     },
     /// Remove a dead, completed or held message for good.
     Purge,

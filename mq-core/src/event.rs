@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::bulk::{BulkCounts, BulkEnd, BulkId};
 use crate::id::{Incarnation, KindId, QueueId, Seq};
+use crate::index::{Index, Terms};
 use crate::key::KeyHash;
 use crate::message::{Priority, Sealed};
 use crate::name::{KindName, QueueName, ScheduleName};
@@ -46,6 +47,13 @@ pub enum Event {
         queue: QueueId,
         /// All of them, from now on.
         settings: Box<QueueSettings>,
+    },
+    /// The index of a kind was declared.
+    KindSet {
+        /// Which.
+        kind: KindId,
+        /// All its indexed fields, from now on.
+        index: Index,
     },
     /// A message entered the store.
     Enqueued(Enqueued),
@@ -115,6 +123,8 @@ pub struct Enqueued {
     pub failures_max: Option<u32>,
     /// How long it is kept after completion, in milliseconds of store time.
     pub retain_ms: Option<u64>,
+    /// Its indexed fields.
+    pub terms: Terms,
     /// Bytes of its envelope.
     pub size: u32,
     /// The envelope on its way into the journal; `None` in replay, because the rules never look inside.
@@ -142,6 +152,8 @@ pub struct Changed {
     pub size: u32,
     /// Counters, history, checkpoint, result.
     pub tail: Box<Tail>,
+    /// Its indexed fields, if its payload was edited; otherwise they stay as they are.
+    pub terms: Option<Terms>,
     /// A new envelope, if it was edited; `None` in replay.
     pub sealed: Option<Sealed>,
 }

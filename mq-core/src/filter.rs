@@ -1,5 +1,6 @@
 //! Which messages are meant: conditions on the facts that the rules know. What stands in payloads is not among them.
 
+use crate::index::TermRange;
 use crate::key::KeyHash;
 use crate::message::Priority;
 use crate::name::{KindName, Label, QueueName};
@@ -38,6 +39,9 @@ pub struct Filter {
     pub before: Option<Timestamp>,
     /// Dead since before this moment; or, if it is not dead, enqueued before it.
     pub older: Option<Timestamp>,
+    /// Values of indexed fields that can match, a range for each field at most. A message without a term for a field
+    /// passes: whoever reads its payload decides.
+    pub terms: Vec<TermRange>,
     /// Enqueued as this one or earlier.
     pub last: Option<Seq>,
 }

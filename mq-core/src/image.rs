@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::bulk::BulkJob;
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
+use crate::index::Index;
 use crate::key::KeyHash;
 use crate::name::{KindName, QueueName};
 use crate::queue::QueueSettings;
@@ -46,6 +47,8 @@ pub enum ImageRecord {
         id: KindId,
         /// Its name.
         name: KindName,
+        /// Its indexed fields.
+        index: Index,
     },
     /// A bulk job. All bulk jobs come before the first message.
     Bulk(Arc<BulkJob>),

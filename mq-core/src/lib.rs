@@ -13,6 +13,7 @@ pub mod filter;
 pub mod histogram;
 pub mod id;
 pub mod image;
+pub mod index;
 pub mod key;
 pub mod limits;
 pub mod manager;

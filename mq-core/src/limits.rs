@@ -24,6 +24,10 @@ pub const RESULT_SIZE_MAX: usize = 256 << 10;
 pub const HISTORY_LEN_MAX: usize = 5;
 /// Changes by users kept in a message's history; older ones are forgotten.
 pub const EDITS_LEN_MAX: usize = 5;
+/// Indexed fields of one kind.
+pub const INDEX_LEN_MAX: usize = 8;
+/// Bytes of a pointer to an indexed field.
+pub const POINTER_SIZE_MAX: usize = 255;
 /// Bytes of the name of whoever changed a message or started a bulk job; longer ones are cut.
 pub const ACTOR_SIZE_MAX: usize = 128;
 /// Bytes that say what a bulk job looks for and does.

@@ -41,6 +41,7 @@ mod schedules;
 mod settle;
 mod table;
 mod tally;
+mod terms;
 mod tick;
 mod timers;
 mod u48;
@@ -59,6 +60,7 @@ pub use apply::ApplyError;
 pub use explain::Explanation;
 pub use image::{Image, RestoreError};
 pub use read::{Glimpse, GrantFacts};
+pub use terms::IndexView;
 
 /// What the rules are configured with; the same for a store's whole life, except that budgets may change at an open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +169,7 @@ pub struct QueueManager {
     /// By index, as in `names`.
     lines: Vec<lanes::Line>,
     table: table::Table,
+    terms: terms::TermTable,
     timers: timers::Timers,
     window: keys::Window,
     /// The live message that holds each dedup key.
@@ -211,6 +214,7 @@ impl QueueManager {
             names: names::Names::default(),
             lines: Vec::new(),
             table: table::Table::default(),
+            terms: terms::TermTable::default(),
             timers: timers::Timers::default(),
             window: keys::Window::default(),
             dedup: keys::Index::default(),

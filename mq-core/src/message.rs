@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::MessageId;
+use crate::index::Terms;
 use crate::key::{DedupPolicy, Key, KeyHash};
 use crate::limits::{DELAY_MAX, FAILURES_MAX, FAILURES_UNLIMITED, HEADERS_SIZE_MAX};
 use crate::name::{KindName, Label, QueueName};
@@ -121,6 +122,9 @@ pub struct NewMessage {
     /// Somebody is going to ask for its result: without a retention of its own it is kept for at least
     /// [`RESULT_RETENTION_DEFAULT`](crate::limits::RESULT_RETENTION_DEFAULT).
     pub awaited: bool,
+    /// Fields of its payload that its type declares as indexed, JSON pointers; those of a kind without a type are stored in the
+    /// store. A hint: a store that finds without an index may pass over it.
+    pub index: &'static [&'static str],
 }
 
 /// Why a message cannot be enqueued as it is. Nothing was stored.
@@ -192,6 +196,7 @@ impl NewMessage {
             failures_max: None,
             retain: None,
             awaited: false,
+            index: &[],
         }
     }
 
@@ -259,6 +264,15 @@ pub struct Sealed {
     pub crc: u32,
 }
 
+/// Another payload for a message, prepared like a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// Its envelope with the new payload.
+    pub sealed: Sealed,
+    /// Its indexed fields.
+    pub terms: Terms,
+}
+
 /// The facts of a new message that the rules decide on.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -290,6 +304,8 @@ pub struct Draft {
     pub retain: Option<Duration>,
     /// Without a retention of its own it is kept long enough to be asked for.
     pub awaited: bool,
+    /// Its indexed fields.
+    pub terms: Terms,
     /// The envelope for the journal. `sealed.bytes.len()` is what counts against the store's byte capacity.
     pub sealed: Sealed,
 }

@@ -9,6 +9,7 @@ use crate::state::{DeadReason, State, Tail};
 use crate::time::Timestamp;
 
 pub use crate::filter::{Filter, KeyIs};
+pub use crate::manager::IndexView;
 
 /// A message as the rules know it, without its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +133,32 @@ pub struct Page {
     /// Ask again from here for more; `None` at the end. A page may be short, even empty, before the end:
     /// each one looks at a bounded number of messages.
     pub next: Option<Seq>,
+    /// How they were found.
+    pub by: FoundBy,
+}
+
+/// How messages are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FoundBy {
+    /// In the tables of keys.
+    Key,
+    /// In the index of a field of their payloads.
+    Index,
+    /// By looking at all, page by page. Payloads are read unless an indexed field says that they cannot match.
+    #[default]
+    Scan,
+}
+
+impl FoundBy {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Index => "index",
+            Self::Scan => "scan",
+        }
+    }
 }
 
 /// Counts of one queue.

@@ -314,6 +314,7 @@ impl WorkersBuilder {
             needs: no_needs,
             runner,
             home: None,
+            index: ("", &[]),
             reads: None,
         });
         self
@@ -342,6 +343,7 @@ impl WorkersBuilder {
             needs,
             runner,
             home: Some(M::QUEUE),
+            index: (M::KIND, M::INDEX),
             reads: Some((M::VERSION, |envelope| decode::<M>(envelope).err())),
         });
         self
@@ -365,6 +367,7 @@ impl WorkersBuilder {
             pools,
             defaults,
         } = self;
+        let indexes: Vec<_> = entries.iter().map(|entry| entry.index).collect();
         let (mut handlers, shared_pools) = check(entries, pools, &defaults, &states, problems)?;
         let readable = handlers.iter_mut();
         let readable: Vec<Readable> = readable
@@ -382,6 +385,11 @@ impl WorkersBuilder {
             observer,
             timers: Notify::new(),
         });
+        for (kind, fields) in indexes.into_iter().filter(|(_, fields)| !fields.is_empty()) {
+            if let Ok(kind) = KindName::new(kind) {
+                shared.backend.declare_index(&kind, fields);
+            }
+        }
         let pools = attach_all(pools, &shared)?;
         let crew = Crew::new(pools, shared, readable.clone());
         if let Err(error) = start_timers(&crew, timers) {

@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     pub(crate) runner: Arc<dyn Runner>,
     /// The queue of its kind.
     pub(crate) home: Option<&'static str>,
+    /// Its kind, and the indexed fields that its type declares.
+    pub(crate) index: (&'static str, &'static [&'static str]),
     /// The latest version of the payload that it reads, and how; none if it takes any bytes.
     pub(crate) reads: Option<(u16, Probe)>,
 }

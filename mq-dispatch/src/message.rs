@@ -50,6 +50,9 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     const QUEUE: &'static str = "default";
     /// Its urgency, 0 to 9, unless the producer says otherwise.
     const PRIORITY: u8 = 4;
+    /// Fields of its payload that are indexed, JSON pointers, at most eight: messages are found by them without reading the
+    /// payloads of others. Put on stored messages when they are enqueued.
+    const INDEX: &'static [&'static str] = &[];
     /// What its handler returns.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
@@ -166,6 +169,7 @@ pub fn encode<M: Message>(value: &M) -> Result<NewMessage, EncodeError> {
     let kind = KindName::new(M::KIND)?;
     let mut message = NewMessage::new(queue, kind, to_json(value)?);
     message.envelope.version = M::VERSION;
+    message.index = M::INDEX;
     let given = value.priority();
     message.priority = Priority::new(given).ok_or(EncodeError::Priority { given })?;
     Ok(message)

@@ -21,6 +21,7 @@ use proc_macro::TokenStream;
 /// | `queue` | the queue it goes to | `"default"` |
 /// | `priority` | 0 to 9, 9 most urgent | 4 |
 /// | `priority_with` | path of a `fn(&Self) -> u8` that answers the priority of each message | `priority` |
+/// | `index` | `"/order/sku"` or a list, at most 8: fields of the payload, as JSON pointers, by which messages are found without reading all; may stand there several times | none |
 /// | `output` | type of the handler's result | `()` |
 /// | `upgrade` | path of a `fn(u16, &[u8]) -> Result<Self, E>` that reads older versions | read as the present one |
 /// | `crate` | path of the crate that has the trait | `::mq` |

@@ -11,6 +11,10 @@ use syn::{DeriveInput, Error, LitInt, LitStr, Path, Token, Type, parse_quote};
 
 /// Bytes of a queue or kind name; the engine's limit.
 const NAME_SIZE_MAX: usize = 128;
+/// Bytes of a pointer to an indexed field; the engine's limit.
+const POINTER_SIZE_MAX: usize = 255;
+/// Indexed fields of a kind; the engine's limit.
+const INDEX_LEN_MAX: usize = 8;
 /// The most urgent priority.
 const PRIORITY_MAX: u8 = 9;
 
@@ -21,6 +25,7 @@ struct Attributes {
     queue: Option<LitStr>,
     priority: Option<u8>,
     priority_with: Option<Path>,
+    index: Vec<LitStr>,
     output: Type,
     upgrade: Option<Path>,
     root: Path,
@@ -35,6 +40,7 @@ impl Default for Attributes {
             queue: None,
             priority: None,
             priority_with: None,
+            index: Vec::new(),
             output: parse_quote!(()),
             upgrade: None,
             root: parse_quote!(::mq),
@@ -66,6 +72,7 @@ impl Attributes {
             "queue" => self.queue = Some(meta.value()?.parse()?),
             "priority" => self.priority = Some(priority(meta)?),
             "priority_with" => self.priority_with = Some(meta.value()?.parse()?),
+            "index" => self.index.extend(one_or_list(meta)?),
             "output" => self.output = meta.value()?.parse()?,
             "upgrade" => self.upgrade = Some(meta.value()?.parse()?),
             "crate" => self.root = meta.value()?.parse()?,
@@ -89,6 +96,7 @@ impl Attributes {
                 errors.push(Error::new(alias.span(), "this kind stands here twice"));
             }
         }
+        errors.extend(index_errors(&self.index));
         if self.kind.is_none() {
             errors.push(Error::new(here, MISSING_KIND));
         }
@@ -109,6 +117,7 @@ impl Attributes {
             version,
             output,
             root,
+            index,
             ..
         } = self;
         let name = &input.ident;
@@ -147,6 +156,7 @@ impl Attributes {
                 const KIND: &'static str = #kind;
                 const ALIASES: &'static [&'static str] = &[#(#aliases),*];
                 const VERSION: u16 = #version;
+                const INDEX: &'static [&'static str] = &[#(#index),*];
                 #(#queue)*
                 #(#priority)*
                 type Output = #output;
@@ -162,8 +172,42 @@ const MISSING_KIND: &str = "a message needs a kind: write `#[message(kind = \"em
 
 fn unknown(meta: &ParseNestedMeta<'_>) -> Error {
     meta.error(
-        "unknown key; `message` knows kind, aliases, version, queue, priority, priority_with, output, upgrade and crate",
+        "unknown key; `message` knows kind, aliases, version, queue, priority, priority_with, index, output, upgrade and crate",
     )
+}
+
+/// `"/order/sku"` or `["/order/sku", "/order/cents"]`.
+fn one_or_list(meta: &ParseNestedMeta<'_>) -> Result<Vec<LitStr>, Error> {
+    if meta.input.peek(Token![=]) && meta.input.peek2(LitStr) {
+        return Ok(vec![meta.value()?.parse()?]);
+    }
+    list(meta)
+}
+
+fn index_errors(fields: &[LitStr]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for (at, field) in fields.iter().enumerate() {
+        let pointer = field.value();
+        let mut escapes = pointer.split('~').skip(1);
+        let text = if !pointer.starts_with('/') {
+            "a field is a JSON pointer to it, such as \"/order/sku\"".to_owned()
+        } else if pointer.len() > POINTER_SIZE_MAX {
+            format!(
+                "a pointer has at most {POINTER_SIZE_MAX} bytes, not {}",
+                pointer.len()
+            )
+        } else if escapes.any(|after| !after.starts_with(['0', '1'])) {
+            "in a JSON pointer ~ is written ~0 and / within a name ~1".to_owned()
+        } else if fields.iter().take(at).any(|other| other.value() == pointer) {
+            "this field stands here twice".to_owned()
+        } else if at == INDEX_LEN_MAX {
+            format!("a kind has at most {INDEX_LEN_MAX} indexed fields")
+        } else {
+            continue;
+        };
+        errors.push(Error::new(field.span(), text));
+    }
+    errors
 }
 
 fn list(meta: &ParseNestedMeta<'_>) -> Result<Vec<LitStr>, Error> {

@@ -305,6 +305,7 @@ impl Frame {
             | Event::QueueDefined { .. }
             | Event::KindDefined { .. }
             | Event::QueueSet { .. }
+            | Event::KindSet { .. }
             | Event::Schedule(_)
             | Event::Bulk(_)
             | Event::CheckedOut { .. }

@@ -16,6 +16,7 @@ mod bulk;
 mod edit;
 mod event;
 mod image;
+mod index;
 mod queue;
 mod schedule;
 mod state;
@@ -49,6 +50,7 @@ pub(crate) mod kind {
     pub(crate) const RETURNED: u8 = 8;
     pub(crate) const CHANGED: u8 = 9;
     pub(crate) const FINISHED: u8 = 10;
+    pub(crate) const KIND_SET: u8 = 11;
     pub(crate) const SCHEDULE_SET: u8 = 16;
     pub(crate) const SCHEDULE_PAUSED: u8 = 17;
     pub(crate) const SCHEDULE_REMOVED: u8 = 18;

@@ -28,9 +28,10 @@ use mq_core::command::{
     SaveCheckpoint, Settle, StaleLease,
 };
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
+use mq_core::index::Terms;
 use mq_core::key::KeyHasher;
 use mq_core::limits::PAYLOAD_SIZE_DEFAULT;
-use mq_core::message::{Draft, Envelope, NewMessage, Sealed};
+use mq_core::message::{Draft, Edited, Envelope, NewMessage, Sealed};
 use mq_core::name::QueueName;
 use mq_core::pending::{Pending, Promise};
 use mq_core::queue::{QueueChange, QueueSettings};
@@ -202,6 +203,7 @@ fn draft(message: &NewMessage) -> Draft {
         failures_max: message.failures_max,
         retain: message.retain,
         awaited: message.awaited,
+        terms: Terms::NONE,
         sealed: sealed(envelope),
     }
 }
@@ -273,7 +275,12 @@ impl Inner {
                     payload,
                     ..Envelope::clone(old)
                 });
-                let edit = edited.as_ref().map(sealed);
+                let edit = edited.as_ref().map(|envelope| {
+                    Box::new(Edited {
+                        sealed: sealed(envelope),
+                        terms: Terms::NONE,
+                    })
+                });
                 Operation::Replay { edit }
             }
             OperateRequest::Purge => Operation::Purge,

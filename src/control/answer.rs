@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::bulk::{BulkJobJson, DeadGroupsJson, DryRunJson, EditJson};
 use super::care::{BackupJson, SnapshotJson};
 use super::check::CheckJson;
+use super::index::IndexJson;
 use super::queue::QueueSettingsJson;
 use super::schedule::{NextFires, SchedulesPage, Sent};
 use super::top::TopJson;
@@ -66,6 +67,8 @@ pub enum Answer {
     Checked(Vec<CheckJson>),
     /// What is set for a queue.
     QueueSettings(QueueSettingsJson),
+    /// Kinds with an index.
+    Indexes(Vec<IndexJson>),
 }
 
 /// A stored message.
@@ -95,6 +98,10 @@ pub struct MessagesPage {
     /// Ids of messages that may match and are left out: their payloads are damaged or cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
+    /// How they were found: `key`, `index` or `scan`.
+    pub by: String,
+    /// Payloads read for it.
+    pub read: u64,
 }
 
 /// Why a message is not running.

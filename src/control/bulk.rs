@@ -125,6 +125,10 @@ pub struct DryRunJson {
     pub matched: u64,
     /// Messages whose payloads could not be read.
     pub unreadable: u64,
+    /// How they were found: `key`, `index` or `scan`.
+    pub by: String,
+    /// Payloads read for it.
+    pub read: u64,
     /// How many of those that match are in which state.
     pub states: BTreeMap<String, u64>,
     /// The first few of them.
@@ -137,6 +141,8 @@ impl From<DryRun> for DryRunJson {
         Self {
             matched: dry.matched,
             unreadable: dry.unreadable,
+            by: dry.by.as_str().to_owned(),
+            read: dry.read,
             states: states
                 .map(|(state, count)| (state.as_str().to_owned(), count))
                 .collect(),

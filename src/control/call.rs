@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::JsonText;
 use super::bulk::{BulkCall, OneBulkJob};
 use super::care::BackupCall;
+use super::index::SetIndexCall;
 use super::queue::SetQueueCall;
 use super::schedule::{NextFiresCall, OperateScheduleCall, PutScheduleCall, SchedulesCall};
 use super::workers::{OneKind, ScaleCall};
@@ -34,6 +35,10 @@ pub enum Call {
     QueueSettings(OneQueue),
     /// Change a setting of a queue; survives a restart. Answered by [`super::Answer::Done`].
     SetQueue(SetQueueCall),
+    /// Kinds with an index. Answered by [`super::Answer::Indexes`].
+    Indexes {},
+    /// Declare the indexed fields of a kind; survives a restart. Answered by [`super::Answer::Done`].
+    SetIndex(SetIndexCall),
     /// A page of messages. Answered by [`super::Answer::Messages`].
     Messages(ListCall),
     /// One message. Answered by [`super::Answer::Message`].

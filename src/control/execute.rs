@@ -14,6 +14,7 @@ use super::care;
 use super::check;
 use super::convert::{self, after, bytes_of, id, priority};
 use super::fault::CallError;
+use super::index;
 use super::queue;
 use super::schedule;
 use super::top;
@@ -50,6 +51,8 @@ pub async fn execute(engine: &Engine, call: Call) -> Result {
         Call::ResumeQueue(call) => pause(engine, &call, false).await,
         Call::QueueSettings(call) => queue::settings(engine, &call).await,
         Call::SetQueue(call) => queue::set(engine, call).await,
+        Call::Indexes {} => index::list(engine).await,
+        Call::SetIndex(call) => index::set(engine, call).await,
         Call::Messages(call) => list(engine, call).await,
         Call::Message(call) => show(engine, &call).await,
         Call::Explain { id } => explain(engine, &id).await,
@@ -112,6 +115,8 @@ async fn list(engine: &Engine, call: ListCall) -> Result {
         messages: page.messages.iter().map(MessageJson::from).collect(),
         next: page.next.map(|next| next.to_string()),
         unreadable: page.unreadable.iter().map(MessageId::to_string).collect(),
+        by: page.by.as_str().to_owned(),
+        read: page.read,
     }))
 }
 

@@ -12,6 +12,7 @@ use crate::check::CheckError;
 use crate::error::{EnqueueError, SnapshotError};
 use crate::filter::FilterError;
 use crate::find::FindError;
+use crate::index::SetIndexError;
 use crate::queue::QueueError;
 use crate::schedules::ScheduleError;
 
@@ -97,6 +98,7 @@ errors_with_codes!(
     SnapshotError,
     ScheduleError,
     QueueError,
+    SetIndexError,
     ControlError
 );
 

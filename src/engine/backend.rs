@@ -16,8 +16,8 @@ use mq_core::command::{
 };
 use mq_core::few::Few;
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
-use mq_core::message::{Envelope, NewMessage};
-use mq_core::name::QueueName;
+use mq_core::message::{Edited, Envelope, NewMessage};
+use mq_core::name::{KindName, QueueName};
 use mq_core::pending::{Drive, Pending};
 use mq_core::queue::{QueueChange, QueueSettings, SetQueue};
 use mq_core::retry::RetryPolicy;
@@ -73,8 +73,8 @@ impl EngineBackend {
             #[cfg(feature = "otel")]
             trace,
         });
-        let (identity, size_max) = (&self.0.identity, self.0.payload_size_max);
-        let prepared = job.prepared.add(batch, identity, size_max);
+        self.0.declare_all(&batch);
+        let prepared = job.prepared.add(batch, &self.0);
         prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;
         Ok(job)
     }
@@ -252,10 +252,12 @@ impl Backend for EngineBackend {
         if let Some(reason) = self.0.stopped() {
             return Pending::ready(batch.iter().map(|_| Err(reason.clone().into())).collect());
         }
-        let (identity, limit) = (&self.0.identity, self.0.payload_size_max);
         let settles = batch
             .into_iter()
-            .map(|request| prepare_settle(request, identity, limit))
+            .map(|request| {
+                self.0.declare_all(&request.staged);
+                prepare_settle(request, &self.0)
+            })
             .collect();
         let (promise, pending) = Pending::new();
         let mut job = Some(Box::new(SettleJob {
@@ -342,6 +344,10 @@ impl Backend for EngineBackend {
         };
         let stopped = |stopped: Stopped| Err(stopped.into());
         self.0.at_desk(Needs::Sync, act, stopped)
+    }
+
+    fn declare_index(&self, kind: &KindName, fields: &'static [&'static str]) {
+        self.0.declare(kind, fields);
     }
 
     fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {
@@ -450,26 +456,25 @@ impl EngineBackend {
         id: MessageId,
         payload: Bytes,
     ) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
-        let stored = self
-            .0
-            .look(|desk, _| desk.find_envelope(id.seq()))
-            .map(open_body)
-            .transpose();
-        let stored = stored.map_err(|reason| reason.of(id))?;
-        let Some(stored) = stored else {
+        let found = self.0.look(|desk, _| {
+            let kind = desk.manager.glimpse(id.seq())?.kind;
+            Some((kind, desk.find_envelope(id.seq())?))
+        });
+        let Some((kind, stored)) = found else {
             return Ok((Operation::Replay { edit: None }, None));
         }; // the rules say what is wrong with the id
+        let stored = open_body(stored).map_err(|reason| reason.of(id))?;
         let envelope = Arc::new(Envelope {
             payload,
             ..Envelope::clone(&stored)
         });
         envelope.check(self.0.payload_size_max)?;
-        Ok((
-            Operation::Replay {
-                edit: Some(seal(&envelope, &self.0.identity)),
-            },
-            Some(envelope),
-        ))
+        let edit = Edited {
+            sealed: seal(&envelope, &self.0.identity),
+            terms: self.0.terms_of(&kind, &envelope.payload),
+        };
+        let edit = Some(Box::new(edit));
+        Ok((Operation::Replay { edit }, Some(envelope)))
     }
 }
 

@@ -163,7 +163,7 @@ impl BulkRunner {
             self.shell.call(); // a round asks the disk again
             return Ok(());
         };
-        let found = scan.read(sighted);
+        let found = scan.read(sighted, usize::MAX);
         let step = BulkStep {
             id: job.id,
             from,

@@ -1,4 +1,4 @@
-//! The caller's own share of an enqueue: check, hash the keys, encode, begin the checksum. Done on the caller's thread.
+//! The caller's own share of an enqueue: check, hash the keys, read the indexed fields, encode, begin the checksum. Done on the caller's thread.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use mq_core::few::Few;
 use mq_core::key::{KeyHash, KeyHasher};
 use mq_core::message::{Draft, Envelope, InvalidMessage, NewMessage};
 use mq_persistence::envelope::seal;
-use mq_persistence::identity::Identity;
 
 use super::jobs::PreparedSettle;
+use super::shell::Shell;
 
 /// A batch ready for the ring.
 #[derive(Debug, Default)]
@@ -26,13 +26,12 @@ impl Prepared {
     pub(crate) fn add(
         &mut self,
         messages: Few<NewMessage>,
-        identity: &Identity,
-        payload_size_max: usize,
+        shell: &Shell,
     ) -> Result<(), EnqueueError> {
         self.batch.drafts.reserve_exact(messages.len());
         self.envelopes.reserve_exact(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
-            let (draft, envelope) = prepare(message, identity, payload_size_max)
+            let (draft, envelope) = prepare(message, shell)
                 .map_err(|source| EnqueueError::Invalid { index, source })?;
             self.batch.drafts.push(draft);
             self.envelopes.push(envelope);
@@ -65,20 +64,20 @@ fn message_of(draft: Draft, envelope: Arc<Envelope>) -> NewMessage {
         failures_max: draft.failures_max,
         retain: draft.retain,
         awaited: draft.awaited,
+        index: &[], // what its type declares was taken up when it was prepared
     }
 }
 
 /// Checks and encodes a settlement with what it stages.
 pub(crate) fn prepare_settle(
     request: SettleRequest,
-    identity: &Identity,
-    payload_size_max: usize,
+    shell: &Shell,
 ) -> Result<PreparedSettle, SettleError> {
     let mut staged = Vec::with_capacity(request.staged.len());
     let mut envelopes = Vec::with_capacity(request.staged.len());
     for (index, message) in request.staged.into_iter().enumerate() {
-        let (draft, envelope) = prepare(message, identity, payload_size_max)
-            .map_err(|source| SettleError::Invalid { index, source })?;
+        let (draft, envelope) =
+            prepare(message, shell).map_err(|source| SettleError::Invalid { index, source })?;
         staged.push(draft);
         envelopes.push(envelope);
     }
@@ -92,12 +91,9 @@ pub(crate) fn prepare_settle(
     })
 }
 
-fn prepare(
-    message: NewMessage,
-    identity: &Identity,
-    payload_size_max: usize,
-) -> Result<(Draft, Arc<Envelope>), InvalidMessage> {
-    message.check(payload_size_max)?;
+fn prepare(message: NewMessage, shell: &Shell) -> Result<(Draft, Arc<Envelope>), InvalidMessage> {
+    message.check(shell.payload_size_max)?;
+    let identity = &shell.identity;
     let envelope = message.envelope;
     let hasher = KeyHasher::new(identity.secret);
     let hash = |key: &Option<_>| key.as_ref().map(|key| hasher.key(&message.queue, key));
@@ -107,6 +103,7 @@ fn prepare(
         hash(&envelope.dedup_key),
         hash(&envelope.ordering_key),
     );
+    let terms = shell.terms_of(&message.kind, &envelope.payload);
     let draft = Draft {
         queue: message.queue,
         kind: message.kind,
@@ -126,6 +123,7 @@ fn prepare(
         failures_max: message.failures_max,
         retain: message.retain,
         awaited: message.awaited,
+        terms,
         sealed: seal(&envelope, identity),
     };
     Ok((draft, Arc::new(envelope)))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mq_core::backend::Stopped;
 use mq_core::id::{MessageId, Seq};
 use mq_core::time::Now;
-use mq_core::view::{Filter as Facts, MessageView};
+use mq_core::view::{Filter as Facts, FoundBy, MessageView};
 
 use super::backend::open_body;
 use super::desk::Desk;
@@ -33,6 +33,7 @@ pub(crate) struct Scan {
 pub(crate) struct Sighted {
     messages: Vec<(MessageView, Option<Body>)>,
     next: Option<Seq>,
+    by: FoundBy,
 }
 
 /// Messages that match.
@@ -44,6 +45,10 @@ pub(crate) struct Found {
     pub(crate) next: Option<Seq>,
     /// Their facts match, their payloads could not be read.
     pub(crate) unreadable: Vec<MessageId>,
+    /// How: a scan, if any step was one.
+    pub(crate) by: FoundBy,
+    /// Payloads read for it.
+    pub(crate) read: u64,
 }
 
 impl Scan {
@@ -62,20 +67,27 @@ impl Scan {
                 .map(|(body, view)| (view, body))
                 .collect(),
             next: page.next,
+            by: page.by,
         }
     }
 
-    /// Keeps those whose payloads match. Under no token.
-    pub(crate) fn read(&self, sighted: Sighted) -> Found {
+    /// Keeps those whose payloads match, at most `limit`: no payload is read for more. Under no token.
+    pub(crate) fn read(&self, sighted: Sighted, limit: usize) -> Found {
         let mut found = Found {
             next: sighted.next,
+            by: sighted.by,
             ..Found::default()
         };
         for (view, body) in sighted.messages {
+            if found.messages.len() >= limit {
+                found.next = found.messages.last().map(|view| view.id.seq());
+                break;
+            }
             let Some(body) = body else {
                 found.messages.push(view);
                 continue;
             };
+            found.read += 1;
             match open_body(body) {
                 Ok(envelope) if self.matches(&envelope.payload) => found.messages.push(view),
                 Ok(_) => {}
@@ -101,20 +113,18 @@ impl Scan {
         limit: usize,
     ) -> Result<Found, Stopped> {
         let mut page = Found::default();
-        for _ in 0..STEPS_MAX {
+        for step in 0..STEPS_MAX {
             let left = limit - page.messages.len();
             let candidates = if self.predicates.is_empty() {
                 left
             } else {
                 READS_LEN_MAX
             };
-            let mut found = self.step(shell, after, candidates)?;
-            if found.messages.len() > left {
-                found.messages.truncate(left);
-                found.next = found.messages.last().map(|view| view.id.seq());
-                let next = found.next;
-                found.unreadable.retain(|id| Some(id.seq()) < next);
+            let mut found = self.step(shell, after, candidates, left)?;
+            if step == 0 || found.by == FoundBy::Scan {
+                page.by = found.by;
             }
+            page.read += found.read;
             page.messages.append(&mut found.messages);
             page.unreadable.append(&mut found.unreadable);
             page.next = found.next;
@@ -126,12 +136,18 @@ impl Scan {
         Ok(page)
     }
 
-    fn step(&self, shell: &Arc<Shell>, after: Seq, limit: usize) -> Result<Found, Stopped> {
+    fn step(
+        &self,
+        shell: &Arc<Shell>,
+        after: Seq,
+        candidates: usize,
+        limit: usize,
+    ) -> Result<Found, Stopped> {
         let scan = self.clone();
-        let sight = move |desk: &mut Desk, now: &Now| Ok(scan.sight(desk, now, after, limit));
+        let sight = move |desk: &mut Desk, now: &Now| Ok(scan.sight(desk, now, after, candidates));
         let sighted = shell.at_desk(Needs::Sync, sight, Err).wait();
         let stopped = || shell.stopped().cloned().unwrap_or(Stopped::Closed);
         let sighted = sighted.unwrap_or_else(|_| Err(stopped()))?;
-        Ok(self.read(sighted))
+        Ok(self.read(sighted, limit))
     }
 }

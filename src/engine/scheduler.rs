@@ -181,7 +181,7 @@ impl Shell {
             .map(|at| message_of_run(&plan.message, &kept.name, *at))
             .collect();
         let mut prepared = Prepared::default();
-        let added = prepared.add(messages, &self.identity, self.payload_size_max);
+        let added = prepared.add(messages, self);
         added.map_err(refusal)?;
         let Prepared { batch, envelopes } = prepared;
         let mut fire = FireSchedule {

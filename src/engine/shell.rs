@@ -45,6 +45,7 @@ use super::copies::Copies;
 use super::desk::{Desk, Handover};
 use super::effects::{Effect, Needs, Released};
 use super::gather::Gather;
+use super::indexes::Indexes;
 use super::jobs::{EnqueueJob, SettleJob};
 use super::maintenance::SnapshotPromise;
 use super::scheduler::Scheduler;
@@ -150,6 +151,8 @@ pub(crate) struct ShellSetup {
 pub(crate) struct Shell {
     pub(crate) identity: Identity,
     pub(crate) payload_size_max: usize,
+    /// Which fields of payloads are indexed.
+    pub(crate) indexes: Indexes,
     /// What an enqueue waits for unless it says otherwise.
     pub(crate) needs: Needs,
     submissions: Ring<Box<EnqueueJob>>,
@@ -191,6 +194,7 @@ impl Shell {
         Ok(Self {
             identity: setup.identity,
             payload_size_max: setup.payload_size_max,
+            indexes: Indexes::new(setup.desk.manager.indexes()),
             needs: setup.needs,
             submissions: Ring::new(SUBMISSIONS_CAPACITY)?,
             settlements: Ring::new(SETTLEMENTS_CAPACITY)?,

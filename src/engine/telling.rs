@@ -102,6 +102,7 @@ pub(crate) fn before(interest: Interest, manager: &QueueManager, fact: &Fact) ->
         | Fact::QueueDefined { .. }
         | Fact::KindDefined { .. }
         | Fact::QueueSet { .. }
+        | Fact::KindSet { .. }
         | Fact::Schedule(_)
         | Fact::Bulk(_)
         | Fact::Enqueued(_) => return None,
@@ -164,6 +165,7 @@ pub(crate) fn told(
         | Fact::Closed
         | Fact::QueueDefined { .. }
         | Fact::KindDefined { .. }
+        | Fact::KindSet { .. }
         | Fact::Schedule(_)
         | Fact::Bulk(_) => None,
     }

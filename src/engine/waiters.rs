@@ -123,6 +123,7 @@ impl Waiters {
             | Event::QueueDefined { .. }
             | Event::KindDefined { .. }
             | Event::QueueSet { .. }
+            | Event::KindSet { .. }
             | Event::Schedule(_)
             | Event::Bulk(_)
             | Event::Enqueued(_)

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use mq_core::index::{PointerHash, Scalar, TermRange};
 use serde_json::{Number, Value};
 
 /// Bytes of a predicate's text.
@@ -179,6 +180,22 @@ impl Predicate {
         let found = document.pointer(&self.pointer).unwrap_or(&Value::Null);
         self.comparison.holds(order(found, &self.value))
     }
+
+    /// Where the index has those that can meet it; `None` if that is nearly everywhere.
+    pub(crate) fn range(&self) -> Option<TermRange> {
+        let (field, value) = (PointerHash::of(&self.pointer), scalar(&self.value));
+        if value == Scalar::Other {
+            return None;
+        }
+        match self.comparison {
+            Comparison::Equal => Some(TermRange::equal(field, value)),
+            Comparison::NotEqual => None,
+            Comparison::Less | Comparison::LessOrEqual => Some(TermRange::at_most(field, value)),
+            Comparison::Greater | Comparison::GreaterOrEqual => {
+                Some(TermRange::at_least(field, value))
+            }
+        }
+    }
 }
 
 fn check_size(size: usize) -> Result<(), PredicateError> {
@@ -221,6 +238,17 @@ fn order(found: &Value, wanted: &Value) -> Option<Ordering> {
         (Value::String(found), Value::String(wanted)) => Some(found.cmp(wanted)),
         (Value::Number(found), Value::Number(wanted)) => number_order(found, wanted),
         (_, _) => None,
+    }
+}
+
+/// A value as the index tells it apart. It must agree with [`order`].
+pub(crate) fn scalar(value: &Value) -> Scalar<'_> {
+    match value {
+        Value::Null => Scalar::Null,
+        Value::Bool(value) => Scalar::Bool(*value),
+        Value::Number(number) => number.as_f64().map_or(Scalar::Other, Scalar::Number),
+        Value::String(text) => Scalar::Text(text),
+        Value::Array(_) | Value::Object(_) => Scalar::Other,
     }
 }
 

@@ -191,6 +191,12 @@ impl Schedule {
         })
     }
 
+    /// Its message, if that is of a type with an index.
+    pub(crate) fn declares(&self) -> Option<&NewMessage> {
+        let message = self.message.as_ref()?.as_ref().ok()?;
+        (!message.index.is_empty()).then_some(message)
+    }
+
     pub(crate) fn of_stored(when: When, missed: Missed, message: NewMessage) -> Self {
         Self {
             missed,

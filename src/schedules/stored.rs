@@ -178,6 +178,7 @@ impl StoredMessage {
             failures_max,
             retain,
             awaited: _, // nobody has the receipt to ask with
+            index: _,   // stored for its kind when the schedule is put
         } = message;
         let Envelope {
             version,

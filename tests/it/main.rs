@@ -11,6 +11,7 @@ mod errors;
 mod finding;
 mod handlers;
 mod idle;
+mod indexing;
 mod logging;
 mod memory;
 mod operating;

@@ -10,6 +10,7 @@ mod damaged;
 mod demo;
 mod documents;
 mod enqueue;
+mod indexes;
 mod json;
 mod kills;
 mod owned;

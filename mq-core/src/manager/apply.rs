@@ -132,6 +132,7 @@ impl QueueManager {
                     })
             }
             Event::QueueSet { queue, settings } => self.apply_queue_set(*queue, settings),
+            Event::KindSet { kind, index } => self.apply_kind_set(*kind, index),
             Event::Schedule(event) => self.apply_schedule(event),
             Event::Bulk(event) => self.apply_bulk(event),
         }
@@ -202,6 +203,7 @@ impl QueueManager {
             retain_ms: new.retain_ms,
             failures_max: new.failures_max,
         });
+        entry.set_terms(new.terms.clone());
         entry.tag = tag_of(&new.state, false);
         if let StoredState::Pending { due } = new.state {
             entry.set_due(due.as_ms());
@@ -218,7 +220,11 @@ impl QueueManager {
         entry.limbo = u16::from(waits);
         self.room.add(&entry);
         self.names.count(place, tag.kind(), true);
+        let kind = self.names.count_message(place, true);
         if entry.has_extra() {
+            if let Some(kind) = kind {
+                self.terms.add(seq, kind, entry.terms(), &self.table);
+            }
             if let Some(behind) = entry.dedup().and_then(|dedup| dedup.behind)
                 && tag.is_live()
                 && self.leads(behind)
@@ -332,6 +338,9 @@ impl QueueManager {
         if let Some(entry) = self.table.remove(seq) {
             self.room.remove(&entry);
             self.names.count(entry.place, entry.tag.kind(), false);
+            if let Some(kind) = self.names.count_message(entry.place, false) {
+                self.terms.remove(seq, kind, entry.terms(), &self.table);
+            }
             self.forget_expiry(seq, entry.limits().expires);
             if let Some(death) = Death::of(&entry) {
                 self.exhume(seq, death);

@@ -2,7 +2,8 @@
 
 use crate::command::Notice;
 use crate::event::{Changed, LeaseAfter};
-use crate::id::Seq;
+use crate::id::{KindId, Seq};
+use crate::index::Terms;
 
 use super::QueueManager;
 use super::apply::{ApplyError, tag_of};
@@ -39,6 +40,9 @@ impl QueueManager {
         }
         self.rewrite(new, place, tag, old.is_out() && !stays_out);
         self.last_order = self.last_order.max(new.order);
+        if let Some(terms) = &new.terms {
+            self.change_terms(seq, kind, terms);
+        }
         self.note_death(seq, was_dead);
         if let Some(entry) = self.table.get(seq) {
             let now = Roles::of(entry);
@@ -81,6 +85,17 @@ impl QueueManager {
         }
         self.room.add(entry);
         self.names.count(place, tag.kind(), true);
+    }
+
+    /// A message has a new payload, and with it other values in its indexed fields.
+    fn change_terms(&mut self, seq: Seq, kind: KindId, terms: &Terms) {
+        let Some(entry) = self.table.get_mut(seq) else {
+            return;
+        };
+        let old = entry.terms().clone();
+        entry.set_terms(terms.clone());
+        self.terms.remove(seq, kind, &old, &self.table);
+        self.terms.add(seq, kind, terms, &self.table);
     }
 
     /// Keeps the books of dead letters and counts those that come and go. `before` is what it was before this change.

@@ -466,6 +466,7 @@ impl<'a> Plan<'a> {
             payload: draft.payload,
             failures_max: draft.failures_max,
             retain_ms: retention(draft, settings).map(super::whole_ms),
+            terms: draft.terms.clone(),
             size: u32::try_from(draft.sealed.bytes.len()).unwrap_or(u32::MAX),
             sealed: Some(draft.sealed.clone()),
         }
@@ -523,6 +524,7 @@ fn noted(new: &Enqueued, note: String) -> Changed {
             note: Some(note),
             ..Tail::default()
         }),
+        terms: None,
         sealed: None,
     }
 }

@@ -4,6 +4,7 @@
 //! an image can be made from entries alone. `Limbo`, `Scheduled`, `Blocked` and `Ready` are one stored state, pending.
 
 use crate::id::{Seq, StoreTag};
+use crate::index::Terms;
 use crate::key::KeyHash;
 use crate::message::Priority;
 use crate::state::{StoredState, Tail};
@@ -151,6 +152,7 @@ struct Rare {
     state: Option<StoredState>,
     /// Its tail, unless that is all zero.
     tail: Option<Box<Tail>>,
+    terms: Terms,
 }
 
 /// What a message with a dedup key has.
@@ -371,6 +373,19 @@ impl Entry {
         );
         if tail.is_some() || self.tail().is_some() {
             self.change_rare(|rare| rare.tail = tail);
+        }
+    }
+
+    /// Its indexed fields.
+    pub(super) fn terms(&self) -> &Terms {
+        const NONE: &Terms = &Terms::NONE;
+        self.rare().map_or(NONE, |rare| &rare.terms)
+    }
+
+    /// Sets its indexed fields.
+    pub(super) fn set_terms(&mut self, terms: Terms) {
+        if !terms.is_empty() || !self.terms().is_empty() {
+            self.change_rare(|rare| rare.terms = terms);
         }
     }
 

@@ -1,16 +1,18 @@
 //! Finding messages: pages of those that match a filter.
 //!
 //! Invariants: a page looks at a bounded number of messages, and says where the next one begins. A live message with a
-//! key is found through the table of keys; everything else by looking at all, page by page.
+//! key is found through the table of keys, one with an indexed field through the table of terms if that knows all that can
+//! match; everything else by looking at all, page by page.
 
 use crate::filter::{Filter, KeyIs};
 use crate::id::Seq;
 use crate::state::StoredState;
 use crate::time::{Now, Timestamp};
-use crate::view::{Page, StateKind};
+use crate::view::{FoundBy, Page, StateKind};
 
 use super::QueueManager;
 use super::entry::{Entry, Tag};
+use super::terms::Candidates;
 
 /// Messages that one page looks at.
 const PAGE_LOOK_MAX: usize = 4_096;
@@ -19,12 +21,27 @@ impl QueueManager {
     /// Messages after `after` that match, by ascending sequence, at most `limit` and after looking at a bounded number.
     #[must_use]
     pub fn list(&self, now: &Now, filter: &Filter, after: Seq, limit: usize) -> Page {
+        let entry = |seq: Seq| Some((seq, self.table.get(seq)?));
         if let Some(candidates) = self.candidates(now, filter) {
-            let entry = |seq: Seq| Some((seq, self.table.get(seq)?));
             let after = candidates.into_iter().filter(|seq| *seq > after);
-            return self.page(now, filter, after.filter_map(entry), limit);
+            let page = self.page(now, filter, after.filter_map(entry), limit);
+            return found(page, FoundBy::Key);
         }
-        self.page(now, filter, self.table.after(after), limit)
+        let found_by_index = match self.by_index(filter, after, PAGE_LOOK_MAX) {
+            Some(Candidates::Few(few)) => {
+                let few = few.into_iter().filter_map(entry);
+                self.page(now, filter, few, limit)
+            }
+            Some(Candidates::Row(range)) => {
+                let row = self.terms.row(&range, after).filter_map(entry);
+                self.page(now, filter, row, limit)
+            }
+            None => {
+                let page = self.page(now, filter, self.table.after(after), limit);
+                return found(page, FoundBy::Scan);
+            }
+        };
+        found(found_by_index, FoundBy::Index)
     }
 
     fn page<'a>(
@@ -103,6 +120,10 @@ impl QueueManager {
                 .key
                 .is_none_or(|key| self.has_key(key, seq, entry, now))
             && matches_rare(filter, entry)
+            && filter.terms.iter().all(|range| {
+                let form = entry.terms().form(range.pointer);
+                form.is_none_or(|form| range.holds(form))
+            })
     }
 
     fn has_key(&self, key: KeyIs, seq: Seq, entry: &Entry, now: &Now) -> bool {
@@ -115,6 +136,10 @@ impl QueueManager {
             KeyIs::Ordering(key) => entry.ordering() == Some(key),
         }
     }
+}
+
+fn found(page: Page, by: FoundBy) -> Page {
+    Page { by, ..page }
 }
 
 fn is_retrying(entry: &Entry) -> bool {

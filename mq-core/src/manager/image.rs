@@ -10,6 +10,7 @@ use crate::canary;
 use crate::event::Enqueued;
 use crate::id::{Incarnation, KindId, QueueId, Seq};
 use crate::image::{Holder, ImageRecord, MessageImage};
+use crate::index::Index;
 use crate::key::KeyHash;
 use crate::message::Priority;
 use crate::name::{KindName, QueueName};
@@ -32,7 +33,7 @@ pub struct Image {
     last_order: u64,
     incarnation: Incarnation,
     queues: Vec<(QueueName, Box<QueueSettings>)>,
-    kinds: Vec<KindName>,
+    kinds: Vec<(KindName, Index)>,
     schedules: Vec<Arc<Schedule>>,
     bulk: Vec<Arc<BulkJob>>,
     lines: Vec<(QueueId, KindId)>,
@@ -115,9 +116,10 @@ impl Image {
             .kinds
             .iter()
             .zip(0..)
-            .map(|(name, id)| ImageRecord::Kind {
+            .map(|((name, index), id)| ImageRecord::Kind {
                 id: KindId(id),
                 name: name.clone(),
+                index: index.clone(),
             });
         let mut schedules = self.schedules.clone();
         schedules.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -167,6 +169,7 @@ impl Image {
             payload: dedup.map_or(KeyHash(0), |dedup| dedup.payload),
             failures_max: limits.failures_max,
             retain_ms: limits.retain_ms,
+            terms: entry.terms().clone(),
             size: entry.size,
             sealed: None,
         };
@@ -211,6 +214,7 @@ impl QueueManager {
     #[must_use]
     pub fn image(&self) -> Image {
         let queues = self.names.queues();
+        let (kinds, indexes) = (self.names.kinds().iter(), self.names.indexes().iter());
         Image {
             last_seq: self.last_seq,
             last_order: self.last_order,
@@ -218,7 +222,7 @@ impl QueueManager {
             queues: queues
                 .map(|(_, queue)| (queue.name.clone(), queue.settings.clone()))
                 .collect(),
-            kinds: self.names.kinds().to_vec(),
+            kinds: kinds.cloned().zip(indexes.cloned()).collect(),
             schedules: self.schedules.share(),
             bulk: self.bulk.share(),
             lines: self.names.lines().to_vec(),
@@ -251,9 +255,10 @@ impl QueueManager {
                 let defined = self.names.define_queue(id, &name, settings);
                 defined.map_err(|_| bad_definition("queue", id.0))
             }
-            ImageRecord::Kind { id, name } => {
+            ImageRecord::Kind { id, name, index } => {
                 let defined = self.names.define_kind(id, &name);
-                defined.map_err(|_| bad_definition("kind", id.0))
+                defined.map_err(|_| bad_definition("kind", id.0))?;
+                Ok(self.apply_kind_set(id, &index)?)
             }
             ImageRecord::Schedule(schedule) => self.restore_schedule(&schedule),
             ImageRecord::Bulk(job) => {

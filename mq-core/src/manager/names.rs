@@ -6,6 +6,7 @@
 use hashbrown::HashMap;
 
 use crate::id::{KindId, QueueId};
+use crate::index::Index;
 use crate::message::Priority;
 use crate::name::{KindName, QueueName};
 use crate::queue::QueueSettings;
@@ -105,6 +106,10 @@ pub(super) struct Names {
     queues: Vec<Queue>,
     queue_ids: HashMap<QueueName, QueueId>,
     kinds: Vec<KindName>,
+    /// Of each kind: its messages in the store.
+    kind_messages: Vec<u64>,
+    /// Of each kind: its indexed fields.
+    kind_indexes: Vec<Index>,
     kind_ids: HashMap<KindName, KindId>,
     lines: Vec<(QueueId, KindId)>,
     line_ids: HashMap<(QueueId, KindId), usize>,
@@ -163,6 +168,8 @@ impl Names {
         }
         self.kind_ids.insert(name.clone(), id);
         self.kinds.push(name.clone());
+        self.kind_messages.push(0);
+        self.kind_indexes.push(Index::NONE);
         Ok(())
     }
 
@@ -192,6 +199,40 @@ impl Names {
     /// All kinds, by number.
     pub(super) fn kinds(&self) -> &[KindName] {
         &self.kinds
+    }
+
+    /// The indexed fields of a kind.
+    pub(super) fn index(&self, id: KindId) -> &Index {
+        const NONE: &Index = &Index::NONE;
+        self.kind_indexes.get(id.0 as usize).unwrap_or(NONE)
+    }
+
+    /// The indexed fields of all kinds, by number.
+    pub(super) fn indexes(&self) -> &[Index] {
+        &self.kind_indexes
+    }
+
+    /// Sets the indexed fields of a kind; says whether there is one of that number.
+    pub(super) fn set_index(&mut self, id: KindId, index: Index) -> bool {
+        let known = self.kind_indexes.get_mut(id.0 as usize);
+        known.map(|known| *known = index).is_some()
+    }
+
+    /// Messages of a kind in the store.
+    pub(super) fn messages(&self, id: KindId) -> u64 {
+        self.kind_messages.get(id.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// Counts one message more or less of the kind at a place; answers that kind.
+    pub(super) fn count_message(&mut self, place: Place, more: bool) -> Option<KindId> {
+        let (_, kind) = self.of_line(place.line())?;
+        let count = self.kind_messages.get_mut(kind.0 as usize)?;
+        *count = if more {
+            count.saturating_add(1)
+        } else {
+            count.saturating_sub(1)
+        };
+        Some(kind)
     }
 
     /// All lines, by index.

@@ -8,7 +8,7 @@ use crate::command::{EnqueueRefused, Operate, OperateRefused, Operated, Operatio
 use crate::event::{Changed, Event, LeaseAfter};
 use crate::id::{Incarnation, MessageId, QueueId, Seq};
 use crate::limits::ACTOR_SIZE_MAX;
-use crate::message::Sealed as SealedEnvelope;
+use crate::message::Edited;
 use crate::name::{Label, QueueName};
 use crate::queue::SetQueue;
 use crate::state::{Edit, EditKind, StoredState};
@@ -69,7 +69,7 @@ impl Command for Operate {
                 target.change(what, now, events, |changed| changed.priority = to);
             }
             Operation::MoveTo(queue) => target.move_to(queue, now, events)?,
-            Operation::Replay { edit } => target.replay(edit.as_ref(), now, events)?,
+            Operation::Replay { edit } => target.replay(edit.as_deref(), now, events)?,
             Operation::Purge => events.push(Event::Finished { seq: target.seq }),
         }
         Ok(Operated::Done)
@@ -222,7 +222,7 @@ impl<'a> Target<'a> {
 
     fn replay(
         &self,
-        edit: Option<&SealedEnvelope>,
+        edit: Option<&Edited>,
         now: &Now,
         events: &mut Vec<Event>,
     ) -> Result<(), OperateRefused> {
@@ -236,7 +236,7 @@ impl<'a> Target<'a> {
                 holder: entry.id(holder, manager.config.tag),
             });
         }
-        let edited = edit.map(|edit| u32::try_from(edit.bytes.len()).unwrap_or(u32::MAX));
+        let edited = edit.map(|edit| u32::try_from(edit.sealed.bytes.len()).unwrap_or(u32::MAX));
         let size = edited.unwrap_or(self.entry.size);
         let need = Need {
             messages: 1,
@@ -255,7 +255,10 @@ impl<'a> Target<'a> {
             changed.order = manager.last_order + 1;
             changed.joined = now.wall;
             changed.size = size;
-            changed.sealed = edit.cloned();
+            changed.sealed = edit.map(|edit| edit.sealed.clone());
+            // A payload that is not indexed must not be found by what the old one was.
+            let terms = edit.map(|edit| edit.terms.clone());
+            changed.terms = terms.filter(|terms| terms != self.entry.terms());
             let tail = &mut changed.tail;
             tail.failures = 0;
             tail.crashes = 0;

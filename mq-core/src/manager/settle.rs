@@ -176,6 +176,7 @@ impl QueueManager {
             joined: Timestamp::from_ms(entry.joined()),
             size: entry.size,
             tail: Box::new(tail),
+            terms: None,
             sealed: None,
         })
     }

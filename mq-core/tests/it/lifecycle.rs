@@ -305,6 +305,7 @@ impl Case {
             Event::QueueDefined { .. }
             | Event::KindDefined { .. }
             | Event::QueueSet { .. }
+            | Event::KindSet { .. }
             | Event::Schedule(_)
             | Event::Bulk(_) => None,
             Event::Enqueued(_) => Some("enqueued"),

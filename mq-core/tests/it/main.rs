@@ -11,6 +11,7 @@ mod bulk;
 mod chain;
 mod cost;
 mod crash;
+mod index;
 mod keys;
 mod lease;
 mod life;

@@ -11,7 +11,7 @@ use mq_core::id::{Incarnation, LeaseToken, MessageId, QueueId, Seq};
 use mq_core::image::{Holder, ImageRecord};
 use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::manager::{ApplyError, Close, Config, QueueManager, RestoreError};
-use mq_core::message::{Draft, Due, Sealed};
+use mq_core::message::{Draft, Due, Edited, Sealed};
 use mq_core::name::{Label, QueueName};
 use mq_core::schedule::{
     Existing, FireSchedule, Firing, PauseSchedule, PutSchedule, RemoveSchedule, ResumeSchedule,
@@ -20,6 +20,7 @@ use mq_core::state::{DeadReason, State};
 use mq_core::time::{Monotonic, Timestamp};
 use mq_core::view::{Filter, StateKind};
 
+use crate::index;
 use crate::rig::{Rig, draft, failure, kind, policy, pool, priority, queue, secs};
 use crate::schedule;
 
@@ -79,6 +80,7 @@ impl Random {
             failures_max: self.one_in(4).then_some(3),
             retain: some(self.one_in(4), self.below(100)),
             awaited: false,
+            terms: index::terms(self.below(40)),
             sealed: Sealed {
                 bytes: Bytes::from(vec![1; size]),
                 crc: 0,
@@ -118,7 +120,13 @@ impl Random {
             4 => Operation::Reschedule(Due::After(secs(self.below(20)))),
             5 => Operation::SetPriority(priority(u8::try_from(self.below(10)).unwrap())),
             6 => Operation::MoveTo(queue(["a", "d"][usize::try_from(self.below(2)).unwrap()])),
-            7 => Operation::Replay { edit: None },
+            7 => {
+                let bytes = Bytes::from_static(b"edited");
+                let sealed = Sealed { bytes, crc: 0 };
+                let terms = index::terms(self.below(40));
+                let edit = self.one_in(2).then(|| Box::new(Edited { sealed, terms }));
+                Operation::Replay { edit }
+            }
             _ => Operation::Purge,
         }
     }
@@ -314,6 +322,7 @@ impl Storm {
                 assert!(manager.contains(by.seq()), "blocked by nobody");
             }
         }
+        index::check(manager, now);
         let stats = manager.stats(now);
         assert!(stats.live_bytes >= live_bytes);
         assert!(stats.live_messages <= 64 + 3, "three failures come back");

@@ -11,6 +11,7 @@ use mq_core::command::{
 use mq_core::event::Event;
 use mq_core::id::{LeaseToken, MessageId, PoolId};
 use mq_core::image::ImageRecord;
+use mq_core::index::Terms;
 use mq_core::key::{DedupPolicy, KeyHash};
 use mq_core::manager::{Close, Command, Config, Open, QueueManager};
 use mq_core::message::{Draft, Due, Priority, Sealed};
@@ -64,6 +65,7 @@ pub(crate) fn draft() -> Draft {
         failures_max: None,
         retain: None,
         awaited: false,
+        terms: Terms::NONE,
         sealed: Sealed {
             bytes: Bytes::from_static(b"0123456789"),
             crc: 0,

@@ -4,10 +4,11 @@ use mq_core::command::{
     EnqueueBatch, EnqueueRefused, Operation, Reserve, SettleRefused, Settlement,
 };
 use mq_core::id::LeaseToken;
+use mq_core::index::Terms;
 use mq_core::key::DedupPolicy;
 use mq_core::limits::COMMAND_EVENTS_MAX;
 use mq_core::manager::{Config, DeadFull};
-use mq_core::message::{Draft, Sealed};
+use mq_core::message::{Draft, Edited, Sealed};
 use mq_core::state::{DeadReason, State};
 
 use crate::rig::{Rig, deduped, draft, failure, in_queue, retained, secs, sized, succeed};
@@ -288,7 +289,9 @@ fn a_replay_needs_room() {
         .unwrap_err();
     rig.operate(other, Operation::Cancel).unwrap();
     let bytes = bytes::Bytes::from_static(b"0123456789abcdef");
-    let edit = Some(Sealed { bytes, crc: 9 });
+    let sealed = Sealed { bytes, crc: 9 };
+    let terms = Terms::NONE;
+    let edit = Some(Box::new(Edited { sealed, terms }));
     rig.operate(id, Operation::Replay { edit }).unwrap();
     assert_eq!(rig.manager.stats(&rig.now).live_bytes, 16);
     rig.check_recovery();

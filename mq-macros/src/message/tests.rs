@@ -118,3 +118,29 @@ fn an_alias_that_repeats_the_kind_is_refused() {
     ));
     assert!(text.contains("twice"), "{text}");
 }
+
+#[test]
+fn indexed_fields_arrive_one_by_one_and_in_lists() {
+    let code = code_of(&parse_quote!(
+        #[message(kind = "k", index = "/order/sku", index = ["/a~1b", "/c"])]
+        struct Good;
+    ));
+    let index = "INDEX : & 'static [& 'static str] = & [\"/order/sku\" , \"/a~1b\" , \"/c\"]";
+    assert!(code.contains(index), "{code}");
+}
+
+#[test]
+fn what_is_no_field_is_refused() {
+    let text = error_of(&parse_quote!(
+        #[message(kind = "k", index = "sku", index = "/a~2", index = ["/b", "/b"])]
+        struct Bad;
+    ));
+    for reason in ["JSON pointer to it", "~ is written ~0", "here twice"] {
+        assert!(text.contains(reason), "{text}");
+    }
+    let many = error_of(&parse_quote!(
+        #[message(kind = "k", index = ["/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9"])]
+        struct Bad;
+    ));
+    assert!(many.contains("at most 8"), "{many}");
+}

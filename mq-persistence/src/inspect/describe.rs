@@ -3,6 +3,7 @@
 //! Invariant: every field that is on disk is there; one that is absent on disk is absent here.
 
 mod bulk;
+mod index;
 mod schedule;
 
 use bytes::Bytes;
@@ -70,6 +71,10 @@ fn of_event(event: &Event) -> (&'static str, Fields) {
             fields.extend(of_settings(settings));
             ("queue_set", fields)
         }
+        Event::KindSet { kind, index } => {
+            let fields = vec![number("kind", kind.0.into()), index::of_index(index)];
+            ("kind_set", fields)
+        }
         Event::Enqueued(enqueued) => ("enqueued", of_enqueued(enqueued)),
         Event::CheckedOut {
             seq,
@@ -122,10 +127,11 @@ fn of_image(image: &ImageRecord) -> (&'static str, Fields) {
             fields.extend(of_settings(settings));
             ("queue", fields)
         }
-        ImageRecord::Kind { id, name } => (
-            "kind",
-            vec![number("kind", id.0.into()), text("name", name)],
-        ),
+        ImageRecord::Kind { id, name, index } => {
+            let mut fields = vec![number("kind", id.0.into()), text("name", name)];
+            fields.extend((!index.is_empty()).then(|| index::of_index(index)));
+            ("kind", fields)
+        }
         ImageRecord::Message(message) => ("message", of_message(message)),
         ImageRecord::Schedule(known) => ("schedule", schedule::of_schedule(known)),
         ImageRecord::Bulk(job) => ("bulk", bulk::of_job(job)),
@@ -193,6 +199,7 @@ fn of_enqueued(enqueued: &Enqueued) -> Fields {
             .failures_max
             .map(|max| number("failures_max", max.into())),
         enqueued.retain_ms.map(|ms| number("retain_ms", ms)),
+        (!enqueued.terms.is_empty()).then(|| index::of_terms(&enqueued.terms)),
     ];
     fields.extend(optional.into_iter().flatten());
     fields
@@ -203,7 +210,7 @@ fn of_changed(changed: &Changed) -> Fields {
         LeaseAfter::Ended => "ended",
         LeaseAfter::Kept => "kept",
     };
-    vec![
+    let mut fields = vec![
         number("seq", changed.seq.get()),
         ("state", Value::Fields(of_state(&changed.state))),
         text("lease", lease),
@@ -213,7 +220,9 @@ fn of_changed(changed: &Changed) -> Fields {
         number("joined", changed.joined.as_ms()),
         number("size", changed.size.into()),
         ("tail", Value::Fields(of_tail(&changed.tail))),
-    ]
+    ];
+    fields.extend(changed.terms.as_ref().map(index::of_terms));
+    fields
 }
 
 fn of_message(message: &MessageImage) -> Fields {

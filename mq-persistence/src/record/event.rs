@@ -7,6 +7,7 @@ use mq_core::message::Sealed;
 use mq_core::name::{KindName, QueueName};
 use mq_core::time::Timestamp;
 
+use super::index::{index, put_index, put_terms, terms};
 use super::queue::{put_settings, settings};
 use super::state::{
     name, priority, put_name, put_state, put_tail, state, store_time, tail, time, value,
@@ -23,6 +24,7 @@ pub(super) const fn kind_and_envelope(event: &Event) -> (u8, Option<&Sealed>) {
         Event::QueueDefined { .. } => (kind::QUEUE_DEFINED, None),
         Event::KindDefined { .. } => (kind::KIND_DEFINED, None),
         Event::QueueSet { .. } => (kind::QUEUE_SET, None),
+        Event::KindSet { .. } => (kind::KIND_SET, None),
         Event::Enqueued(enqueued) => (kind::ENQUEUED, enqueued.sealed.as_ref()),
         Event::CheckedOut { .. } => (kind::CHECKED_OUT, None),
         Event::Returned { .. } => (kind::RETURNED, None),
@@ -51,6 +53,10 @@ pub(super) fn encode(event: &Event, buffer: &mut Vec<u8>) {
         Event::QueueSet { queue, settings } => {
             put_u32(buffer, queue.0);
             put_settings(buffer, settings);
+        }
+        Event::KindSet { kind, index } => {
+            put_u32(buffer, kind.0);
+            put_index(buffer, index);
         }
         Event::Enqueued(enqueued) => put_enqueued(buffer, enqueued),
         Event::CheckedOut {
@@ -91,6 +97,10 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<Event, Decode
         kind::QUEUE_SET => Ok(Event::QueueSet {
             queue: QueueId(fields.u32("a queue's number")?),
             settings: settings(fields)?,
+        }),
+        kind::KIND_SET => Ok(Event::KindSet {
+            kind: KindId(fields.u32("a kind's number")?),
+            index: index(fields)?,
         }),
         kind::ENQUEUED => enqueued(fields).map(Event::Enqueued),
         kind::CHECKED_OUT => Ok(Event::CheckedOut {
@@ -135,7 +145,8 @@ const HALT_ON_DEAD: u16 = 1 << 7;
 const PAYLOAD: u16 = 1 << 8;
 const FAILURES_MAX: u16 = 1 << 9;
 const RETAIN: u16 = 1 << 10;
-const ENQUEUED_BITS: u16 = (1 << 11) - 1;
+const TERMS: u16 = 1 << 11;
+const ENQUEUED_BITS: u16 = (1 << 12) - 1;
 
 const NO_PAYLOAD: KeyHash = KeyHash(0);
 
@@ -152,6 +163,7 @@ fn enqueued_bits(enqueued: &Enqueued) -> u16 {
         (enqueued.payload != NO_PAYLOAD, PAYLOAD),
         (enqueued.failures_max.is_some(), FAILURES_MAX),
         (enqueued.retain_ms.is_some(), RETAIN),
+        (!enqueued.terms.is_empty(), TERMS),
     ];
     let present = parts.iter().filter(|(present, _)| *present);
     present.fold(0, |bits, (_, bit)| bits | bit)
@@ -197,6 +209,9 @@ pub(super) fn put_enqueued(buffer: &mut Vec<u8>, enqueued: &Enqueued) {
     if let Some(retain) = enqueued.retain_ms {
         put_u64(buffer, retain);
     }
+    if !enqueued.terms.is_empty() {
+        put_terms(buffer, &enqueued.terms);
+    }
 }
 
 pub(super) fn enqueued(fields: &mut Fields<'_>) -> Result<Enqueued, DecodeError> {
@@ -235,6 +250,7 @@ pub(super) fn enqueued(fields: &mut Fields<'_>) -> Result<Enqueued, DecodeError>
             .unwrap_or(NO_PAYLOAD),
         failures_max: bits.when(FAILURES_MAX, || fields.u32("a failure budget"))?,
         retain_ms: bits.when(RETAIN, || fields.u64("a retention"))?,
+        terms: bits.when(TERMS, || terms(fields))?.unwrap_or_default(),
         size,
         sealed: None,
     })
@@ -244,6 +260,10 @@ pub(super) fn hash(fields: &mut Fields<'_>, what: &'static str) -> Result<KeyHas
     fields.u128(what).map(KeyHash)
 }
 
+/// Bits of the byte that says what a change does to the lease; none for a lease that ends.
+const LEASE_KEPT: u8 = 1;
+const NEW_TERMS: u8 = 1 << 1;
+
 fn put_changed(buffer: &mut Vec<u8>, changed: &Changed) {
     put_u64(buffer, changed.seq.get());
     put_u32(buffer, changed.queue.0);
@@ -251,12 +271,23 @@ fn put_changed(buffer: &mut Vec<u8>, changed: &Changed) {
     put_u64(buffer, changed.joined.as_ms());
     put_u32(buffer, changed.size);
     buffer.push(changed.priority.get());
-    buffer.push(match changed.lease {
+    let lease = match changed.lease {
         LeaseAfter::Ended => 0,
-        LeaseAfter::Kept => 1,
-    });
+        LeaseAfter::Kept => LEASE_KEPT,
+    };
+    buffer.push(
+        lease
+            | if changed.terms.is_some() {
+                NEW_TERMS
+            } else {
+                0
+            },
+    );
     put_state(buffer, &changed.state);
     put_tail(buffer, &changed.tail);
+    if let Some(terms) = &changed.terms {
+        put_terms(buffer, terms);
+    }
 }
 
 fn changed(fields: &mut Fields<'_>) -> Result<Changed, DecodeError> {
@@ -266,10 +297,14 @@ fn changed(fields: &mut Fields<'_>) -> Result<Changed, DecodeError> {
     let joined: Timestamp = time(fields, "a place in line")?;
     let size = fields.u32("the size of an envelope")?;
     let priority = priority(fields)?;
-    let lease = match fields.u8("what becomes of a lease")? {
-        0 => LeaseAfter::Ended,
-        1 => LeaseAfter::Kept,
-        found => return Err(value("what becomes of a lease", found)),
+    let bits = fields.u8("what becomes of a lease")?;
+    if bits & !(LEASE_KEPT | NEW_TERMS) != 0 {
+        return Err(value("what becomes of a lease", bits));
+    }
+    let lease = if bits & LEASE_KEPT == 0 {
+        LeaseAfter::Ended
+    } else {
+        LeaseAfter::Kept
     };
     Ok(Changed {
         seq,
@@ -281,6 +316,11 @@ fn changed(fields: &mut Fields<'_>) -> Result<Changed, DecodeError> {
         joined,
         size,
         tail: tail(fields)?,
+        terms: if bits & NEW_TERMS == 0 {
+            None
+        } else {
+            Some(terms(fields)?)
+        },
         sealed: None,
     })
 }

@@ -5,6 +5,7 @@ use mq_core::image::{Holder, ImageRecord, MessageImage};
 
 use super::bulk::{job, put_job};
 use super::event::{enqueued, hash, kind_name, put_enqueued, queue_name};
+use super::index::{index, put_index};
 use super::kind;
 use super::queue::{put_settings, settings};
 use super::schedule::{put_schedule, schedule};
@@ -40,9 +41,10 @@ pub(super) fn encode(record: &ImageRecord, buffer: &mut Vec<u8>) {
             put_name(buffer, name.as_str());
             put_settings(buffer, settings);
         }
-        ImageRecord::Kind { id, name } => {
+        ImageRecord::Kind { id, name, index } => {
             put_u32(buffer, id.0);
             put_name(buffer, name.as_str());
+            put_index(buffer, index);
         }
         ImageRecord::Message(message) => put_message(buffer, message),
         ImageRecord::Schedule(schedule) => put_schedule(buffer, schedule),
@@ -78,6 +80,7 @@ pub(super) fn decode(found: u8, fields: &mut Fields<'_>) -> Result<ImageRecord, 
         kind::KIND => Ok(ImageRecord::Kind {
             id: KindId(fields.u32("a kind's number")?),
             name: kind_name(fields)?,
+            index: index(fields)?,
         }),
         kind::MESSAGE => message(fields).map(ImageRecord::Message),
         kind::SCHEDULE => schedule(fields).map(ImageRecord::Schedule),

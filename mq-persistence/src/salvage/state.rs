@@ -373,7 +373,7 @@ impl Names {
             self.queues.insert(id.0, name.clone());
             self.queue_max = self.queue_max.max(Some(id.0));
         }
-        if let ImageRecord::Kind { id, name } = record {
+        if let ImageRecord::Kind { id, name, .. } = record {
             self.kinds.insert(id.0, name.clone());
             self.kind_max = self.kind_max.max(Some(id.0));
         }
@@ -411,6 +411,7 @@ fn seq_of(event: &Event) -> Option<Seq> {
         | Event::QueueDefined { .. }
         | Event::KindDefined { .. }
         | Event::QueueSet { .. }
+        | Event::KindSet { .. }
         | Event::Schedule(_)
         | Event::Bulk(_) => None,
     }

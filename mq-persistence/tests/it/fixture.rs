@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mq_core::event::Enqueued;
 use mq_core::id::{Incarnation, KindId, QueueId, Seq, StoreTag};
 use mq_core::image::{Holder, ImageRecord, MessageImage};
+use mq_core::index::{Index, Terms};
 use mq_core::key::KeyHash;
 use mq_core::message::{Envelope, Priority, Sealed};
 use mq_core::name::{KindName, QueueName};
@@ -98,6 +99,7 @@ pub(crate) fn enqueued(number: u64, sealed: Option<Sealed>) -> Enqueued {
         payload: KeyHash(0),
         failures_max: None,
         retain_ms: None,
+        terms: Terms::NONE,
         size: sealed
             .as_ref()
             .map_or(0, |it| u32::try_from(it.bytes.len()).unwrap()),
@@ -126,6 +128,7 @@ pub(crate) fn image(messages: impl IntoIterator<Item = u64>) -> Vec<ImageRecord>
         ImageRecord::Kind {
             id: KindId(1),
             name: KindName::new("welcome").unwrap(),
+            index: Index::NONE,
         },
     ];
     records.extend(messages.into_iter().map(|number| {

@@ -8,6 +8,7 @@ use mq_core::command::{EnqueueBatch, PoolSpec, Selector, Settle, Settlement};
 use mq_core::event::Event;
 use mq_core::id::{LeaseToken, PoolId};
 use mq_core::image::ImageRecord;
+use mq_core::index::Terms;
 use mq_core::key::KeyHash;
 use mq_core::manager::{Command, Open};
 use mq_core::message::{Draft, Due, Envelope, Priority};
@@ -126,6 +127,7 @@ impl Store {
             failures_max: None,
             retain: random.chance(1, 4).then(|| Duration::from_secs(5)),
             awaited: false,
+            terms: Terms::NONE,
             sealed: seal(&envelope, &self.opened.identity),
         }
     }

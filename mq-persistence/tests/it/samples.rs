@@ -7,6 +7,7 @@ use mq_core::bulk::{BulkCounts, BulkEnd, BulkId, BulkJob};
 use mq_core::event::{BulkEvent, Changed, Enqueued, Event, LeaseAfter, ScheduleEvent};
 use mq_core::id::{Incarnation, KindId, MessageId, QueueId, StoreTag};
 use mq_core::image::{Holder, ImageRecord, MessageImage};
+use mq_core::index::{Form, Index, Scalar, Term, Terms};
 use mq_core::key::{Key, KeyHash};
 use mq_core::message::{ContentType, Envelope, Priority};
 use mq_core::name::{KindName, Label, QueueName, ScheduleName};
@@ -58,6 +59,13 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
                 settings: every_setting(),
             },
         ),
+        (
+            "kind settings",
+            Event::KindSet {
+                kind: KindId(2),
+                index: index(),
+            },
+        ),
         ("enqueued, plain", Event::Enqueued(enqueued(17, None))),
         (
             "enqueued, with everything",
@@ -97,6 +105,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             order: 18,
             joined: Timestamp::from_ms(1_700_000_000_001),
             size: 300,
+            terms: tail.cancel_requested.then(terms),
             tail: Box::new(tail),
             sealed: None,
         };
@@ -170,6 +179,7 @@ pub(crate) fn image_records() -> Vec<(&'static str, ImageRecord)> {
             ImageRecord::Kind {
                 id: KindId(2),
                 name: KindName::new("email.welcome").unwrap(),
+                index: index(),
             },
         ),
         (
@@ -235,6 +245,24 @@ pub(crate) fn envelopes() -> Vec<(&'static str, Envelope)> {
     vec![("plain", plain), ("with everything", full)]
 }
 
+fn index() -> Index {
+    Index::parse(["/order/sku", "/a~1b"]).unwrap()
+}
+
+fn terms() -> Terms {
+    let values = [Scalar::Text("tea"), Scalar::Number(250.0)];
+    let index = index();
+    let terms = index
+        .fields()
+        .iter()
+        .zip(values)
+        .map(|(field, value)| Term {
+            pointer: field.hash(),
+            form: Form::of(value),
+        });
+    Terms::new(terms.collect())
+}
+
 fn full_enqueued() -> Enqueued {
     Enqueued {
         state: StoredState::Held {
@@ -252,6 +280,7 @@ fn full_enqueued() -> Enqueued {
         payload: KeyHash(0xa4),
         failures_max: Some(5),
         retain_ms: Some(60_000),
+        terms: terms(),
         size: 300,
         ..enqueued(18, None)
     }

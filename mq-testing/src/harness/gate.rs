@@ -17,7 +17,7 @@ use mq_core::backend::{
 use mq_core::command::{Operated, PoolSpec, StaleLease};
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
 use mq_core::message::{Envelope, NewMessage};
-use mq_core::name::QueueName;
+use mq_core::name::{KindName, QueueName};
 use mq_core::pending::Pending;
 use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::time::{Clock, Timestamp};
@@ -348,6 +348,10 @@ impl Backend for Gate {
         change: QueueChange,
     ) -> Pending<Result<(), SetQueueError>> {
         self.inner.set_queue(queue, change)
+    }
+
+    fn declare_index(&self, kind: &KindName, fields: &'static [&'static str]) {
+        self.inner.declare_index(kind, fields);
     }
 
     fn queue_settings(&self, queue: QueueName) -> Pending<Result<QueueSettings, Stopped>> {

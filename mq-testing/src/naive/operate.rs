@@ -3,7 +3,7 @@
 use mq_core::command::{Notice, Operate, OperateRefused, Operated, Operation};
 use mq_core::id::{MessageId, Seq};
 use mq_core::limits::{ACTOR_SIZE_MAX, EDITS_LEN_MAX};
-use mq_core::message::{Due, Sealed};
+use mq_core::message::{Due, Edited};
 use mq_core::state::{Completion, DeadReason, Edit, EditKind, StoredState};
 use mq_core::time::Now;
 use mq_core::view::StateKind;
@@ -79,7 +79,7 @@ impl Model {
         let seq = message.seq();
         match operation {
             Operation::Cancel => return Ok(self.cancel(now, message)),
-            Operation::Replay { edit } => self.replay(now, message, edit.as_ref())?,
+            Operation::Replay { edit } => self.replay(now, message, edit.as_deref())?,
             Operation::Purge => self.remove(seq),
             Operation::Hold(_)
             | Operation::Release
@@ -142,7 +142,7 @@ impl Model {
         &mut self,
         now: &Now,
         message: &Message,
-        edit: Option<&Sealed>,
+        edit: Option<&Edited>,
     ) -> Result<(), OperateRefused> {
         let id = message.id;
         if let Some(holder) = message.dedup.and_then(|key| self.key_holder(key)) {
@@ -163,7 +163,7 @@ impl Model {
             message.tail.replays += 1;
             message.wait_until(now, AT_ONCE);
             if let Some(edit) = edit {
-                message.size = u32::try_from(edit.bytes.len()).unwrap_or(u32::MAX);
+                message.size = u32::try_from(edit.sealed.bytes.len()).unwrap_or(u32::MAX);
             }
         }
         // Its keys come back with it, whatever their budget says: it held them before.

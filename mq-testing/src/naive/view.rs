@@ -43,6 +43,7 @@ impl Model {
         Page {
             next: next.filter(|_| is_more),
             messages,
+            ..Page::default()
         }
     }
 

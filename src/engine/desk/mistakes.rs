@@ -42,6 +42,7 @@ pub(super) fn is_forgotten(event: &Event) -> bool {
         | Event::Closed
         | Event::QueueDefined { .. }
         | Event::KindDefined { .. }
+        | Event::KindSet { .. }
         | Event::Schedule(_)
         | Event::Bulk(_) => false,
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::command::{Operation, PoolLine, PoolSpec, Selector, Settlement};
+use mq_core::index::Terms;
 use mq_core::key::{DedupPolicy, KeyHash};
-use mq_core::message::{Draft, Due, Priority, Sealed};
+use mq_core::message::{Draft, Due, Edited, Priority, Sealed};
 use mq_core::name::Label;
 use mq_core::queue::{FOREVER, QueueChange};
 use mq_core::retry::{Backoff, RetryPolicy};
@@ -194,6 +195,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         failures_max: limits.1,
         retain: limits.2,
         awaited: limits.4,
+        terms: Terms::NONE,
         sealed: sealed(limits.3),
     })
 }
@@ -257,7 +259,13 @@ fn settlement() -> impl Strategy<Value = Settlement> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let edit = weighted(0.5, select(vec![1, 500]).prop_map(sealed));
+    let edit = select(vec![1, 500]).prop_map(|size| {
+        Box::new(Edited {
+            sealed: sealed(size),
+            terms: Terms::NONE,
+        })
+    });
+    let edit = weighted(0.5, edit);
     prop_oneof![
         3 => Just(Operation::Cancel),
         2 => Just(Operation::Hold(Label::new("later").unwrap())),
