@@ -8,7 +8,7 @@
 //! out nothing; a bulk job comes to its end; no payload is found damaged; every answer comes, after so many turns of the
 //! engine's threads and so many calls to the disk.
 //!
-//! Each life draws anew how often it does what ([`mix`]). Threads are held in the middle of calls to the disk while others go
+//! Each life draws anew how often it does what (`mix`). Threads are held in the middle of calls to the disk while others go
 //! on, and the power goes at chosen calls: between a write and its sync, between a rename and the sync of the directory.
 //!
 //! Equal seeds make equal runs, to the bytes on the disk: [`live`] answers a number that says so.
