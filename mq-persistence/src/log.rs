@@ -389,9 +389,12 @@ impl Log {
     }
 
     fn spare(&mut self, size_min: u32) -> Result<Spare, Trouble> {
-        if let Some(spare) = self.next.take() {
-            return Ok(spare); // it was taken for this frame
+        if let Some(spare) = self.next.take()
+            && spare.segment.size() >= size_min
+        {
+            return Ok(spare);
         }
+        // One that was taken for a smaller frame stays behind, empty, and is freed with those around it.
         match self.spares.take(size_min) {
             Some(spare) => Ok(spare),
             None => self.spares.prepare_now(size_min),

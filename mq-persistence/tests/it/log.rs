@@ -178,6 +178,23 @@ fn a_frame_larger_than_any_spare_gets_a_segment_of_its_own() {
 }
 
 #[test]
+fn a_segment_taken_for_a_mark_that_found_no_room_takes_no_frame_that_is_too_large_for_it() {
+    let mut it = Fixture::new();
+    let full = SMALL.segment_size_first - 2 * FRAME_ALIGN;
+    while it.write(10).unwrap().end.offset() <= full {}
+    it.log().sync().unwrap();
+    it.disk.fail_nth(IoKind::Write, 1, Fault::NoSpace);
+    it.log().idle_mark(&at(900)).unwrap();
+    assert!(it.disk.was_disturbed(), "the mark needed another segment");
+    let written = it.write(40_000).unwrap();
+    it.log().sync().unwrap();
+    let size = it.segment(written.start.segment()).header().size;
+    assert!(written.end.offset() <= size, "{written:?} in {size} bytes");
+    let reopened = open(&it.disk.restart_process(), &SMALL, 9_000).unwrap();
+    assert_eq!(reopened.manager.last.get(), it.next - 1);
+}
+
+#[test]
 fn the_log_syncs_by_itself_before_it_gets_too_far_ahead() {
     let disk = SimDisk::new();
     let options = mq_persistence::JournalOptions {

@@ -239,7 +239,7 @@ impl Desk {
             self.discard(Some(counted));
             return Err(self.disk_full().into());
         }
-        self.change_for(now, command, Work::Freeing)
+        self.free_room(now, command)
     }
 
     /// [`Desk::change`] for what frees room, or lets work go on that does: on a full disk, too, as long as there is any room at all.
@@ -248,15 +248,7 @@ impl Desk {
         C: Command,
         C::Refused: From<EnqueueRefused>,
     {
-        self.change_for(now, command, Work::Freeing)
-    }
-
-    fn change_for<C>(&mut self, now: &Now, command: &C, work: Work) -> Result<C::Answer, C::Refused>
-    where
-        C: Command,
-        C::Refused: From<EnqueueRefused>,
-    {
-        match self.decide_fitting(now, command, work) {
+        match self.decide_fitting(now, command, Work::Freeing) {
             Fitting::Decided(decided) => decided,
             Fitting::NextFrame | Fitting::Later | Fitting::TooLarge => Err(self.disk_full().into()),
         }
