@@ -144,7 +144,9 @@ fn run_scale(arguments: &Arguments, plan: &Plan, machine: &str) -> anyhow::Resul
     }
     if let Some(file) = &arguments.page {
         let table = scale::table(&lines);
-        page::put(file, "scale", &format!("{machine}\n\n{table}"))?;
+        let how = if arguments.quick { " --quick" } else { "" };
+        let head = format!("{machine}\n`cargo xtask bench --scale{how}`");
+        page::put(file, "scale", &format!("{head}\n\n{table}"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ pub mod canaries;
 pub mod full_disk;
 pub mod fuzz;
 pub mod machine;
-pub mod one_core;
+mod one_core;
 pub mod puppets;
 pub mod rot;
 pub mod simulation;

@@ -4,7 +4,7 @@
 //! much as on one: each turn interrupts another core and waits for it.
 
 /// Stays here. Where the system does not allow it, everything is as it was, only slower.
-pub fn stay() {
+pub(crate) fn stay() {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};

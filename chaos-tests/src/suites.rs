@@ -105,7 +105,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "disk-full",
-        what: "small disks are filled, worked off while full, filled again",
+        what: "small simulated disks are filled, worked off while full, filled again",
         from: Level::Quick,
         work: full_disk::ordeals,
     },

@@ -10,7 +10,7 @@
 //!    its header is touched, and gets the new one when the new header is durable.
 //! 3. Only whole segments of this store and of this format version are recycled; anything else is removed and made anew.
 //! 4. A disk that is full fails the making of a spare, not the journal: the state is *low*, callers refuse new messages, and what
-//!    settles is written into the spares in reserve.
+//!    settles is written into the spares, but for what is kept for whoever frees segments.
 //!
 //! What it does not do: decide which segments are free (the keeper does), write frames, wait, run a thread.
 
@@ -102,18 +102,6 @@ pub struct DiskRoom {
     pub reserve_given: bool,
     /// All that can be written is the segment in use and one spare at most.
     pub last: bool,
-}
-
-impl DiskRoom {
-    /// The largest frame for `work` that can be written for certain.
-    #[must_use]
-    pub const fn frame_size_max(&self, work: Work) -> u32 {
-        match work {
-            Work::Settling => self.settling,
-            Work::Growing => self.growing,
-            Work::Freeing => self.freeing,
-        }
-    }
 }
 
 /// What a frame is for, where space is scarce.
@@ -450,7 +438,7 @@ impl SparePool {
                 break;
             }
         }
-        // Without an answer from the file system the reserve is all that is certain.
+        // Without an answer from the file system what is written ahead is all that is certain.
         state.free = free.unwrap_or(0);
         state.scarce = free.is_none_or(|free| free < state.margin(&self.options));
     }

@@ -82,7 +82,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
 
     /// Takes the exclusive lock kept in the file `name`, creating it if need be, and writes `owner` into it for others to read.
     ///
-    /// The lock is held while the box lives and ends with the process at the latest. It does not wait.
+    /// The lock is held while the box lives and ends with the process at the latest. It does not wait. In a real directory, the
+    /// directory is locked as well: who removes or replaces the file lets nobody else in.
     ///
     /// # Errors
     /// [`LockRefusal::Held`] with the owner's own words when another handle, of this process or another, has it.

@@ -50,12 +50,12 @@ use fitting::FrameRoom;
 
 /// A frame is handed over when it has grown to this many bytes, so that one sync never waits for an endless drain.
 const FRAME_SIZE_TARGET: usize = 4 << 20;
+/// … or to this many records.
+const FRAME_LEN_TARGET: usize = 8_192;
 /// A frame may always grow to this many bytes, unless space is scarce.
 const FRAME_SIZE_MIN: usize = 64 << 10;
 /// Bytes that what is not weighed beforehand may take: a lease that is granted, say.
 const CHANGE_SIZE: usize = 1 << 10;
-/// … or to this many records.
-const FRAME_LEN_TARGET: usize = 8_192;
 /// In the default mode anything written is synced within this time.
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
 

@@ -106,7 +106,7 @@ Dependencies that are declared and not used, in every package.
     },
 ];
 
-/// The names of the proofs, for the usage text.
+/// Whether a proof has this name.
 pub(crate) fn is_one(name: &str) -> bool {
     PROOFS.iter().any(|proof| proof.name == name)
 }

@@ -21,7 +21,7 @@ use crate::command::EnqueueRefused;
 
 /// Lines of a queue that are asked one by one whether a field is complete in all of them.
 const LINES_MAX: usize = 64;
-const SEQ_BITS: u32 = 48;
+const SEQ_BITS: u32 = u64::BITS - Seq::MAX.get().leading_zeros();
 
 /// A form and a message, as they sort: a number each for its halves, and one for its hash and the sequence.
 type Key = (u64, u64, u64);
@@ -176,7 +176,7 @@ impl QueueManager {
         queue.lines.len() <= LINES_MAX && kinds.map(|(_, kind)| kind).all(of_kind)
     }
 
-    /// The index of each kind that has one or whose messages have terms.
+    /// The kinds with an index, and how many of their messages are in it.
     #[must_use]
     pub fn indexes(&self) -> Vec<IndexView> {
         let kinds = self.names.kinds().iter().zip(0..);

@@ -67,9 +67,9 @@ impl From<DiskRoom> for FrameRoom {
         Self {
             bounded: room.freeing < u32::MAX,
             scarce: room.scarce,
-            growing: size(room.frame_size_max(Work::Growing)),
-            settling: size(room.frame_size_max(Work::Settling)),
-            freeing: size(room.frame_size_max(Work::Freeing)),
+            growing: size(room.growing),
+            settling: size(room.settling),
+            freeing: size(room.freeing),
             hoped: size(room.hoped),
             reserve_given: room.reserve_given,
         }

@@ -11,7 +11,7 @@ use crate::shell::Invocation;
 pub(super) const HELP: &str = "\
 usage: cargo xtask coverage
 
-The tests of mq-core and mq-persistence, instrumented by LLVM (nightly: branches are counted only there); about ten minutes.
+The tests of mq-core and mq-persistence, instrumented by LLVM (nightly: branches are counted only there); ten to twenty minutes with the build.
 Prints lines, regions and branches of each package, then each place in mq-persistence where an error could have been passed on or made and
 never was: `?` and `Err(...)`. The numbers are in target/coverage.json for other programs; nothing is judged here.
 ";
