@@ -460,8 +460,10 @@ impl Shell {
         desk.release(&mut side.effects); // an enqueue that waited too long for room is refused without any event
         side.schedule_is_due = desk.schedule_is_due(&now);
         let held = desk.is_held();
-        let taken_in = held || self.settlements.is_empty();
-        if desk.has_work() || !taken_in || !self.submissions.is_empty() {
+        // What is put off stands before what is in the rings: no other round takes that in before there is room.
+        let takes_in = !(held && desk.is_full()) || desk.refuses_new();
+        let settles = !held && !self.settlements.is_empty();
+        if desk.has_work() || settles || (takes_in && !self.submissions.is_empty()) {
             return Round::More;
         }
         if held {

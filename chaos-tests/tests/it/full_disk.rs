@@ -14,7 +14,7 @@ use mq_core::message::NewMessage;
 use mq_core::pending::Pending;
 use mq_core::queue::QueueChange;
 use mq_core::state::Failure;
-use mq_testing::sim_disk::SimDisk;
+use mq_testing::sim_disk::{CrashMode, Fault, IoKind, SimDisk};
 
 /// More than a segment of the machine holds.
 const LARGE: usize = 100_000;
@@ -174,19 +174,29 @@ fn a_bulk_job_over_long_checkpoints_takes_as_many_frames_as_it_needs() {
     assert_eq!(report.counts.requested, 4, "{report:?}");
 }
 
+/// A store on a disk on which others have left `spare` bytes to write ahead, and nothing since.
+fn crowded(spare: u64) -> (SimDisk, Machine) {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    enqueue(&machine, 100).unwrap();
+    machine.maintain();
+    disk.set_capacity(Some(size(&disk) + spare));
+    machine.maintain();
+    take_all_space(&disk);
+    machine.maintain();
+    (disk, machine)
+}
+
+/// Those in which space may be scarce.
+fn spares() -> impl Iterator<Item = u64> {
+    (0..24).map(|count| count * (64 << 10))
+}
+
 /// Space is scarce and new messages are still taken: one that needs a larger segment than there is would need space.
 #[test]
 fn a_message_too_large_for_what_is_left_is_refused_and_smaller_ones_are_taken() {
     let mut met = 0;
-    for spare in (0..24).map(|count| count * (64 << 10)) {
-        let disk = SimDisk::new();
-        let machine = Machine::open(&disk, 0).unwrap();
-        enqueue(&machine, 100).unwrap();
-        machine.maintain();
-        disk.set_capacity(Some(size(&disk) + spare));
-        machine.maintain();
-        take_all_space(&disk);
-        machine.maintain();
+    for (disk, machine) in spares().map(crowded) {
         if enqueue(&machine, 100).is_err() {
             continue;
         }
@@ -275,15 +285,7 @@ fn a_store_whose_work_waits_for_room_closes_in_order_and_keeps_everything() {
 
 /// Space is scarce, messages are taken, and a frame holds one of 40,000 bytes.
 fn scarce() -> (SimDisk, Machine) {
-    for spare in (0..24).map(|count| count * (64 << 10)) {
-        let disk = SimDisk::new();
-        let machine = Machine::open(&disk, 0).unwrap();
-        enqueue(&machine, 100).unwrap();
-        machine.maintain();
-        disk.set_capacity(Some(size(&disk) + spare));
-        machine.maintain();
-        take_all_space(&disk);
-        machine.maintain();
+    for (disk, machine) in spares().map(crowded) {
         if enqueue(&machine, 100).is_ok() {
             return (disk, machine);
         }
@@ -304,4 +306,63 @@ fn what_is_put_off_to_the_next_frame_is_not_overtaken() {
     machine.commit();
     let ids = sent.map(|sent| sent.wait().unwrap().unwrap()[0].accepted.id.seq());
     assert!(ids.is_sorted(), "{ids:?}");
+}
+
+#[test]
+fn what_was_answered_when_it_was_written_is_synced_though_a_later_frame_finds_no_room() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    for _ in 0..2 {
+        enqueue(&machine, 100).unwrap();
+    }
+    let grants = machine.take(2);
+    machine.settle_down();
+    machine.settle(&grants[0], DONE, Vec::new()).unwrap();
+    assert!(!disk.is_synced(), "it was answered when it was written");
+    disk.fail_from(IoKind::Write, 1, Fault::NoSpace);
+    let request = SettleRequest {
+        token: grants[1].token,
+        settlement: DONE,
+        staged: Vec::new(),
+    };
+    let held = machine.backend().settle(vec![request]);
+    machine.commit();
+    assert!(!held.is_done());
+    let disk = disk.power_cycle(CrashMode::LoseAll);
+    let machine = Machine::open(&disk, 1).unwrap();
+    assert_eq!(machine.backend().stats().live_messages, 1);
+}
+
+#[test]
+fn who_waits_for_a_larger_segment_stops_nobody_else_and_no_close() {
+    let mut waited = 0;
+    for (disk, mut machine) in spares().map(crowded) {
+        let Some(grant) = machine.take(1).pop() else {
+            continue;
+        };
+        for size in (20_000..140_000).rev().step_by(4_000) {
+            let patient = WhenFull::Wait(Duration::from_secs(3_600));
+            let request = SettleRequest {
+                token: grant.token,
+                settlement: DONE,
+                staged: vec![message(size)],
+            };
+            let settled = machine.backend().settle(vec![request]);
+            let sent = machine.backend().enqueue(vec![message(100)], patient);
+            machine.commit();
+            if settled.is_done() {
+                continue;
+            }
+            waited += 1;
+            for _ in 0..4 {
+                machine.maintain();
+            }
+            assert!(settled.is_done(), "refused, or there was room");
+            drop(sent);
+        }
+        assert!(machine.engine().unwrap().stopped().is_none());
+        disk.set_capacity(None);
+        machine.close().unwrap();
+    }
+    assert!(waited > 0, "none had to wait");
 }

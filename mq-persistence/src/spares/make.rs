@@ -116,7 +116,14 @@ impl SparePool {
             return Ok(None);
         }
         let number = self.number();
-        Ok(Some(self.finish(&aside, file, material.size, number)?))
+        match self.finish(&aside, file, material.size, number) {
+            Ok(spare) => Ok(Some(spare)),
+            Err(Trouble::NoRoom) => {
+                self.remove(&aside)?; // on a file system that copies on write: its space is given back
+                Ok(None)
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {

@@ -290,7 +290,10 @@ impl Desk {
             if self.events.is_empty() || self.size_with_events() <= self.room.settling {
                 return self.append_and_apply(now);
             }
-            len = self.events.len().min(len) / 4;
+            len = match self.events.len().min(len) {
+                0 | 1 => 0,
+                several => (several / 4).max(1),
+            };
             self.discard(counted);
         }
         self.lacks_room |= self.open_events == 0; // else the next frame has room

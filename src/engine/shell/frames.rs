@@ -46,6 +46,13 @@ impl Shell {
                 self.sight.lag.store(log.unsynced_bytes(), Relaxed);
                 let Some(written) = written else {
                     side.unwritten = Some(handover);
+                    if side
+                        .log
+                        .as_ref()
+                        .is_some_and(|log| log.unsynced_bytes() > 0)
+                    {
+                        self.sync(side, mark - 1)?; // what was answered when it was written waits for no room
+                    }
                     return Ok(false);
                 };
                 Some(written)
