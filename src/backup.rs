@@ -45,6 +45,12 @@ pub enum BackupError {
         /// Bytes in a second, as asked for.
         rate: u64,
     },
+    /// The disk of the store has no room for what is being done: there is no moment to copy until it has. Nothing was copied; the
+    /// store goes on as soon as there is room.
+    #[error(
+        "the disk of the store has no room for what is being written, so there is no moment to copy; make room there and try again"
+    )]
+    NoRoom,
     /// The operating system gave no thread. Nothing was copied.
     #[error("the operating system refused a thread to copy on")]
     System {
@@ -63,6 +69,7 @@ impl BackupError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InMemory => "in_memory",
+            Self::NoRoom => "no_room",
             Self::Copy(CopyError::NotEmpty { .. }) => "target_in_use",
             Self::Target(refused) => refused.code(),
             Self::RateTooLow { .. } => "bad_value",
@@ -209,6 +216,9 @@ impl Backup {
                 return Err(stopped.into());
             }
         };
+        if side.awaits_room() {
+            return Err(BackupError::NoRoom); // the state is ahead of the journal
+        }
         let images = images.ok_or_else(|| {
             shell
                 .stopped()

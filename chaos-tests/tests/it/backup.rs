@@ -31,3 +31,25 @@ fn an_image_that_cannot_be_synced_stops_the_engine_and_leaves_no_copy() {
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_backup_while_a_frame_waits_for_room_says_so_and_is_made_when_there_is_some() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    let (queue, kind) = ("orders".parse().unwrap(), "order".parse().unwrap());
+    let message = NewMessage::new(queue, kind, Bytes::from_static(b"1"));
+    disk.fail_from(IoKind::Write, 1, Fault::NoSpace);
+    let sent = machine.backend().enqueue(vec![message], WhenFull::Refuse);
+    machine.commit();
+    assert!(!sent.is_done(), "its frame waits");
+    let folder = tempfile::tempdir().unwrap();
+    let admin = machine.engine().unwrap().admin();
+    let copy = || admin.backup(folder.path().join("copy")).wait();
+    let refused = copy().unwrap_err();
+    assert_eq!(refused.code(), "no_room", "{refused}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert!(machine.engine().unwrap().stopped().is_none());
+    disk.clear_faults();
+    assert_eq!(copy().unwrap().messages, 1);
+    assert!(sent.wait().unwrap().is_ok());
+}
