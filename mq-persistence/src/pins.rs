@@ -237,6 +237,12 @@ pub enum ReadFault {
     /// The bytes are not the record that was written there.
     #[error("its bytes are damaged")]
     Damaged(#[from] DecodeError),
+    /// It would not end within the file: the file was cut, or who wrote its length down is damaged.
+    #[error("a record of {len} bytes does not end within the file")]
+    Outside {
+        /// Its length in bytes.
+        len: u32,
+    },
     /// It is a whole record, but that of another message or one without an envelope.
     #[error("another record stands there")]
     Misplaced,
@@ -297,10 +303,14 @@ impl Pinned {
     }
 
     fn read_bytes(&self) -> Result<Bytes, ReadFault> {
-        let size = usize::try_from(self.place.len).map_err(io::Error::other)?;
-        let mut bytes = vec![0; size];
+        let (from, len) = (self.place.at.offset(), self.place.len);
         let file = self.segment.file()?;
-        read_exact_at(&*file, &mut bytes, u64::from(self.place.at.offset()))?;
+        // A length that somebody else has written down must not cost memory before it was compared with what there is.
+        if u64::from(from) + u64::from(len) > file.size()? {
+            return Err(ReadFault::Outside { len });
+        }
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        read_exact_at(&*file, &mut bytes, u64::from(from))?;
         Ok(bytes.into())
     }
 }

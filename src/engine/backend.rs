@@ -504,7 +504,9 @@ impl From<ReadFailure> for Unread {
         let text = failure.to_string();
         match failure.reason {
             ReadFault::Io(_) => Self::Failed(text),
-            ReadFault::Damaged(_) | ReadFault::Misplaced => Self::Damaged(text),
+            ReadFault::Damaged(_) | ReadFault::Outside { .. } | ReadFault::Misplaced => {
+                Self::Damaged(text)
+            }
         }
     }
 }
