@@ -6,12 +6,12 @@
 //! Invariants
 //! 1. When [`take`] returns, the name led to the locked file after the lock was had. Without that look, one process could hold a
 //!    file already removed while a second locks the file that took its place.
-//! 2. The directory is locked as well. Who deletes or replaces the lock file while it is held lets nobody else in.
+//! 2. The directory is locked as well, each time through a handle of its own: a lock belongs to its handle, so that one shared by two
+//!    would be theirs together. Who deletes or replaces the lock file while it is held lets nobody else in.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::Arc;
 
 use mq_core::canary;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -26,24 +26,14 @@ const OWNER_LEN_MAX: usize = 1024;
 /// A lock that is held.
 #[derive(Debug)]
 struct HeldLock {
-    directory: Arc<File>,
+    directory: File,
     name: String,
     file: File,
-    /// The handle on the directory outlives the lock: it is unlocked by hand.
-    has_directory: bool,
-}
-
-impl Drop for HeldLock {
-    fn drop(&mut self) {
-        if self.has_directory {
-            drop(self.directory.unlock());
-        }
-    }
 }
 
 /// Locks the file `name` in `directory` and writes `owner` into it.
 pub(super) fn take(
-    directory: &Arc<File>,
+    directory: &File,
     name: &str,
     owner: &str,
 ) -> Result<Box<dyn StorageLock>, LockRefusal> {
@@ -51,7 +41,7 @@ pub(super) fn take(
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = File::from(
-            rustix::fs::openat(directory.as_ref(), name, flags, Mode::from_raw_mode(0o600))
+            rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
                 .map_err(io::Error::from)?,
         );
         if !file.metadata()?.is_file() {
@@ -62,22 +52,31 @@ pub(super) fn take(
             .into());
         }
         try_lock(&file, &file)?;
-        let mut lock = HeldLock {
-            directory: Arc::clone(directory),
+        let lock = HeldLock {
+            directory: opened_anew(directory)?,
             name: name.to_owned(),
             file,
-            has_directory: false,
         };
         if lock.verify()? {
             if !canary::sings("lock-of-the-name-only") {
-                try_lock(directory, &lock.file)?;
-                lock.has_directory = true;
+                try_lock(&lock.directory, &lock.file)?;
             }
             lock.write_owner(owner)?;
             return Ok(Box::new(lock));
         }
     }
     Err(io::Error::other("the lock file is being replaced again and again").into())
+}
+
+/// Another open handle on the same directory.
+fn opened_anew(directory: &File) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(
+        directory,
+        ".",
+        flags,
+        Mode::empty(),
+    )?))
 }
 
 /// Locks a file or a directory, or says whom `named` names as the owner.
@@ -113,7 +112,7 @@ impl StorageLock for HeldLock {
     fn verify(&self) -> io::Result<bool> {
         let locked = self.file.metadata()?;
         match rustix::fs::statat(
-            self.directory.as_ref(),
+            &self.directory,
             self.name.as_str(),
             AtFlags::SYMLINK_NOFOLLOW,
         ) {

@@ -226,6 +226,22 @@ fn a_lock_file_that_was_removed_or_replaced_lets_nobody_else_in() {
     other.lock("LOCK", "pid 2").unwrap();
 }
 
+/// One handle on the directory is used for everything else: a lock of it would be shared by whoever locks through it.
+#[test]
+fn a_lock_through_the_same_handle_neither_joins_nor_ends_the_one_that_is_held() {
+    let parent = tempfile::tempdir().unwrap();
+    let storage = new_store(parent.path());
+    let lock = storage.lock("LOCK", "me").unwrap();
+    fs::remove_file(storage.path().join("LOCK")).unwrap();
+    let other = DirectoryStorage::new(storage.path());
+    for storage in [&storage, &other, &storage] {
+        let refused = storage.lock("LOCK", "pid 2").unwrap_err();
+        assert!(matches!(refused, LockRefusal::Held { .. }), "{refused}");
+    }
+    drop(lock);
+    drop(storage.lock("LOCK", "pid 2").unwrap());
+}
+
 #[test]
 fn a_map_shows_the_bytes_that_reading_shows() {
     let parent = tempfile::tempdir().unwrap();
