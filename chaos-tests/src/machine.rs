@@ -171,6 +171,18 @@ impl Machine {
         Err(Stuck(format!("{stats:?}, {puppets:?}")))
     }
 
+    /// Polls a call of the facade to its end, and lets the commit thread work in between.
+    pub fn block<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut call = std::pin::pin!(call);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(answer) => return answer,
+                Poll::Pending => self.commit(),
+            }
+        }
+    }
+
     /// See [`Puppets::hold_at`].
     pub fn hold_at(&self, at: Option<(Moment, u64)>) {
         self.puppets.hold_at(at);

@@ -127,10 +127,12 @@ impl BulkRunner {
         let new: Vec<_> = new
             .map(|job| (job.id, Plan::of(job, &hasher, now)))
             .collect();
+        let mut waits = None;
         for (id, plan) in new {
             match plan {
                 Ok(plan) => drop(self.plans.insert(id, plan)),
-                Err(reason) => self.fail(id, reason)?,
+                Err(reason) if self.fail(id, &reason)? => {}
+                Err(_) => waits = Some(DISK_PAUSE),
             }
         }
         let next = self
@@ -138,10 +140,11 @@ impl BulkRunner {
             .iter()
             .min_by_key(|(_, plan)| (plan.due.max(now), plan.turns));
         let Some((id, due)) = next.map(|(id, plan)| (*id, plan.due)) else {
-            return Ok(Turn::Idle(None));
+            return Ok(Turn::Idle(waits));
         };
         if due > now {
-            return Ok(Turn::Idle(Some(due - now)));
+            let rest = due - now;
+            return Ok(Turn::Idle(Some(waits.map_or(rest, |it| it.min(rest)))));
         }
         if let Some(job) = jobs.iter().find(|job| job.id == id) {
             self.step(job)?;
@@ -193,13 +196,19 @@ impl BulkRunner {
         Ok(())
     }
 
-    fn fail(&self, id: BulkId, reason: String) -> Result<(), Stopped> {
-        tracing::error!(job = %id, reason, "a bulk job cannot go on");
-        let how = BulkEnd::Failed { reason };
-        let end = move |desk: &mut Desk, now: &Now| Ok(desk.decide(now, &EndBulk { id, how }));
+    /// Ends a job that cannot go on; `false` if there is no room on the disk to say so.
+    fn fail(&self, id: BulkId, reason: &str) -> Result<bool, Stopped> {
+        let how = BulkEnd::Failed {
+            reason: reason.to_owned(),
+        };
+        let end = move |desk: &mut Desk, now: &Now| Ok(desk.free_room(now, &EndBulk { id, how }));
         let ended = self.shell.at_desk(Needs::Sync, end, Err).wait();
         let ended: Result<Result<(), BulkRefused>, Stopped> = ended.unwrap_or(Err(Stopped::Closed));
-        ended.map(drop)
+        if let Err(BulkRefused::Full(_)) = ended? {
+            return Ok(false);
+        }
+        tracing::error!(job = %id, reason, "a bulk job cannot go on");
+        Ok(true)
     }
 }
 

@@ -134,21 +134,18 @@ impl Shell {
 
     /// An interval is time that passes: after the wall clock went back it does not wait until that has caught up.
     fn move_intervals(&self) {
-        let (schedules, wall) = self.look(|desk, now| (desk.take_schedules_to_move(), now.wall));
+        let (schedules, wall) = self.look(|desk, now| (desk.take_schedules_to_move(now), now.wall));
         for seen in schedules {
             let Ok(Some(next)) = guarded("moved", || moved(&seen, wall)) else {
                 continue;
             };
-            let name = seen.name.clone();
             let resume = ResumeSchedule {
                 seen,
                 next: Some(next),
             };
-            let moved = self.look(|desk, now| {
-                let open = !desk.is_closed();
-                open.then(|| desk.decide(now, &resume))
-            });
-            tracing::info!(schedule = %name, ?moved, "the wall clock went back: the interval begins anew");
+            if !self.look(|desk, now| desk.move_schedule(now, &resume)) {
+                break;
+            }
         }
     }
 

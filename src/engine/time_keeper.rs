@@ -18,7 +18,8 @@ pub(crate) struct TimeKeeper {
     last: Option<(Timestamp, Duration)>,
     jumps: u64,
     jumps_backward: u64,
-    went_back: bool,
+    /// The wall clock may have gone back: from when on that is to be looked into.
+    went_back: Option<Monotonic>,
 }
 
 impl TimeKeeper {
@@ -31,7 +32,7 @@ impl TimeKeeper {
             last: None,
             jumps: 0,
             jumps_backward: 0,
-            went_back: true, // perhaps while the store was closed
+            went_back: Some(Monotonic::from_ms(0)), // perhaps while the store was closed
         }
     }
 
@@ -64,13 +65,20 @@ impl TimeKeeper {
     }
 
     /// Whether the wall clock may have gone back since this was asked last.
-    pub(crate) fn take_went_back(&mut self) -> bool {
-        std::mem::take(&mut self.went_back)
+    pub(crate) fn take_went_back(&mut self, now: &Now) -> bool {
+        self.went_back
+            .take_if(|from| *from <= now.monotonic)
+            .is_some()
     }
 
-    /// Whether [`TimeKeeper::take_went_back`] would say yes.
-    pub(crate) fn went_back(&self) -> bool {
-        self.went_back
+    /// How long it is until [`TimeKeeper::take_went_back`] says yes, if it will.
+    pub(crate) fn went_back(&self, now: &Now) -> Option<Duration> {
+        self.went_back.map(|from| from.since(now.monotonic))
+    }
+
+    /// Not everything could be done yet about a wall clock that went back.
+    pub(crate) fn look_again_at(&mut self, from: Monotonic) {
+        self.went_back.get_or_insert(from);
     }
 
     fn notice_jump(&mut self, wall: Timestamp, monotonic: Duration) {
@@ -80,7 +88,9 @@ impl TimeKeeper {
             if moved > JUMP_MIN {
                 self.jumps += 1;
                 self.jumps_backward += u64::from(wall < expected);
-                self.went_back |= wall < expected;
+                if wall < expected {
+                    self.went_back = Some(Monotonic::from_ms(0));
+                }
                 tracing::warn!(
                     ?moved,
                     forward = wall > expected,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chaos_tests::machine::{self, Machine};
-use mq::{Filter, StateKind};
+use mq::{Filter, StateKind, Timestamp};
 use mq_core::backend::{
     EnqueueError, OperateError, OperateRequest, SettleError, SettleReceipt, SettleRequest, WhenFull,
 };
@@ -14,8 +14,14 @@ use mq_core::message::NewMessage;
 use mq_core::pending::Pending;
 use mq_core::queue::QueueChange;
 use mq_core::state::Failure;
+use mq_testing::clock::START_MS;
 use mq_testing::sim_disk::{CrashMode, Fault, IoKind, SimDisk};
 
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const DAY_MS: u64 = 86_400_000;
+const DAYS: u64 = 12;
+/// What is written when they begin anew is more than a segment of the machine holds.
+const INTERVALS: usize = 800;
 /// More than a segment of the machine holds.
 const LARGE: usize = 100_000;
 type Answer = Pending<Vec<Result<SettleReceipt, SettleError>>>;
@@ -365,4 +371,71 @@ fn who_waits_for_a_larger_segment_stops_nobody_else_and_no_close() {
         machine.close().unwrap();
     }
     assert!(waited > 0, "none had to wait");
+}
+
+/// It writes down how far it is all the same.
+#[test]
+fn a_bulk_job_that_changes_nothing_leaves_the_room_that_a_close_needs() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let (mut machine, _) = held(&disk);
+    let nothing = Filter::new().payload("/cents == 1");
+    let engine = machine.engine().unwrap().clone();
+    let job = engine.cancel(nothing).rate(10).by("zoe").wait().unwrap();
+    for _ in 0..20 {
+        machine.run_bulk();
+        machine.pass(Duration::from_secs(1));
+    }
+    assert!(engine.stopped().is_none(), "{:?}", engine.stopped());
+    let report = job.report().wait().unwrap();
+    assert!(report.ended.is_none(), "it waits for room: {report:?}");
+    drop((job, engine));
+    machine.close().unwrap();
+    disk.set_capacity(None);
+    let machine = Machine::open(&disk.restart_process(), 1).unwrap();
+    machine.run_bulk();
+    let jobs = machine.engine().unwrap().admin().bulk_jobs();
+    let job = jobs.wait().unwrap().pop().unwrap();
+    assert!(job.ended.is_some(), "{job:?}");
+}
+
+/// A full disk, and intervals that begin anew because the wall clock went back, again and again.
+fn set_back(disk: &SimDisk) -> Machine {
+    let mut machine = Machine::open(disk, 0).unwrap();
+    for number in 0..INTERVALS {
+        let schedule = mq::Schedule::every(YEAR).message(message(100));
+        let schedules = machine.engine().unwrap().schedules();
+        let put = schedules.put(&format!("yearly-{number:0>110}"), schedule);
+        machine.block(put).unwrap();
+    }
+    machine.close().unwrap();
+    let (machine, _) = full(disk);
+    for days in 1..=DAYS {
+        let wall = Timestamp::from_ms(START_MS - days * DAY_MS);
+        machine.clock().set_wall(wall);
+        machine.pass(Duration::from_secs(1));
+    }
+    assert!(machine.engine().unwrap().stopped().is_none());
+    machine
+}
+
+#[test]
+fn intervals_that_begin_anew_leave_the_room_that_a_close_needs() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    set_back(&disk).close().unwrap();
+}
+
+#[test]
+fn intervals_begin_anew_as_soon_as_there_is_room_to_write_that_down() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let machine = set_back(&disk);
+    disk.set_capacity(None);
+    for _ in 0..4 {
+        machine.maintain();
+        machine.pass(Duration::from_secs(1));
+    }
+    let schedules = machine.engine().unwrap().schedules().list();
+    let schedules = machine.block(schedules).unwrap();
+    let latest = Timestamp::from_ms(START_MS - DAYS * DAY_MS + DAY_MS / 2).after(YEAR);
+    let late = schedules.iter().filter(|it| it.next.unwrap() > latest);
+    assert_eq!((late.count(), schedules.len()), (0, INTERVALS));
 }

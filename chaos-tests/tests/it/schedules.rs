@@ -1,9 +1,7 @@
 //! Schedules of the whole engine: each due time once, whatever the clock, the disk and the operator do.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,21 +36,11 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_ms(START_MS + seconds * 1_000)
 }
 
-/// Polls a call of the facade to its end, and lets the engine work in between.
-fn block<T>(machine: &Machine, call: impl Future<Output = T>) -> T {
-    let mut call = pin!(call);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        match call.as_mut().poll(&mut context) {
-            Poll::Ready(answer) => return answer,
-            Poll::Pending => machine.commit(),
-        }
-    }
-}
-
 fn try_put(machine: &Machine, name: &str, schedule: Schedule) -> Result<Put, String> {
     let schedules = machine.engine()?.schedules();
-    block(machine, schedules.put(name, schedule)).map_err(|error| error.to_string())
+    machine
+        .block(schedules.put(name, schedule))
+        .map_err(|error| error.to_string())
 }
 
 fn put(machine: &Machine, name: &str, schedule: Schedule) -> Put {
@@ -65,7 +53,7 @@ fn every(seconds: u64) -> Schedule {
 
 fn view(machine: &Machine, name: &str) -> ScheduleView {
     let schedules = machine.engine().unwrap().schedules();
-    block(machine, schedules.get(name)).unwrap().unwrap()
+    machine.block(schedules.get(name)).unwrap().unwrap()
 }
 
 fn next_of(machine: &Machine, name: &str) -> Option<Timestamp> {
@@ -254,9 +242,9 @@ fn a_default_that_an_operator_changed_stays_as_the_operator_left_it() {
     let machine = Machine::open(&disk, 0).unwrap();
     let schedules = machine.engine().unwrap().schedules();
     let default = || schedules.put_default("poll", every(600));
-    assert_eq!(block(&machine, default()).unwrap(), Put::Created);
+    assert_eq!(machine.block(default()).unwrap(), Put::Created);
     put(&machine, "poll", every(30));
-    assert_eq!(block(&machine, default()).unwrap(), Put::Unchanged);
+    assert_eq!(machine.block(default()).unwrap(), Put::Unchanged);
     assert_eq!(next_of(&machine, "poll"), Some(at(30)));
 }
 
@@ -266,7 +254,7 @@ fn a_paused_schedule_stays_paused_over_a_restart_and_makes_up_for_nothing() {
     let machine = Machine::open(&disk, 0).unwrap();
     put(&machine, "poll", every(10));
     let schedules = machine.engine().unwrap().schedules();
-    block(&machine, schedules.pause("poll")).unwrap();
+    machine.block(schedules.pause("poll")).unwrap();
     drop(schedules);
     pass(&machine, secs(100));
     let machine = reopen(machine, &disk, secs(100));
@@ -276,9 +264,9 @@ fn a_paused_schedule_stays_paused_over_a_restart_and_makes_up_for_nothing() {
     assert!(view(&machine, "poll").paused);
     assert_eq!(next_of(&machine, "poll"), None);
     let schedules = machine.engine().unwrap().schedules();
-    let preview = block(&machine, schedules.next_fires("poll", 2)).unwrap();
+    let preview = machine.block(schedules.next_fires("poll", 2)).unwrap();
     assert_eq!(preview, [at(310), at(320)]);
-    block(&machine, schedules.resume("poll")).unwrap();
+    machine.block(schedules.resume("poll")).unwrap();
     machine.settle_down();
     assert!(times(&machine).is_empty());
     pass(&machine, secs(10));
@@ -463,10 +451,10 @@ fn a_fire_by_hand_is_sent_now_and_leaves_the_schedule_alone() {
     put(&machine, "poll", every(10));
     put(&machine, "manual", Schedule::by_hand().message(message()));
     let schedules = machine.engine().unwrap().schedules();
-    block(&machine, schedules.pause("poll")).unwrap();
+    machine.block(schedules.pause("poll")).unwrap();
     pass(&machine, secs(3));
-    block(&machine, schedules.run_now("poll")).unwrap();
-    block(&machine, schedules.run_now("manual")).unwrap();
+    machine.block(schedules.run_now("poll")).unwrap();
+    machine.block(schedules.run_now("manual")).unwrap();
     let sent = sent(&machine).unwrap();
     assert_eq!(
         sent.into_iter().collect::<Vec<_>>(),
@@ -509,7 +497,7 @@ fn a_schedule_comes_back_from_a_snapshot_as_it_was() {
     put(&machine, "poll", every(10));
     put(&machine, "paused", every(10));
     let schedules = machine.engine().unwrap().schedules();
-    block(&machine, schedules.pause("paused")).unwrap();
+    machine.block(schedules.pause("paused")).unwrap();
     drop(schedules);
     pass(&machine, secs(10));
     let before = view(&machine, "poll");
@@ -544,10 +532,10 @@ fn a_removed_schedule_does_not_fire() {
     let machine = Machine::open(&disk, 0).unwrap();
     put(&machine, "poll", every(10));
     let schedules = machine.engine().unwrap().schedules();
-    block(&machine, schedules.remove("poll")).unwrap();
-    let gone = block(&machine, schedules.remove("poll")).unwrap_err();
+    machine.block(schedules.remove("poll")).unwrap();
+    let gone = machine.block(schedules.remove("poll")).unwrap_err();
     assert_eq!(gone.code(), "unknown_schedule");
-    assert!(block(&machine, schedules.get("poll")).unwrap().is_none());
+    assert!(machine.block(schedules.get("poll")).unwrap().is_none());
     drop(schedules);
     pass(&machine, secs(100));
     let machine = reopen(machine, &disk, secs(100));
@@ -608,7 +596,9 @@ fn life(disk: &SimDisk, known: &mut Known) -> Result<(), String> {
     try_put(&machine, "tick", tick())?;
     pass_known(&machine, known, 25);
     let schedules = machine.engine()?.schedules();
-    block(&machine, schedules.remove("other")).map_err(|error| error.to_string())?;
+    machine
+        .block(schedules.remove("other"))
+        .map_err(|error| error.to_string())?;
     drop(schedules);
     machine.close()?;
     known.wall_ms += 30_000;
@@ -620,7 +610,9 @@ fn life(disk: &SimDisk, known: &mut Known) -> Result<(), String> {
 
 fn each_due_time_has_one_message(machine: &Machine, known: &Known) -> Result<(), String> {
     let schedules = machine.engine()?.schedules();
-    let views = block(machine, schedules.list()).map_err(|error| error.to_string())?;
+    let views = machine
+        .block(schedules.list())
+        .map_err(|error| error.to_string())?;
     let tick = views.iter().find(|view| view.name.as_str() == "tick");
     let Some(tick) = tick else {
         return if known.is_put {

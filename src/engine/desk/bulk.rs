@@ -16,6 +16,8 @@ use super::{Desk, frees_room};
 
 /// Bytes that a job's new position and its end take in a frame at most.
 const POSITION_SIZE_MAX: usize = 1 << 10;
+/// Bytes that its end alone takes at most.
+const END_SIZE_MAX: usize = POSITION_SIZE_MAX / 2;
 
 /// A step that was prepared outside.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Desk {
                 held: false,
             });
         }
-        let (mut met, mut last) = (0, step.from);
+        let (mut met, mut last, events_before) = (0, step.from, self.open_events);
         for message in &step.messages {
             if met > 0 && self.is_full() {
                 break;
@@ -93,12 +95,7 @@ impl Desk {
             counts.matched += 1;
         }
         if met == 0 && !step.messages.is_empty() {
-            let held = self.is_held();
-            return Ok(Stepped {
-                met,
-                ended: false,
-                held,
-            }); // the open frame has no room: the next one has
+            return Ok(self.not_stepped()); // the open frame has no room: the next one has
         }
         let is_cut = met < step.messages.len();
         let cursor = if is_cut {
@@ -108,14 +105,34 @@ impl Desk {
         };
         let unreadable = step.unreadable.iter().filter(|id| id.seq() <= cursor);
         counts.unreadable += u64::try_from(unreadable.count()).unwrap_or(u64::MAX);
-        self.decide(now, &StepBulk { id, cursor, counts })?;
         let ended = !is_cut && step.next.is_none();
+        let position = StepBulk { id, cursor, counts };
+        if self.open_events > events_before {
+            self.decide(now, &position)?; // what was changed has left room for it
+        } else {
+            let size = if ended { END_SIZE_MAX } else { 0 };
+            match self.decide_fitting_before(now, &position, Work::Settling, size) {
+                Fitting::Decided(decided) => decided?,
+                Fitting::NextFrame | Fitting::Later | Fitting::TooLarge => {
+                    return Ok(self.not_stepped());
+                }
+            }
+        }
         if ended {
             let how = BulkEnd::Completed;
             self.decide(now, &EndBulk { id, how })?;
         }
         let held = false;
         Ok(Stepped { met, ended, held })
+    }
+
+    /// Nothing of a step was done: it is to be tried again.
+    fn not_stepped(&self) -> Stepped {
+        Stepped {
+            met: 0,
+            ended: false,
+            held: self.is_held(),
+        }
     }
 
     fn change_in_bulk(

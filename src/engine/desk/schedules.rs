@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::message::Envelope;
-use mq_core::schedule::{FireSchedule, Fired, Put, PutSchedule, Schedule, ScheduleRefused};
+use mq_core::schedule::{
+    FireSchedule, Fired, Put, PutSchedule, ResumeSchedule, Schedule, ScheduleRefused,
+};
 use mq_core::time::Now;
 use mq_persistence::spares::Work;
 
 use super::Desk;
 use super::fitting::Fitting;
+use crate::engine::scheduler::RETRY_AFTER;
 use crate::engine::telling::Cause;
 
 /// The wall clock is looked at no less often while schedules wait: it may be set.
@@ -19,12 +22,12 @@ impl Desk {
     /// Whether schedules are to be fired now.
     pub(crate) fn schedule_is_due(&self, now: &Now) -> bool {
         self.schedule_wait(now)
-            .is_some_and(|wait| wait.is_zero() || self.time.went_back())
+            .is_some_and(|wait| wait.is_zero() || self.time.went_back(now) == Some(Duration::ZERO))
     }
 
     /// All schedules, if the wall clock may have gone back since this was asked last: intervals then begin anew.
-    pub(crate) fn take_schedules_to_move(&mut self) -> Vec<Arc<Schedule>> {
-        if self.closed || !self.time.take_went_back() {
+    pub(crate) fn take_schedules_to_move(&mut self, now: &Now) -> Vec<Arc<Schedule>> {
+        if self.closed || !self.time.take_went_back(now) {
             return Vec::new();
         }
         self.manager.schedules()
@@ -36,7 +39,29 @@ impl Desk {
             return None;
         }
         let due = self.manager.next_deadline().schedule?;
-        Some(due.since(now.wall).min(LOOK_AT_CLOCK))
+        let again = self.time.went_back(now).unwrap_or(LOOK_AT_CLOCK);
+        let again = again.min(LOOK_AT_CLOCK);
+        let wait = due.since(now.wall);
+        // That the clock went back is seen by a round: nobody sleeps until then.
+        Some(if again.is_zero() {
+            wait
+        } else {
+            wait.min(again)
+        })
+    }
+
+    /// Lets an interval begin anew. Without room, `false`: while the disk is low nothing would be sent, and it is tried again.
+    pub(crate) fn move_schedule(&mut self, now: &Now, resume: &ResumeSchedule) -> bool {
+        if self.closed {
+            return true;
+        }
+        let moved = self.change(now, resume);
+        tracing::info!(schedule = %resume.seen.name, ?moved, "the wall clock went back: the interval begins anew");
+        let waits = matches!(moved, Err(ScheduleRefused::Enqueue(_)));
+        if waits {
+            self.time.look_again_at(now.monotonic.after(RETRY_AFTER));
+        }
+        !waits
     }
 
     /// Fires a schedule: its messages and its next time in one frame. `None` if that is the next one.
