@@ -1,5 +1,5 @@
 //! How often a message allocates on its way: counted, because it is what the processor would spend most on. A program of its
-//! own, because the counting allocator is the whole program's, and one test, because tests side by side would count together.
+//! own, because the counting allocator is the whole program's; its tests take turns, because side by side they would count together.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,13 +7,16 @@ use std::alloc::System;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
-use mq::{Engine, Fail, HandlerOptions, NewMessage, Workers, secs};
+use mq::{Engine, Fail, HandlerOptions, NewMessage, Workers, hours, secs};
+use mq_core::backend::WhenFull;
 use mq_core::command::Selector;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::sync::Mutex;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+static TURN: Mutex<()> = Mutex::const_new(());
 /// Callers at once, and handlers.
 const TASKS: usize = 64;
 /// Messages until tables and buffers have grown to their size.
@@ -24,6 +27,11 @@ const COUNTED: usize = 8_192;
 const PER_ENQUEUE: f64 = 5.5;
 /// Of one message from its enqueue to its ack: besides these the grant, the lease, the handler's task.
 const PER_JOB: f64 = 9.0;
+
+/// Messages of a batch that waits for as many to leave a queue.
+const BATCH: usize = 2_000;
+/// Bytes for each message that leaves meanwhile. To plan such a batch once takes ten times as many.
+const PER_LEAVE: usize = 16 << 10;
 
 static MESSAGE: LazyLock<NewMessage> = LazyLock::new(|| {
     let name = "bench".parse().unwrap();
@@ -66,6 +74,7 @@ fn each(region: &Region<'_, System>) -> f64 {
 
 #[tokio::test]
 async fn a_message_allocates_little_beyond_itself() {
+    let _turn = TURN.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::open(folder.path()).await.unwrap();
     enqueue(&engine, WARM).await;
@@ -90,5 +99,34 @@ async fn a_message_allocates_little_beyond_itself() {
     assert!(
         per_enqueue <= PER_ENQUEUE && per_job <= PER_JOB,
         "{per_enqueue:.2} allocations for each enqueue (at most {PER_ENQUEUE}), {per_job:.2} for each job (at most {PER_JOB})"
+    );
+}
+
+#[tokio::test]
+async fn a_batch_that_waits_for_a_full_queue_costs_those_nothing_who_leave_it() {
+    let _turn = TURN.lock().await;
+    let engine = Engine::in_memory().open().await.unwrap();
+    let limit = u64::try_from(BATCH).unwrap();
+    let queue = engine.admin().queue("bench");
+    queue.limit_messages(limit).await.unwrap();
+    let batch = || vec![MESSAGE.clone(); BATCH];
+    let backend = engine.backend();
+    let sent = backend.enqueue(batch(), WhenFull::Refuse);
+    let receipts = sent.await.unwrap().unwrap();
+    let waiting = backend.enqueue(batch(), WhenFull::Wait(hours(1)));
+    engine.sync().await.unwrap();
+    let (leaving, last) = receipts.split_at(BATCH - 1);
+    let region = Region::new(ALLOCATOR);
+    for receipt in leaving {
+        engine.cancel(receipt.accepted.id).await.unwrap();
+    }
+    let each = region.change().bytes_allocated / leaving.len();
+    assert!(!waiting.is_done(), "one more has to leave");
+    engine.cancel(last[0].accepted.id).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().len(), BATCH);
+    println!("{each} bytes for each that leaves");
+    assert!(
+        each <= PER_LEAVE,
+        "{each} bytes for each that leaves, at most {PER_LEAVE}"
     );
 }

@@ -98,3 +98,28 @@ async fn the_content_of_a_message_says_how_urgent_it_is_unless_the_producer_does
         assert_eq!(view.priority.get(), priority);
     }
 }
+
+/// What a batch adds for certain is what it waits for, and that of keys is not.
+#[tokio::test]
+async fn a_waiting_batch_is_let_in_when_one_of_its_keys_stands_for_what_is_there() {
+    let engine = Engine::in_memory().open().await.unwrap();
+    let queue = engine.admin().queue("money");
+    queue.limit_messages(2).await.unwrap();
+    let both = engine.batch().push(Charge { cents: 1 });
+    let others = both.push(Charge { cents: 2 }).await.unwrap();
+    let charge = |cents| engine.enqueue(Charge { cents });
+    let batch = engine.batch();
+    let batch = batch.push_request(charge(3).idempotency_key("three"));
+    let batch = batch.push_request(charge(4).idempotency_key("four"));
+    let waiting = batch.submit().unwrap();
+    engine.sync().await.unwrap();
+    engine.cancel(others[0].accepted.id).await.unwrap();
+    assert!(!waiting.is_done(), "there is room for one");
+    let impatient = engine.try_enqueue(Charge { cents: 3 });
+    let three = impatient.idempotency_key("three").await.unwrap();
+    assert!(three.is_new());
+    engine.cancel(others[1].accepted.id).await.unwrap();
+    let receipts = waiting.await.unwrap();
+    let are_new: Vec<bool> = receipts.iter().map(mq::Receipt::is_new).collect();
+    assert_eq!(are_new, [false, true]);
+}

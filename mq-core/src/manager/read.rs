@@ -12,6 +12,7 @@ use crate::view::{Lookup, MessageView, QueueStats, StateKind, Stats};
 
 use super::QueueManager;
 use super::entry::{Entry, Tag, flag};
+use super::room::Need;
 
 /// What a grant says beside the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +179,34 @@ impl QueueManager {
         let id = self.names.queue_id(name);
         let queue = id.and_then(|id| self.names.queue(id));
         queue.map_or_else(QueueSettings::default, |queue| (*queue.settings).clone())
+    }
+
+    /// Whether there is room in the store for so much more. Looks at sums only.
+    #[must_use]
+    pub fn has_room_for(&self, messages: u64, bytes: u64) -> bool {
+        let need = Need {
+            messages,
+            bytes,
+            ..Need::default()
+        };
+        let config = &self.config;
+        let checked = self
+            .room
+            .check(&need, config.capacity_messages, config.capacity_bytes);
+        checked.is_ok()
+    }
+
+    /// Whether there is room in a queue for so many messages more. Looks at sums only.
+    #[must_use]
+    pub fn queue_has_room_for(&self, name: &QueueName, messages: u64) -> bool {
+        let queue = self
+            .names
+            .queue_id(name)
+            .and_then(|id| self.names.queue(id));
+        let limited = queue.and_then(|queue| Some((queue, queue.settings.messages_max?)));
+        limited.is_none_or(|(queue, limit)| {
+            messages == 0 || queue.live().saturating_add(messages) <= limit
+        })
     }
 
     /// Counts. The cost grows with the number of queues and of the kinds used in them, not with messages.

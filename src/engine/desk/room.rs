@@ -4,6 +4,8 @@
 //! 1. Whoever waits for a queue holds up nobody else; whoever waits for the store goes first in, first out. What is put off to the
 //!    next frame keeps its place: it is the first there, and is not planned again before.
 //! 2. So many wait and no more, for at most as long as each may; nobody waits who would not be let in.
+//! 3. A batch is not planned again before there is room for what it adds for certain ([`Floor`]): messages leave one by one, and a
+//!    batch of thousands would be planned as often.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use mq_core::backend::EnqueueError;
 use mq_core::command::{Accepted, BYTES_OF_DISK, EnqueueRefused};
-use mq_core::message::Envelope;
+use mq_core::message::{Draft, Envelope};
 use mq_core::name::QueueName;
 use mq_core::time::{Monotonic, Now};
 use mq_persistence::spares::Work;
@@ -39,6 +41,53 @@ enum Found {
 struct Waiting {
     job: Box<EnqueueJob>,
     until: Monotonic,
+    floor: Floor,
+}
+
+impl Waiting {
+    /// Waits for room in the store, or in one queue.
+    fn new(job: Box<EnqueueJob>, until: Monotonic, queue: Option<&QueueName>) -> Self {
+        let floor = Floor::of(&job.prepared.batch.drafts, queue);
+        Self { job, until, floor }
+    }
+
+    /// Until when it may wait, if that is not over.
+    fn may_wait(&self, now: &Now) -> Option<Monotonic> {
+        Some(self.until).filter(|until| *until > now.monotonic)
+    }
+}
+
+/// What a batch adds for certain, whatever its keys turn out to stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Floor {
+    messages: u64,
+    bytes: u64,
+    /// Messages in the queue it waits for, less those that may leave it to be replaced in another.
+    of_queue: u64,
+}
+
+impl Floor {
+    fn of(drafts: &[Draft], queue: Option<&QueueName>) -> Self {
+        let (mut floor, mut leave, mut replaces) = (Self::default(), 0, false);
+        for draft in drafts {
+            let is_here = queue.is_some_and(|queue| draft.queue == *queue);
+            match (draft.dedup, draft.idempotency) {
+                (None, None) => {
+                    floor.messages += 1;
+                    floor.bytes += u64::try_from(draft.sealed.bytes.len()).unwrap_or(u64::MAX);
+                    floor.of_queue += u64::from(is_here);
+                }
+                (None, Some(_)) => {} // it may be there already
+                (Some(_), _) => {
+                    leave += u64::from(!is_here);
+                    replaces = true;
+                }
+            }
+        }
+        floor.of_queue = floor.of_queue.saturating_sub(leave);
+        floor.bytes = if replaces { 0 } else { floor.bytes };
+        floor
+    }
 }
 
 /// An enqueue that is the first of the next frame.
@@ -123,18 +172,18 @@ impl Desk {
             return;
         };
         if !self.waiting_for_room.store.is_empty() {
-            let waiting = Waiting { job, until };
+            let waiting = Waiting::new(job, until, None);
             self.waiting_for_room.store.push_back(waiting);
         } else if let Some(queue) = self.waiting_for_room.joined_by(&job) {
-            self.wait_for_queue(queue, Waiting { job, until });
+            self.wait_for_queue(queue, job, until);
         } else {
             match self.try_enqueue(now, job, Some(until)) {
                 Found::Room => {}
                 Found::StoreFull(job) => {
-                    let waiting = Waiting { job, until };
+                    let waiting = Waiting::new(job, until, None);
                     self.waiting_for_room.store.push_back(waiting);
                 }
-                Found::QueueFull(job, queue) => self.wait_for_queue(queue, Waiting { job, until }),
+                Found::QueueFull(job, queue) => self.wait_for_queue(queue, job, until),
             }
         }
     }
@@ -147,17 +196,19 @@ impl Desk {
         match found {
             Found::Room => {}
             Found::StoreFull(job) => {
-                let waiting = Waiting { job, until };
+                let waiting = Waiting::new(job, until, None);
                 self.waiting_for_room.store.push_front(waiting);
             }
             Found::QueueFull(job, queue) => {
+                let waiting = Waiting::new(job, until, Some(&queue));
                 let line = self.waiting_for_room.queues.entry(queue).or_default();
-                line.push_front(Waiting { job, until });
+                line.push_front(waiting);
             }
         }
     }
 
-    fn wait_for_queue(&mut self, queue: QueueName, waiting: Waiting) {
+    fn wait_for_queue(&mut self, queue: QueueName, job: Box<EnqueueJob>, until: Monotonic) {
+        let waiting = Waiting::new(job, until, Some(&queue));
         let line = self.waiting_for_room.queues.entry(queue).or_default();
         line.push_back(waiting);
     }
@@ -248,16 +299,26 @@ impl Desk {
     /// Lets in who waits and finds room now, and refuses who has waited long enough.
     pub(super) fn retry_waiting(&mut self, now: &Now) {
         while !self.is_full()
-            && let Some(Waiting { job, until }) = self.waiting_for_room.store.pop_front()
+            && let Some(waiting) = self.waiting_for_room.store.pop_front()
         {
-            match self.try_enqueue(now, job, Some(until).filter(|until| *until > now.monotonic)) {
+            let may_wait = waiting.may_wait(now);
+            let Floor {
+                messages, bytes, ..
+            } = waiting.floor;
+            let lacks_room = self.disk_low || !self.manager.has_room_for(messages, bytes);
+            if may_wait.is_some() && lacks_room {
+                self.waiting_for_room.store.push_front(waiting);
+                break;
+            }
+            let Waiting { job, until, .. } = waiting;
+            match self.try_enqueue(now, job, may_wait) {
                 Found::Room => {}
                 Found::StoreFull(job) => {
-                    let waiting = Waiting { job, until };
+                    let waiting = Waiting::new(job, until, None);
                     self.waiting_for_room.store.push_front(waiting);
                     break;
                 }
-                Found::QueueFull(job, queue) => self.wait_for_queue(queue, Waiting { job, until }),
+                Found::QueueFull(job, queue) => self.wait_for_queue(queue, job, until),
             }
         }
         if !self.waiting_for_room.queues.is_empty() {
@@ -271,22 +332,25 @@ impl Desk {
     fn retry_queues(&mut self, now: &Now) {
         for (queue, mut line) in std::mem::take(&mut self.waiting_for_room.queues) {
             while !self.is_full()
-                && let Some(Waiting { job, until }) = line.pop_front()
+                && let Some(waiting) = line.pop_front()
             {
-                match self.try_enqueue(now, job, Some(until).filter(|until| *until > now.monotonic))
-                {
+                let (may_wait, floor) = (waiting.may_wait(now), waiting.floor);
+                if may_wait.is_some() && !self.manager.queue_has_room_for(&queue, floor.of_queue) {
+                    line.push_front(waiting);
+                    break;
+                }
+                let Waiting { job, until, .. } = waiting;
+                match self.try_enqueue(now, job, may_wait) {
                     Found::Room => {}
                     Found::StoreFull(job) => {
-                        let waiting = Waiting { job, until };
+                        let waiting = Waiting::new(job, until, None);
                         self.waiting_for_room.store.push_back(waiting);
                     }
                     Found::QueueFull(job, full) if full == queue => {
-                        line.push_front(Waiting { job, until });
+                        line.push_front(Waiting::new(job, until, Some(&queue)));
                         break;
                     }
-                    Found::QueueFull(job, other) => {
-                        self.wait_for_queue(other, Waiting { job, until });
-                    }
+                    Found::QueueFull(job, other) => self.wait_for_queue(other, job, until),
                 }
             }
             if !line.is_empty() {
