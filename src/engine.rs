@@ -10,6 +10,7 @@ mod cache;
 mod copies;
 mod desk;
 mod effects;
+mod estate;
 mod gather;
 mod inbox;
 mod indexes;
@@ -30,7 +31,6 @@ mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,8 +42,6 @@ use mq_core::name::QueueName;
 use mq_core::view::Lookup;
 use mq_dispatch::{Message, Previous, PreviousError, Retry, Workers, WorkersBuilder};
 use mq_persistence::open::OpenReport;
-use mq_persistence::storage::StorageLock;
-use parking_lot::Mutex;
 
 pub(crate) use backend::{EngineBackend, block_on, block_until_ready};
 pub(crate) use desk::Desk;
@@ -57,12 +55,14 @@ pub(crate) use sight::Sight;
 pub(crate) use start::program_name;
 pub(crate) use waiters::{Over, answer, over_by_lookup};
 
+use estate::Estate;
+
 use crate::admin::Admin;
 use crate::builder::Builder;
 use crate::call::Call;
 use crate::check::{CheckError, CheckReport};
 use crate::completion::AwaitCompletion;
-use crate::control::{ControlSocket, Server};
+use crate::control::ControlSocket;
 use crate::error::{EnqueueError, Error, OpenError, ReadError, TryEnqueueError};
 use crate::filter::Filter;
 use crate::find::Messages;
@@ -101,11 +101,9 @@ struct Owner {
     full_wait: Duration,
     /// For handlers that do not say it themselves.
     retry: Option<Retry>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<Box<dyn StorageLock>>>,
-    control: (ControlSocket, Option<Server>),
-    /// It uses the engine of another handle, whose end it is not.
-    is_guest: bool,
+    control: ControlSocket,
+    /// `None` if it uses the engine of another handle, whose end it is not.
+    estate: Option<Estate>,
 }
 
 impl Engine {
@@ -151,7 +149,7 @@ impl Engine {
     /// Where other processes can talk to this one while it owns the store.
     #[must_use]
     pub fn control_socket(&self) -> &ControlSocket {
-        &self.owner.control.0
+        &self.owner.control
     }
 
     /// A message to be enqueued: set its options, then `.await`, `.wait()` or `.submit()` it. When that answers, the
@@ -483,10 +481,8 @@ impl Engine {
                 report: None,
                 full_wait,
                 retry: None, // a guest starts no workers
-                threads: Mutex::default(),
-                lock: Mutex::default(),
-                control: (ControlSocket::Off, None),
-                is_guest: true,
+                control: ControlSocket::Off,
+                estate: None,
             }),
         }
     }
@@ -500,38 +496,18 @@ impl Engine {
 impl Owner {
     /// Takes no further call from other processes.
     fn stop_taking(&self) {
-        if let (_, Some(server)) = &self.control {
-            server.stop_taking();
-        }
+        self.estate.iter().for_each(|estate| estate.stop_taking());
     }
 
     /// Waits for the threads, then lets the store's lock go.
     fn let_go(&self) {
-        if let (_, Some(server)) = &self.control {
-            server.end();
-        }
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("an engine thread panicked");
-            }
-        }
-        self.backend.0.copies.end();
-        drop(self.lock.lock().take());
+        self.estate.iter().for_each(|estate| estate.let_go());
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.is_guest {
-            return;
-        }
-        self.stop_taking();
-        if let Ok(Err(stopped)) | Err(stopped) =
-            self.backend.0.close().wait().map_err(|_| Stopped::Closed)
-        {
-            tracing::debug!(%stopped, "dropped an engine that had stopped");
-        }
-        self.let_go();
+        self.estate.take().into_iter().for_each(Estate::end);
     }
 }
 

@@ -29,8 +29,30 @@ enum Cell<T> {
     Empty,
     Waiting(Waker),
     Kept(T),
+    Later(Work<T>),
     Broken,
     Taken,
+}
+
+/// What has to be done for an answer, by whoever waits for it.
+type Work<T> = Box<dyn FnOnce() -> T + Send>;
+
+/// What a waiter found.
+enum Found<T> {
+    Kept(T),
+    Later(Work<T>),
+    Broken,
+}
+
+impl<T> Found<T> {
+    /// The answer; never under the lock of the cell, for it may take a while.
+    fn finish(self) -> Result<T, Abandoned> {
+        match self {
+            Self::Kept(value) => Ok(value),
+            Self::Later(work) => Ok(work()),
+            Self::Broken => Err(Abandoned),
+        }
+    }
 }
 
 struct Shared<T> {
@@ -90,7 +112,10 @@ impl<T> Pending<T> {
     /// Whether the answer is there (or the promise broken).
     #[must_use]
     pub fn is_done(&self) -> bool {
-        matches!(*self.shared.cell.lock(), Cell::Kept(_) | Cell::Broken)
+        matches!(
+            *self.shared.cell.lock(),
+            Cell::Kept(_) | Cell::Later(_) | Cell::Broken
+        )
     }
 
     /// Blocks this thread until the answer is there. Never call it on a thread of an async runtime.
@@ -101,8 +126,9 @@ impl<T> Pending<T> {
         self.help();
         let mut cell = self.shared.cell.lock();
         loop {
-            if let Some(done) = take(&mut cell) {
-                return done;
+            if let Some(found) = take(&mut cell) {
+                drop(cell);
+                return found.finish();
             }
             self.shared.changed.wait(&mut cell);
         }
@@ -117,8 +143,9 @@ impl<T> Pending<T> {
         {
             let mut cell = self.shared.cell.lock();
             loop {
-                if let Some(done) = take(&mut cell) {
-                    return Ok(done);
+                if let Some(found) = take(&mut cell) {
+                    drop(cell);
+                    return Ok(found.finish());
                 }
                 if self.shared.changed.wait_for(&mut cell, limit).timed_out() {
                     break;
@@ -136,10 +163,11 @@ impl<T> Pending<T> {
     }
 }
 
-fn take<T>(cell: &mut Cell<T>) -> Option<Result<T, Abandoned>> {
+fn take<T>(cell: &mut Cell<T>) -> Option<Found<T>> {
     match std::mem::replace(cell, Cell::Taken) {
-        Cell::Kept(value) => Some(Ok(value)),
-        Cell::Broken | Cell::Taken => Some(Err(Abandoned)),
+        Cell::Kept(value) => Some(Found::Kept(value)),
+        Cell::Later(work) => Some(Found::Later(work)),
+        Cell::Broken | Cell::Taken => Some(Found::Broken),
         waiting @ (Cell::Empty | Cell::Waiting(_)) => {
             *cell = waiting;
             None
@@ -152,8 +180,9 @@ impl<T> Future for Pending<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut cell = self.shared.cell.lock();
-        if let Some(done) = take(&mut cell) {
-            return Poll::Ready(done);
+        if let Some(found) = take(&mut cell) {
+            drop(cell);
+            return Poll::Ready(found.finish());
         }
         let same = matches!(&*cell, Cell::Waiting(waker) if waker.will_wake(context.waker()));
         if !same {
@@ -168,6 +197,13 @@ impl<T> Promise<T> {
     pub fn keep(mut self, value: T) {
         if let Some(shared) = self.shared.take() {
             settle(&shared, Cell::Kept(value));
+        }
+    }
+
+    /// As [`Promise::keep`], for an answer that takes work such as reading: whoever waits does it, on its own thread.
+    pub fn keep_later(mut self, work: impl FnOnce() -> T + Send + 'static) {
+        if let Some(shared) = self.shared.take() {
+            settle(&shared, Cell::Later(Box::new(work)));
         }
     }
 }

@@ -375,9 +375,10 @@ impl Backend for EngineBackend {
             Lookup::Found(_) => Some(desk.find_envelope(id.seq()).unwrap_or(Body::Missing)),
             Lookup::SettledNotKept | Lookup::NeverIssued => None,
         };
+        let shell = Arc::clone(&self.0);
         let read = move |body: Option<Body>| {
             let envelope = body.map(open_body).transpose();
-            envelope.map_err(|reason| reason.of(id))
+            envelope.map_err(|reason| shell.unread(id, &reason))
         };
         self.0
             .at_desk_then(Needs::Sync, find, read, |stopped| Err(stopped.into()))
@@ -463,7 +464,7 @@ impl EngineBackend {
         let Some((kind, stored)) = found else {
             return Ok((Operation::Replay { edit: None }, None));
         }; // the rules say what is wrong with the id
-        let stored = open_body(stored).map_err(|reason| reason.of(id))?;
+        let stored = open_body(stored).map_err(|reason| self.0.unread(id, &reason))?;
         let envelope = Arc::new(Envelope {
             payload,
             ..Envelope::clone(&stored)
@@ -489,12 +490,15 @@ pub(super) enum Unread {
     Failed(String),
 }
 
-impl Unread {
-    /// What a caller is told of message `id`.
-    pub(super) fn of(self, id: MessageId) -> ReadError {
-        ReadError::Unreadable {
-            id,
-            reason: self.to_string(),
+impl Shell {
+    /// What a caller is told of message `id`. Once the store is let go, another process may have recycled what was to be read.
+    pub(super) fn unread(&self, id: MessageId, reason: &Unread) -> ReadError {
+        match self.stopped() {
+            Some(stopped) => stopped.clone().into(),
+            None => ReadError::Unreadable {
+                id,
+                reason: reason.to_string(),
+            },
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Reading the previous version of a dedup key: its last message that succeeded, if that is retained.
 
+use std::sync::Arc;
+
 use mq_core::backend::{Previous, PreviousOf, ReadError};
 use mq_core::key::KeyHasher;
 use mq_core::pending::Pending;
@@ -30,11 +32,12 @@ impl EngineBackend {
             let body = desk.find_envelope(id.seq()).unwrap_or(Body::Missing);
             Some((id, view.tail.result, body))
         };
-        let read = |found: Option<_>| {
+        let shell = Arc::clone(&self.0);
+        let read = move |found: Option<_>| {
             let Some((id, result, body)) = found else {
                 return Ok(None);
             };
-            let envelope = open_body(body).map_err(|reason| reason.of(id))?;
+            let envelope = open_body(body).map_err(|reason| shell.unread(id, &reason))?;
             Ok(Some(Previous {
                 id,
                 envelope,

@@ -1,5 +1,5 @@
 //! Fires schedules that are due: on the commit thread, between rounds. What is due is copied under the manager token;
-//! calendars are searched and messages encoded without it; the fire itself is one command.
+//! calendars are searched and messages encoded under none; the fire itself is one command.
 //!
 //! Invariants
 //! 1. A schedule that is due fires, is put off, or was changed meanwhile: after each pass it is due no more, or another.

@@ -44,6 +44,7 @@ use tokio::sync::watch;
 use super::copies::Copies;
 use super::desk::{Desk, Handover};
 use super::effects::{Effect, Needs, Released};
+use super::estate::Inside;
 use super::gather::Gather;
 use super::indexes::Indexes;
 use super::jobs::{EnqueueJob, SettleJob};
@@ -272,10 +273,10 @@ impl Shell {
         A: FnOnce(&mut Desk, &Now) -> T,
         S: FnOnce(Stopped) -> T + Send + 'static,
     {
-        self.at_desk_then(needs, act, |value| value, stopped)
+        self.at_desk_with(needs, act, Promise::keep, stopped)
     }
 
-    /// [`Shell::at_desk`] for an answer that takes work, such as reading: `then` runs when it may leave, under no token.
+    /// [`Shell::at_desk`] for an answer that takes work, such as reading: whoever waits for it runs `then`, under no token.
     pub(crate) fn at_desk_then<V, T, A, F, S>(
         self: &Arc<Self>,
         needs: Needs,
@@ -290,6 +291,24 @@ impl Shell {
         F: FnOnce(V) -> T + Send + 'static,
         S: FnOnce(Stopped) -> T + Send + 'static,
     {
+        let keep = |promise: Promise<T>, value| promise.keep_later(move || then(value));
+        self.at_desk_with(needs, act, keep, stopped)
+    }
+
+    fn at_desk_with<V, T, A, K, S>(
+        self: &Arc<Self>,
+        needs: Needs,
+        act: A,
+        keep: K,
+        stopped: S,
+    ) -> Pending<T>
+    where
+        V: Send + 'static,
+        T: Send + 'static,
+        A: FnOnce(&mut Desk, &Now) -> V,
+        K: FnOnce(Promise<T>, V) + Send + 'static,
+        S: FnOnce(Stopped) -> T + Send + 'static,
+    {
         let _guard = StopOnPanic(self);
         let (promise, pending) = Pending::new();
         {
@@ -300,11 +319,9 @@ impl Shell {
             }
             let now = desk.time.now();
             let value = act(&mut desk, &now);
-            let answer = move |stop: Option<&Stopped>| {
-                promise.keep(match stop {
-                    None => then(value),
-                    Some(reason) => stopped(reason.clone()),
-                });
+            let answer = move |stop: Option<&Stopped>| match stop {
+                None => keep(promise, value),
+                Some(reason) => promise.keep(stopped(reason.clone())),
             };
             desk.push(needs, Effect::Answer(Box::new(answer)));
         }
@@ -361,6 +378,7 @@ impl Shell {
 
     /// One frame from the rings to the disk. The caller holds the log token.
     pub(crate) fn round(&self, side: &mut LogSide) -> Result<Round, Stopped> {
+        let _inside = Inside::enter();
         let guard = StopOnPanic(self);
         if !self.write_held(side)? {
             return Ok(Round::Held);
@@ -422,6 +440,7 @@ impl Shell {
     /// A round that also copies the state at its frame's end, once that is synced: only pointers are copied. Takes nothing in
     /// and grants nothing, so that it ends under any load. `None` if the log is closed, or the frame finds no room on the disk.
     pub(crate) fn images(&self, side: &mut LogSide) -> Result<Option<Images>, Stopped> {
+        let _inside = Inside::enter();
         let guard = StopOnPanic(self);
         if !self.write_held(side)? {
             return Ok(None);

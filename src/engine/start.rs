@@ -15,13 +15,13 @@ use mq_persistence::identity::Identity;
 use mq_persistence::keeper::Keeper;
 use mq_persistence::open::{JournalOptions, OpenInputs, OpenReport};
 use mq_persistence::storage::{DirectoryStorage, Storage, StorageLock};
-use parking_lot::Mutex;
 
 use super::backend::EngineBackend;
 use super::bulk::BulkRunner;
 use super::cache::EnvelopeCache;
 use super::desk::{Desk, DeskSetup, Paper, SYNC_WITHIN};
 use super::effects::Needs;
+use super::estate::{Estate, Inside};
 use super::maintenance::Maintenance;
 use super::shell::{LogSide, Shell, ShellSetup};
 use super::sight::Sight;
@@ -132,16 +132,14 @@ impl Engine {
         let mut threads = start_threads(&shell, environment)?;
         let backend = EngineBackend(shell);
         let guest = Engine::guest(backend.clone(), options.full_wait);
-        let control = serve_control(control, guest, environment, &mut threads);
+        let (control, server) = serve_control(control, guest, environment, &mut threads);
         let owner = Owner {
-            backend,
+            backend: backend.clone(),
             report: ground.report,
             full_wait: options.full_wait,
             retry: options.retry,
-            threads: Mutex::new(threads),
-            lock: Mutex::new(ground.lock),
             control,
-            is_guest: false,
+            estate: Some(Estate::new(backend, threads, ground.lock, server)),
         };
         Ok(Self {
             owner: Arc::new(owner),
@@ -229,6 +227,10 @@ fn start_threads(
     ];
     let mut threads: Vec<std::thread::JoinHandle<()>> = Vec::new();
     for (name, work) in work {
+        let work: Work = Box::new(move || {
+            let _inside = Inside::enter();
+            work();
+        });
         match environment.spawn.spawn(name, work) {
             Ok(thread) => threads.push(thread),
             Err(source) => {

@@ -21,3 +21,4 @@ mod steering;
 mod store_care;
 mod stress;
 mod versions;
+mod waking;

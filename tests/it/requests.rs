@@ -119,6 +119,8 @@ async fn a_waiting_batch_is_let_in_when_one_of_its_keys_stands_for_what_is_there
     let three = impatient.idempotency_key("three").await.unwrap();
     assert!(three.is_new());
     engine.cancel(others[1].accepted.id).await.unwrap();
+    engine.sync().await.unwrap();
+    assert!(waiting.is_done());
     let receipts = waiting.await.unwrap();
     let are_new: Vec<bool> = receipts.iter().map(mq::Receipt::is_new).collect();
     assert_eq!(are_new, [false, true]);

@@ -7,6 +7,16 @@ use mq_core::backend::Stopped;
 
 use super::{IDLE_MARK_AFTER, LogSide, Round, Shell, StopOnPanic, poisoned};
 
+/// What the commit thread does next, when it has let the log token go.
+enum Next {
+    /// Fires schedules: calendars are searched while others commit.
+    Fire,
+    /// Sleeps, for so long at most.
+    Sleep(Option<Duration>),
+    /// Sleeps until somebody says that there is room on the disk.
+    AwaitRoom,
+}
+
 /// Work that is held is looked at this often, if nobody says that there is room.
 const LOOK_WHILE_HELD: Duration = Duration::from_secs(1);
 
@@ -15,19 +25,30 @@ impl Shell {
     pub(crate) fn run(&self) {
         let _guard = StopOnPanic(self);
         loop {
-            let (rest, held) = {
+            let next = {
                 let mut side = self.log.lock();
-                let worked = self.work(&mut side);
-                let rest = match worked {
-                    Ok(rest) => rest,
+                let next = match self.work(&mut side) {
+                    Ok(next) => next,
                     Err(stopped) => return self.stop(stopped),
                 };
-                if self.is_closing()
+                if !matches!(next, Next::Fire)
+                    && self.is_closing()
                     && let Some(mut keeper) = self.keeper.try_lock()
                 {
                     return self.finish(&mut side, keeper.as_mut());
                 }
-                rest
+                next
+            };
+            let (rest, held) = match next {
+                Next::Fire => {
+                    self.fire_schedules();
+                    continue;
+                }
+                Next::Sleep(rest) => (rest, false),
+                Next::AwaitRoom => {
+                    self.maintenance.call();
+                    (Some(LOOK_WHILE_HELD), true)
+                }
             };
             // What is held is worth another look when somebody calls: there may be room, or something to refuse.
             let has_work = || {
@@ -45,13 +66,21 @@ impl Shell {
         }
     }
 
-    /// Works until nothing is left to do; answers for how long, and whether work is held until there is room on the disk.
-    fn work(&self, side: &mut LogSide) -> Result<(Option<Duration>, bool), Stopped> {
-        match self.rounds_until_idle(side)? {
-            Some(rest) => Ok((self.idle_mark(side, rest)?, false)),
-            None => {
-                self.maintenance.call();
-                Ok((Some(LOOK_WHILE_HELD), true))
+    /// Works until nothing is left to do under the log token.
+    fn work(&self, side: &mut LogSide) -> Result<Next, Stopped> {
+        loop {
+            self.gather(side);
+            match self.round(side)? {
+                Round::Held => return Ok(Next::AwaitRoom),
+                Round::More | Round::Idle(_) if side.schedule_is_due => return Ok(Next::Fire),
+                Round::More => {}
+                Round::Idle(rest) => {
+                    let until = rest.map_or(u64::MAX, |rest| {
+                        self.look(|_, now| now.monotonic.after(rest).as_ms())
+                    });
+                    self.planned.store(until, Relaxed);
+                    return Ok(Next::Sleep(self.idle_mark(side, rest)?));
+                }
             }
         }
     }
@@ -72,25 +101,6 @@ impl Shell {
         }
         let came = self.submissions.len().saturating_sub(before);
         side.gather.note_arrivals(wanted, came);
-    }
-
-    /// `None` if work is held.
-    fn rounds_until_idle(&self, side: &mut LogSide) -> Result<Option<Option<Duration>>, Stopped> {
-        loop {
-            self.gather(side);
-            match self.round(side)? {
-                Round::Held => return Ok(None),
-                Round::More | Round::Idle(_) if side.schedule_is_due => self.fire_schedules(),
-                Round::More => {}
-                Round::Idle(rest) => {
-                    let until = rest.map_or(u64::MAX, |rest| {
-                        self.look(|_, now| now.monotonic.after(rest).as_ms())
-                    });
-                    self.planned.store(until, Relaxed);
-                    return Ok(Some(rest));
-                }
-            }
-        }
     }
 
     /// Marks the end of the log as whole once nothing happens any more; returns how long to sleep.

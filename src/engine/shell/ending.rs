@@ -15,6 +15,7 @@ use mq_persistence::keeper::Keeper;
 use mq_persistence::lsn::Lsn;
 
 use super::{LogSide, Shell, poisoned};
+use crate::engine::estate::Inside;
 
 impl Shell {
     /// Stops for good: sticky, and everybody who waits is told.
@@ -130,6 +131,7 @@ impl Shell {
 
     /// There is a reason now: those who wait for anything get it, those who wait for the close get how that went.
     fn tell_everybody(&self) {
+        let _inside = Inside::enter();
         self.refuse_if_stopped();
         let Some(reason) = self.stopped.get() else {
             return;
