@@ -473,3 +473,6 @@ impl Log {
         Failure::of(operation, self.segment.name())(kind.into()).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

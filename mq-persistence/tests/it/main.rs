@@ -15,6 +15,7 @@ mod directory;
 mod disk_full;
 mod evidence;
 mod fixture;
+mod forged;
 mod golden;
 mod housekeeping;
 mod inspect;

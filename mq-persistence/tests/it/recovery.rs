@@ -62,7 +62,7 @@ struct Tally {
 }
 
 /// The content of all files but the lock.
-fn content(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn content(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     let names = disk.file_names().into_iter().filter(|name| name != "LOCK");
     names
         .map(|name| {
