@@ -62,7 +62,7 @@ pub const CANARIES: &[Canary] = &[
     canary(
         "successor-before-the-sync",
         "the next of an ordering key goes before the ack is synced",
-        SIMULATION,
+        SEQUENCES,
     ),
     canary(
         "line-not-kept",
@@ -164,7 +164,7 @@ pub const CANARIES: &[Canary] = &[
     canary(
         "segment-freed-under-a-reader",
         "a segment is recycled while somebody reads in it",
-        SIMULATION,
+        &["readers"],
     ),
     canary(
         "segment-freed-for-the-newest",
@@ -217,8 +217,8 @@ pub const CANARIES: &[Canary] = &[
         ROT,
     ),
     canary(
-        "crc-without-length",
-        "a frame header's checksum does not cover the length",
+        "crc-without-watermark",
+        "a frame header's checksum does not cover how far the journal is synced",
         ROT,
     ),
     canary(

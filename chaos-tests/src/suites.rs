@@ -6,6 +6,7 @@ mod full_disk;
 mod linearizability;
 mod model;
 mod poison;
+mod readers;
 mod real;
 mod sequences;
 mod simulated;
@@ -21,7 +22,7 @@ pub use two_processes::child_if_asked;
 pub const SUITES: &[Suite] = &[
     Suite {
         name: "crash-points",
-        what: "two lives of the engine die after every I/O, 8 ways; recoveries die too",
+        what: "lives of the engine die after every I/O, 8 ways; recoveries die too",
         from: Level::Quick,
         work: crash::points,
     },
@@ -78,6 +79,12 @@ pub const SUITES: &[Suite] = &[
         what: "one message kills the process beside 63 innocent ones",
         from: Level::Quick,
         work: poison::kills,
+    },
+    Suite {
+        name: "readers",
+        what: "what was handed out is read late, after its segments were copied, freed and reused",
+        from: Level::Quick,
+        work: readers::wait,
     },
     Suite {
         name: "year",

@@ -8,7 +8,7 @@ use mq_core::backend::{EnqueueError, Grant, OperateError, OperateRequest, WhenFu
 use mq_core::command::{Enqueue, Operated, Settlement};
 use mq_core::id::{MessageId, Seq};
 use mq_core::key::{DedupPolicy, Key};
-use mq_core::message::NewMessage;
+use mq_core::message::{Due, NewMessage};
 use mq_core::name::{KindName, QueueName};
 use mq_core::state::{DeadReason, Failure};
 use mq_core::view::{Filter, StateKind};
@@ -192,12 +192,23 @@ impl Script<'_> {
 
     pub(crate) fn take(&mut self, permits: u32) -> Vec<Grant> {
         let grants = self.machine.take(permits);
-        for grant in &grants {
+        self.look_at(&grants);
+        grants
+    }
+
+    /// What has come for those who asked earlier.
+    pub(crate) fn receive(&mut self) -> Vec<Grant> {
+        let grants = self.machine.taken();
+        self.look_at(&grants);
+        grants
+    }
+
+    fn look_at(&mut self, grants: &[Grant]) {
+        for grant in grants {
             self.known
                 .oracle
                 .delivered(name_of(&grant.envelope.payload), &grant.envelope.payload);
         }
-        grants
     }
 
     pub(crate) fn end(
@@ -263,7 +274,11 @@ impl Script<'_> {
             failure,
             note: Some("ask".to_owned()),
         };
-        self.machine.settle(grant, settlement, Vec::new()).map(drop) // it stays in the store: it is still owed
+        let name = name_of(&grant.envelope.payload);
+        self.known.oracle.burial_submitted(name);
+        self.machine.settle(grant, settlement, Vec::new())?;
+        self.known.oracle.buried(name, Survives::Kill); // it stays in the store: it is still owed
+        Ok(())
     }
 
     /// Pauses or resumes a queue.
@@ -317,7 +332,7 @@ impl Script<'_> {
         self.enqueue(100, |message| {
             message.envelope.dedup_key = Some(Key::new("sku-1").map_err(text)?);
             message.dedup = Some(DedupPolicy::Keep);
-            message.due = mq_core::message::Due::After(Duration::from_secs(5));
+            message.due = Due::After(Duration::from_secs(5));
             Ok(())
         })?;
         self.replay_dead()?;
@@ -349,6 +364,11 @@ impl Script<'_> {
                 return Ok(());
             }
             for dead in page.messages {
+                let stored = self.machine.backend().envelope(dead.id).wait();
+                if let Some(envelope) = stored.map_err(text)?.map_err(text)? {
+                    let name = name_of(&envelope.payload);
+                    self.known.oracle.replay_submitted(name);
+                }
                 self.machine
                     .backend()
                     .operate(dead.id, OperateRequest::Replay { edit: None })
@@ -379,6 +399,35 @@ pub fn two_lives(disk: &SimDisk, known: &mut Knowledge) -> Result<(), String> {
     script.enqueue(90, |_| Ok(()))?;
     script.succeed_all(1)?;
     script.take(1);
+    Ok(())
+}
+
+/// A life of housekeeping: one message waits, others fill segments and are gone, two snapshots follow one another closely, and
+/// segments go; three times. For a file system that does not overwrite in place: there they are removed, and nobody syncs the
+/// directory before that for another reason.
+///
+/// # Errors
+/// The first call that failed.
+pub fn house_is_kept(disk: &SimDisk, known: &mut Knowledge) -> Result<(), String> {
+    let machine = Machine::open_with(disk, known.next_life(), |builder| {
+        builder.snapshot_after(1 << 30) // only when it is asked for
+    })?;
+    let mut script = Script { machine, known };
+    script.enqueue(300, |message| {
+        message.due = Due::After(Duration::from_secs(5));
+        Ok(())
+    })?;
+    for _ in 0..3 {
+        for _ in 0..7 {
+            script.enqueue(18_000, |_| Ok(()))?;
+            script.succeed_all(1)?;
+        }
+        script.machine.pass(Duration::from_millis(15));
+        script.machine.maintain(); // the spares are made
+        script.machine.snapshot()?;
+        script.machine.snapshot()?;
+        script.machine.maintain();
+    }
     Ok(())
 }
 

@@ -64,8 +64,10 @@ pub(super) struct Mix {
     pub(super) waits_of_10: u64,
     /// What has arrived is taken at once, or only when somebody looks.
     pub(super) prompt: bool,
-    /// Few keys, so that messages meet.
+    /// Many messages have keys.
     pub(super) keyed: bool,
+    /// So many keys of each sort: with one alone, messages meet.
+    pub(super) keys: u64,
 }
 
 impl Mix {
@@ -87,6 +89,7 @@ impl Mix {
             waits_of_10: random.pick(&[1, 5, 5, 8]).copied().unwrap_or(5),
             prompt: random.chance(2, 3),
             keyed: random.chance(1, 3),
+            keys: random.pick(&[1, 1, 3]).copied().unwrap_or(3),
         }
     }
 

@@ -84,7 +84,7 @@ impl Life<'_> {
         match random {
             0..7 => self.enqueue_new(size, |_, _| {}),
             7..11 => {
-                let number = self.world.random.below(3);
+                let number = self.world.random.below(self.mix.keys);
                 self.enqueue_new(size, move |message, fact| {
                     message.envelope.ordering_key = key(format!("line-{number}"));
                     fact.ordered = true;
@@ -92,7 +92,7 @@ impl Life<'_> {
             }
             11..14 => self.enqueue_keyed(size),
             14 => {
-                let number = self.world.random.below(3);
+                let number = self.world.random.below(self.mix.keys);
                 self.enqueue_new(size, move |message, fact| {
                     fact.dedup = Some((100 + number, DedupPolicy::RunOnceMore));
                     message.envelope.dedup_key = key(format!("once-{number}"));
@@ -141,7 +141,7 @@ impl Life<'_> {
 
     /// A dedup key under a policy: which message is replaced is told by the answer.
     fn enqueue_keyed(&mut self, size: usize) -> Step {
-        let number = self.world.random.below(3);
+        let number = self.world.random.below(self.mix.keys);
         let policy = self
             .world
             .random
@@ -298,9 +298,10 @@ impl Life<'_> {
                 self.spare(&open.rivals);
                 match refused {
                     EnqueueRefused::KeyHeld { id } => self.stands(id),
-                    EnqueueRefused::Full { .. } => Ok(()),
-                    other => broken(format!("an enqueue was refused: {other}")),
+                    EnqueueRefused::Full { .. } => {}
+                    other => return broken(format!("an enqueue was refused: {other}")),
                 }
+                Ok(())
             }
             Ok(Err(EnqueueError::Invalid { source, .. })) => broken(format!("not valid: {source}")),
             Ok(Err(EnqueueError::Stopped(_))) | Err(_) => {
@@ -344,7 +345,7 @@ impl Life<'_> {
                 if self.name_of(id)? != Some(name) {
                     self.world.oracle.refused(name);
                 }
-                self.stands(id)?;
+                self.stands(id);
             }
         }
         Ok(())
@@ -372,16 +373,13 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// An answer named this message: it can be relied on.
-    fn stands(&mut self, id: MessageId) -> Step {
-        let name = self.name_of(id);
-        if matches!(name, Err(Halt::Over)) {
-            self.world.promised.push(id); // the next life knows
+    /// An answer named this message: it can be relied on. If nobody knows yet whose it is, the next life looks: to ask now would
+    /// bring about the sync that the answer must not have left before.
+    fn stands(&mut self, id: MessageId) {
+        match self.world.names.get(&id) {
+            Some(name) => self.world.oracle.answered(*name, Survives::PowerLoss),
+            None => self.world.promised.push(id),
         }
-        if let Some(name) = name? {
-            self.world.oracle.answered(name, Survives::PowerLoss);
-        }
-        Ok(())
     }
 
     /// They were not replaced after all.

@@ -43,7 +43,7 @@ impl Life<'_> {
         let worked = self.while_held(snapshot);
         self.mix.waits_of_10 = waits;
         worked?;
-        if self.machine.is_held() && self.world.random.chance(1, 4) {
+        if self.machine.is_held() && self.world.random.chance(1, 3) {
             self.world.disk.crash_after(self.world.disk.io_count());
         }
         self.machine.hold_at(None);
@@ -51,7 +51,7 @@ impl Life<'_> {
     }
 
     fn while_held(&mut self, snapshot: bool) -> Step {
-        for _ in 0..1 + self.world.random.below(3) {
+        for _ in 0..1 + self.world.random.below(5) {
             self.do_quietly()?;
         }
         if snapshot {

@@ -24,6 +24,8 @@ enum Step {
     Enqueue(Shape),
     Batch,
     Checkout,
+    /// As `Checkout`, but what it asks for stays asked for: whose turn comes later is handed out at that moment.
+    Ask,
     /// What happens to the message that has been held longest; to the next one, if none is.
     End(How),
     Replay,
@@ -54,7 +56,7 @@ enum How {
     GiveBack,
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step::Enqueue(Shape::Plain),
     Step::Enqueue(Shape::DedupKey),
     Step::Enqueue(Shape::IdempotencyKey),
@@ -62,6 +64,7 @@ const STEPS: [Step; 19] = [
     Step::Enqueue(Shape::Delayed),
     Step::Batch,
     Step::Checkout,
+    Step::Ask,
     Step::End(How::Ack),
     Step::End(How::AckWithStaged),
     Step::End(How::Fail),
@@ -77,6 +80,8 @@ const STEPS: [Step; 19] = [
 ];
 
 const QUEUE: &str = "orders";
+/// More than there are messages.
+const PERMITS: u32 = 16;
 
 /// What the test knows of the store.
 #[derive(Clone, Debug, Default)]
@@ -128,8 +133,8 @@ fn prepared() -> Result<(SimDisk, Known), String> {
     for step in [
         Step::Enqueue(Shape::Plain),
         Step::End(How::DeadLetter),
+        Step::Enqueue(Shape::OrderingKey), // the first to be handed out
         Step::Enqueue(Shape::Plain),
-        Step::Enqueue(Shape::OrderingKey),
         Step::Enqueue(Shape::IdempotencyKey),
         Step::Snapshot,
         Step::Enqueue(Shape::Delayed),
@@ -184,9 +189,11 @@ fn try_sequence(run: &Run, prepared: &(SimDisk, Known), sequence: &[Step]) -> Re
     Ok(())
 }
 
-/// Opens the store and does one thing after the other; answers how many I/Os the opening took.
+/// Opens the store and does one thing after the other; answers how many I/Os passed before.
 fn play(disk: &SimDisk, known: &mut Known, sequence: &[Step]) -> Result<u64, String> {
     let mut player = Player::open(disk, known)?;
+    // Waits in line behind the first to be handed out. Its payload is in memory, so that it can be looked at when the disk is dead.
+    player.play(Step::Enqueue(Shape::OrderingKey))?;
     let opened = disk.io_count();
     for step in sequence {
         if *step == Step::Reopen {
@@ -195,7 +202,9 @@ fn play(disk: &SimDisk, known: &mut Known, sequence: &[Step]) -> Result<u64, Str
             known.base.ended(Ending::Closed);
             player = Player::open(disk, known)?;
         } else {
-            player.play(*step)?;
+            let played = player.play(*step);
+            player.receive(); // also what left before the machine died
+            played?;
         }
     }
     Ok(opened)
@@ -227,6 +236,10 @@ impl<'a> Player<'a> {
                 self.held.extend(self.script.take(2));
                 Ok(())
             }
+            Step::Ask => {
+                self.script.machine().ask(PERMITS);
+                Ok(())
+            }
             Step::End(how) => self.end(how),
             Step::Replay => self.script.replay_dead(),
             Step::Cancel => self.last.map_or(Ok(()), |id| self.script.cancel(id)),
@@ -239,6 +252,11 @@ impl<'a> Player<'a> {
             }
             Step::Reopen => Ok(()), // the player ends with it
         }
+    }
+
+    /// Looks at what has come for those who asked earlier.
+    fn receive(&mut self) {
+        self.held.extend(self.script.receive());
     }
 
     fn enqueue(&mut self, shape: Shape) -> Result<(), String> {

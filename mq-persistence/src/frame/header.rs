@@ -4,7 +4,7 @@ use mq_core::canary;
 use mq_core::id::Seq;
 use mq_core::time::{StoreTime, Timestamp};
 
-use crate::checksum::Seed;
+use crate::checksum::{Seed, go_on};
 use crate::error::DecodeError;
 use crate::fields::{Fields, put_u16, put_u32, put_u48, put_u64};
 use crate::lsn::Lsn;
@@ -14,6 +14,7 @@ pub const FRAME_HEADER_SIZE: usize = 64;
 const MAGIC: [u8; 4] = *b"mqFr";
 const CRC_FROM: usize = 8;
 const LSN_AT: usize = 16;
+const DURABLE_AT: usize = 24;
 
 /// What is special about a frame, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,12 +73,16 @@ pub struct FrameHeader {
     pub previous_crc: u32,
 }
 
-/// What the checksum covers of the fields behind it: all of them.
-fn checked(fields: &[u8]) -> &[u8] {
-    if canary::sings("crc-without-length") {
-        return fields.get(size_of::<u32>()..).unwrap_or(fields);
+/// The checksum of the fields behind it: of all of them.
+fn checksum(seed: Seed, fields: &[u8]) -> u32 {
+    let watermark = DURABLE_AT - CRC_FROM..DURABLE_AT - CRC_FROM + 8;
+    if canary::sings("crc-without-watermark")
+        && let Some(before) = fields.get(..watermark.start)
+        && let Some(behind) = fields.get(watermark.end..)
+    {
+        return go_on(seed.checksum(before), behind);
     }
-    fields
+    seed.checksum(fields)
 }
 
 impl FrameHeader {
@@ -96,7 +101,7 @@ impl FrameHeader {
         put_u32(&mut covered, self.body_crc);
         put_u32(&mut covered, self.previous_crc);
         put_u32(&mut covered, 0);
-        let crc = seed.checksum(checked(&covered));
+        let crc = checksum(seed, &covered);
         let mut bytes = [0; FRAME_HEADER_SIZE];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..CRC_FROM].copy_from_slice(&crc.to_le_bytes());
@@ -119,7 +124,7 @@ impl FrameHeader {
         }
         let crc = fields.u32(what)?;
         let covered = fields.bytes(FRAME_HEADER_SIZE - CRC_FROM, what)?;
-        if seed.checksum(checked(covered)) != crc && !canary::sings("header-crc-ignored") {
+        if checksum(seed, covered) != crc && !canary::sings("header-crc-ignored") {
             return Err(DecodeError::Checksum { what });
         }
         Ok((Self::decode_covered(Fields::new(covered))?, crc))
