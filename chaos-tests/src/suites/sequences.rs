@@ -242,7 +242,12 @@ impl<'a> Player<'a> {
             }
             Step::End(how) => self.end(how),
             Step::Replay => self.script.replay_dead(),
-            Step::Cancel => self.last.map_or(Ok(()), |id| self.script.cancel(id)),
+            Step::Cancel => {
+                // What is about to be handed out comes before it is cancelled.
+                self.script.machine().commit();
+                self.receive();
+                self.last.map_or(Ok(()), |id| self.script.cancel(id))
+            }
             Step::Pause(paused) => self.pause(paused),
             Step::Snapshot => self.script.machine().snapshot(),
             Step::Wait => {
