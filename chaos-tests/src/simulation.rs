@@ -9,10 +9,12 @@
 //! engine's threads and so many calls to the disk.
 //!
 //! Each life draws anew how often it does what (`mix`). Threads are held in the middle of calls to the disk while others go
-//! on, and the power goes at chosen calls: between a write and its sync, between a rename and the sync of the directory.
+//! on, and the power goes at chosen calls: between a write and its sync, between a rename and the sync of the directory. The disk of
+//! a store that was closed decays, on a copy (`decay`).
 //!
 //! Equal seeds make equal runs, to the bytes on the disk: [`live`] answers a number that says so.
 
+mod decay;
 mod drain;
 mod facts;
 mod grants;
@@ -87,6 +89,8 @@ fn broken<T>(what: impl Into<String>) -> Step<T> {
 struct World {
     shape: Shape,
     random: SplitMix64,
+    /// What the disk does to a store that nobody has open.
+    decay: SplitMix64,
     disk: SimDisk,
     clock: Arc<ManualClock>,
     oracle: Oracle<u64>,
@@ -133,6 +137,7 @@ pub fn live(seed: u64, shape: Shape) -> Result<Lived, String> {
     let mut world = World {
         shape,
         random: SplitMix64::new(seed),
+        decay: SplitMix64::new(!seed),
         disk: SimDisk::new(),
         clock: Arc::new(ManualClock::default()),
         oracle: Oracle::new(),

@@ -108,6 +108,9 @@ impl World {
         }
         self.check_io()?;
         self.end(ending);
+        if ending == Ending::Closed {
+            self.decay()?;
+        }
         Ok(())
     }
 
