@@ -1,6 +1,7 @@
 //! What an opening showed, and whether that is allowed after the damage that was done.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,9 +18,11 @@ use mq_persistence::storage::Storage;
 use mq_testing::clock::START_MS;
 use mq_testing::random::SplitMix64;
 use mq_testing::sim_disk::SimDisk;
+use parking_lot::Mutex;
 
 use super::{Damage, Specimen};
 use crate::machine::text;
+use crate::suite::grouped;
 
 /// An hour after the beginning of all lives.
 const NOW_MS: u64 = START_MS + 3_600_000;
@@ -63,6 +66,35 @@ impl Verdict {
             Self::LastSyncLost => "last sync lost",
             Self::LastFileLost => "last file lost",
         }
+    }
+}
+
+/// How often each verdict came out.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<BTreeMap<Verdict, u64>>);
+
+impl Tally {
+    /// Counts one.
+    pub fn count(&self, verdict: Verdict) {
+        *self.0.lock().entry(verdict).or_default() += 1;
+    }
+
+    /// Whether one has come out at all.
+    #[must_use]
+    pub fn has(&self, verdict: Verdict) -> bool {
+        self.0.lock().contains_key(&verdict)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = self.0.lock();
+        let counts: Vec<String> = Verdict::ALL
+            .iter()
+            .filter_map(|verdict| tally.get(verdict).map(|count| (verdict, count)))
+            .map(|(verdict, count)| format!("{} {}", grouped(*count), verdict.as_str()))
+            .collect();
+        f.write_str(&counts.join(", "))
     }
 }
 

@@ -1,10 +1,6 @@
 //! Damage to stores whose life is known, one thing at a time.
 
-use std::collections::BTreeMap;
-
-use parking_lot::Mutex;
-
-use crate::rot::{Damage, Density, End, Specimen, Verdict, specimen};
+use crate::rot::{Damage, Density, End, Specimen, Tally, Verdict, specimen};
 use crate::suite::{Level, Outcome, Run, caught, grouped};
 
 /// Memory that the suite may ask for: a length that rotted must not be believed.
@@ -30,7 +26,7 @@ pub(super) fn damages(run: &Run) -> Outcome {
 
 fn try_all(run: &Run, specimen: &Specimen) -> Result<(), String> {
     let damages = specimen.damages(&density(run.level), run.seed);
-    let tally: Mutex<BTreeMap<Verdict, u64>> = Mutex::default();
+    let tally = Tally::default();
     let title = &specimen.title;
     let tried = run.each(damages.len() as u64, |index| {
         let Some(damage) = usize::try_from(index).ok().and_then(|it| damages.get(it)) else {
@@ -38,21 +34,15 @@ fn try_all(run: &Run, specimen: &Specimen) -> Result<(), String> {
         };
         run.tried(1);
         let verdict = judge(specimen, *damage)?;
-        *tally.lock().entry(verdict).or_default() += 1;
+        tally.count(verdict);
         Ok(())
     });
-    let tally = tally.into_inner();
-    let counts: Vec<String> = Verdict::ALL
-        .iter()
-        .filter_map(|verdict| tally.get(verdict).map(|count| (verdict, count)))
-        .map(|(verdict, count)| format!("{} {}", grouped(*count), verdict.as_str()))
-        .collect();
-    println!("chaos: bit-rot: {title}: {}", counts.join(", "));
+    println!("chaos: bit-rot: {title}: {tally}");
     tried.map_err(|(_, reason)| {
         let again = run.command(run.seed);
         format!("{title}: {reason}\nsee it again: {again}")
     })?;
-    if !tally.contains_key(&Verdict::Refused) {
+    if !tally.has(Verdict::Refused) {
         return Err(format!("{title}: nothing that matters was damaged"));
     }
     Ok(())

@@ -3,7 +3,6 @@
 //!
 //! What the very last sync covered is the stated exception, until something is written behind it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mq::{Builder, Durability};
@@ -13,11 +12,10 @@ use mq_core::id::MessageId;
 use mq_persistence::lsn::Lsn;
 use mq_persistence::segment::{self, DATA_START};
 use mq_testing::sim_disk::{SECTOR_SIZE, SimDisk};
-use parking_lot::Mutex;
 
 use crate::machine::{Machine, text};
-use crate::rot::{Damage, Specimen, Verdict, journal_end};
-use crate::suite::{Outcome, Run, caught, grouped};
+use crate::rot::{Damage, Specimen, Tally, Verdict, journal_end};
+use crate::suite::{Outcome, Run, caught};
 use crate::workload::{Knowledge, Script};
 
 /// How an engine is set up.
@@ -64,7 +62,7 @@ pub(super) fn answers(run: &Run) -> Outcome {
     let setups = setups();
     let rounds = run.level.of(1, 4, 40);
     let thin = run.level.of(3, 1, 1);
-    let tally: Mutex<BTreeMap<Verdict, u64>> = Mutex::default();
+    let tally = Tally::default();
     let tried = run.each(setups.len() as u64, |index| {
         let setup = usize::try_from(index).ok().and_then(|it| setups.get(it));
         setup.map_or(Ok(()), |setup| {
@@ -84,14 +82,8 @@ pub(super) fn answers(run: &Run) -> Outcome {
             lived.map_err(|reason| format!("{setup:?}: {reason}"))
         })
     });
-    let tally = tally.into_inner();
-    let counts: Vec<String> = Verdict::ALL
-        .iter()
-        .filter_map(|verdict| tally.get(verdict).map(|count| (verdict, count)))
-        .map(|(verdict, count)| format!("{} {}", grouped(*count), verdict.as_str()))
-        .collect();
-    println!("chaos: watermark: {}", counts.join(", "));
-    if !tally.contains_key(&Verdict::Refused) && tried.is_ok() {
+    println!("chaos: watermark: {tally}");
+    if !tally.has(Verdict::Refused) && tried.is_ok() {
         return Outcome::Failed("nothing was refused".to_owned());
     }
     let again = run.command(run.seed);
@@ -103,7 +95,7 @@ pub(super) fn answers(run: &Run) -> Outcome {
 /// One engine, and what must be vouched for by now.
 struct Watch<'a> {
     run: &'a Run,
-    tally: &'a Mutex<BTreeMap<Verdict, u64>>,
+    tally: &'a Tally,
     setup: Setup,
     disk: SimDisk,
     /// Where the journal ended after the last look.
@@ -241,7 +233,7 @@ impl Watch<'_> {
                         specimen.name(file)
                     )
                 })?;
-                *self.tally.lock().entry(judged).or_default() += 1;
+                self.tally.count(judged);
             }
         }
         Ok(())
