@@ -10,6 +10,7 @@ use mq::{
     Cursor, Environment, Fail, Filter, FoundBy, MessageId, NewMessage, Outgoing, Schedule,
     SetIndexError, StateKind,
 };
+use mq_core::limits::{INDEX_LEN_MAX, NAME_SIZE_MAX, POINTER_SIZE_MAX};
 use mq_testing::random::SplitMix64;
 use mq_testing::sim_disk::{CrashMode, SimDisk};
 
@@ -376,4 +377,31 @@ async fn a_type_of_the_program_decides_once_what_is_indexed() {
     let shown = engine.admin().indexes().await.unwrap();
     assert_eq!(fields(&shown[0].index), ["/order/sku"]);
     assert_eq!((shown[0].messages, &shown[0].indexed), (2, &vec![2]));
+}
+
+/// The derive has limits of its own, because it depends on nothing: they must be the engine's.
+#[derive(Serialize, Deserialize, Message)]
+#[message(
+    kind = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk",
+    index = ["/1", "/2", "/3", "/4", "/5", "/6", "/7"],
+    index = "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+)]
+struct Fullest {}
+
+#[tokio::test]
+async fn the_engine_takes_what_the_derive_takes_and_no_more() {
+    let engine = Engine::in_memory().open().await.unwrap();
+    let index = Fullest::INDEX;
+    assert_eq!(Fullest::KIND.len(), NAME_SIZE_MAX);
+    assert_eq!(index.len(), INDEX_LEN_MAX);
+    assert_eq!(index[INDEX_LEN_MAX - 1].len(), POINTER_SIZE_MAX);
+    let admin = engine.admin();
+    admin.set_index(Fullest::KIND, index).await.unwrap();
+    engine.enqueue(Fullest {}).await.unwrap();
+    let one_more = index.iter().copied().chain(["/9"]);
+    assert!(admin.set_index(Fullest::KIND, one_more).await.is_err());
+    let longer = format!("{}a", index[INDEX_LEN_MAX - 1]);
+    assert!(admin.set_index(Fullest::KIND, [longer]).await.is_err());
+    let longer = format!("{}k", Fullest::KIND);
+    assert!(admin.set_index(&longer, ["/1"]).await.is_err());
 }

@@ -137,11 +137,8 @@ pub(crate) fn run(root: &Path, name: &str, more: &[&str]) -> anyhow::Result<()> 
 }
 
 fn tsan(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
-    let (times, filter) = match arguments {
-        ["--times", times, filter @ ..] => (*times, filter),
-        filter => ("5", filter),
-    };
-    let _: u32 = times.parse().context("--times takes a number")?;
+    let (times, filter) = times_and_filter(arguments)?;
+    let times = times.to_string();
     let ring = vec!["-p", "mq-core", "--lib", "--", "ring", "signal"];
     // Those that compile programs do so against the build next to them, which an instrumented one is not fit for.
     let facade = [
@@ -164,7 +161,7 @@ fn tsan(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
             .environment(&[
                 ("RUSTFLAGS", "-Zsanitizer=thread"),
                 ("CARGO_TARGET_DIR", "target/tsan"),
-                ("MQ_STRESS", times),
+                ("MQ_STRESS", times.as_str()),
             ])
             .run_tests(root)?;
         if count.passed == 0 {
@@ -173,6 +170,14 @@ fn tsan(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
         passed += count.passed;
     }
     Ok(Done::Passed(format!("{passed} tests without a race")))
+}
+
+fn times_and_filter<'a>(arguments: &'a [&'a str]) -> anyhow::Result<(u32, &'a [&'a str])> {
+    let ["--times", more @ ..] = arguments else {
+        return Ok((5, arguments));
+    };
+    let (times, filter) = more.split_first().context("--times takes a number")?;
+    Ok((times.parse().context("--times takes a number")?, filter))
 }
 
 fn miri(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
@@ -211,3 +216,6 @@ fn seconds(duration: Duration) -> String {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests;

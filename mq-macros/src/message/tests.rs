@@ -1,5 +1,6 @@
 //! What the derive writes, and the text of each of its errors.
 
+use proc_macro2::Span;
 use syn::{DeriveInput, parse_quote};
 
 use super::expand;
@@ -143,4 +144,21 @@ fn what_is_no_field_is_refused() {
         struct Bad;
     ));
     assert!(many.contains("at most 8"), "{many}");
+}
+
+#[test]
+fn what_is_as_long_as_may_be_is_taken_and_one_more_is_not() {
+    let long =
+        |len: usize| syn::LitStr::new(&format!("/{}", "a".repeat(len - 1)), Span::call_site());
+    let (last, beyond) = (long(255), long(256));
+    let taken = code_of(&parse_quote!(
+        #[message(kind = "k", index = ["/1", "/2", "/3", "/4", "/5", "/6", "/7", #last])]
+        struct Fullest;
+    ));
+    assert!(taken.contains(&last.value()), "{taken}");
+    let refused = error_of(&parse_quote!(
+        #[message(kind = "k", index = #beyond)]
+        struct TooLong;
+    ));
+    assert_eq!(refused, "a pointer has at most 255 bytes, not 256");
 }
