@@ -1,4 +1,4 @@
-//! What the parts cost by themselves: checksum, envelope, records, one step of the rules, timers, image, snapshot, recovery.
+//! What the parts cost by themselves: checksum, envelope, records, one step of the rules, keys, timers, image, snapshot, recovery.
 //!
 //! `cargo bench -p mq-benches --bench kernels`. The rules are measured with nothing and with a million messages beside what is
 //! done: they do not scan, so both should cost nearly the same.
@@ -14,7 +14,8 @@ use mq_benches::rig::{Rig, draft, settle};
 use mq_benches::store::{Flavour, builder, fill, message};
 use mq_core::command::EnqueueBatch;
 use mq_core::event::Event;
-use mq_core::message::Due;
+use mq_core::key::{DedupPolicy, KeyHash};
+use mq_core::message::{Draft, Due};
 use mq_core::time::Clock;
 use mq_persistence::envelope::{seal, unseal};
 use mq_persistence::record::{self, RawRecord};
@@ -138,6 +139,47 @@ fn rules(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A message with a key of its own in and out, beside as many others with keys of theirs.
+fn keyed(criterion: &mut Criterion) {
+    let key = |number: usize| KeyHash(u128::try_from(number).expect("small"));
+    let dedup = |number| Draft {
+        dedup: Some((key(number), DedupPolicy::Keep)),
+        ..draft()
+    };
+    let ordered = |number| Draft {
+        ordering: Some(key(number)),
+        ..draft()
+    };
+    let pair = |number: usize| ordered(number / 2);
+    keyed_by("dedup", dedup, criterion);
+    keyed_by("ordered", ordered, criterion);
+    keyed_by("two-of-one-key", pair, criterion);
+}
+
+fn keyed_by(name: &str, make: impl Fn(usize) -> Draft, criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("keyed");
+    group.throughput(Throughput::Elements(2));
+    for backlog in BACKLOGS {
+        let mut rig = Rig::filled(backlog, &make);
+        let pool = rig.pool();
+        let mut number = backlog;
+        group.bench_function(format!("{name}/{backlog}-waiting"), |b| {
+            b.iter(|| {
+                for _ in 0..2 {
+                    rig.enqueue(make(number));
+                    number += 1;
+                }
+                for _ in 0..2 {
+                    rig.manager.add_permits(pool, 1);
+                    let granted = rig.grant().expect("something is ready");
+                    rig.run(&settle(granted.token)).expect("the lease is held");
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 /// A snapshot and a recovery of a hundred thousand messages on the disk at hand.
 fn store(criterion: &mut Criterion) {
     const COUNT: usize = 100_000;
@@ -176,6 +218,7 @@ fn main() {
     bytes(&mut criterion);
     records(&mut criterion);
     rules(&mut criterion);
+    keyed(&mut criterion);
     store(&mut criterion);
     criterion.final_summary();
 }

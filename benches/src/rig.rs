@@ -68,11 +68,18 @@ pub const fn settle(token: LeaseToken) -> Settle {
 impl Rig {
     /// A store that is open, with so many messages that nobody takes.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a bench fails by panicking")]
     pub fn new(backlog: usize) -> Self {
+        Self::filled(backlog, |_| draft())
+    }
+
+    /// A store that is open, with so many messages that nobody takes, made by number.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a bench fails by panicking")]
+    pub fn filled(backlog: usize, make: impl Fn(usize) -> Draft) -> Self {
         let config = Config {
             capacity_messages: 1 << 30,
             capacity_bytes: 1 << 40,
+            keys: 1 << 30,
             ..Config::default()
         };
         let mut rig = Self {
@@ -86,12 +93,13 @@ impl Rig {
             events: Vec::new(),
         };
         rig.run(&Open).expect("a new store opens");
-        let kept = Draft {
-            kind: KindName::new("kept").expect("a name"),
-            ..draft()
+        let kind = KindName::new("kept").expect("a name");
+        let kept = |number| Draft {
+            kind: kind.clone(),
+            ..make(number)
         };
-        for _ in 0..backlog / BATCH {
-            let drafts = vec![kept.clone(); BATCH];
+        for first in (0..backlog).step_by(BATCH) {
+            let drafts: Vec<Draft> = (first..first + BATCH).map(kept).collect();
             rig.run(&EnqueueBatch {
                 drafts: drafts.into(),
             })
