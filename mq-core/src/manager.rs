@@ -19,6 +19,7 @@ mod bulk;
 mod chains;
 mod change;
 mod checkout;
+mod columns;
 mod dead;
 mod enqueue;
 mod entry;

@@ -14,8 +14,9 @@ use crate::state::StoredState;
 use crate::time::StoreTime;
 
 use super::QueueManager;
+use super::columns::Keys;
 use super::dead::Death;
-use super::entry::{DedupFacts, Entry, Limits, Tag, flag};
+use super::entry::{Entry, Limits, Tag, flag};
 use super::keys::Remembered;
 use super::leases::Lease;
 use super::names::Place;
@@ -178,7 +179,7 @@ impl QueueManager {
         self.tally.enqueued();
         self.last_seq = new.seq;
         self.last_order = self.last_order.max(new.order);
-        self.admit(new.seq, entry, mark);
+        self.admit(new.seq, entry, &Keys::of(new), mark);
         Ok(())
     }
 
@@ -188,16 +189,9 @@ impl QueueManager {
         let mut entry = Entry::new(new.at.as_ms(), new.joined.as_ms(), new.order);
         entry.place = place;
         entry.size = new.size;
-        if let Some(key) = new.ordering {
-            entry.set_ordering(key, new.halt_on_dead);
-        }
-        if let Some(key) = new.dedup {
-            entry.set_dedup(DedupFacts {
-                key,
-                payload: new.payload,
-                behind: new.behind,
-            });
-        }
+        entry.set(flag::KEYED, Keys::of(new).are_some());
+        entry.set_halt_on_dead(new.halt_on_dead && new.ordering.is_some());
+        entry.set_behind(new.behind.filter(|_| new.dedup.is_some()));
         entry.set_limits(Limits {
             expires: new.expires,
             retain_ms: new.retain_ms,
@@ -214,8 +208,8 @@ impl QueueManager {
     }
 
     /// Puts a new or restored entry into the table and everything that knows of it.
-    pub(super) fn admit(&mut self, seq: Seq, mut entry: Entry, mark: u64) {
-        let (place, tag, roles) = (entry.place, entry.tag, Roles::of(&entry));
+    pub(super) fn admit(&mut self, seq: Seq, mut entry: Entry, keys: &Keys, mark: u64) {
+        let (place, tag, roles) = (entry.place, entry.tag, Roles::of(&entry, keys));
         let waits = tag == Tag::Limbo;
         entry.limbo = u16::from(waits);
         self.room.add(&entry);
@@ -225,7 +219,7 @@ impl QueueManager {
             if let Some(kind) = kind {
                 self.terms.add(seq, kind, entry.terms(), &self.table);
             }
-            if let Some(behind) = entry.dedup().and_then(|dedup| dedup.behind)
+            if let Some(behind) = entry.behind()
                 && tag.is_live()
                 && self.leads(behind)
             {
@@ -242,7 +236,7 @@ impl QueueManager {
                 .insert(until.as_ms(), seq, &self.table);
         }
         let death = Death::of(&entry);
-        self.table.insert(seq, entry);
+        self.table.insert(seq, entry, keys);
         if let Some(death) = death {
             self.bury(seq, death);
         }
@@ -329,7 +323,7 @@ impl QueueManager {
             .table
             .get(seq)
             .ok_or(ApplyError::UnknownMessage { seq })?;
-        let roles = Roles::of(entry);
+        let roles = self.roles(seq, entry);
         if entry.tag.is_out() {
             self.end_lease(seq);
         } else {

@@ -198,6 +198,6 @@ fn place_of(number: u64) -> Option<usize> {
 fn key_of(long: &[Chain], number: u64, table: &Table) -> Option<KeyHash> {
     match place_of(number) {
         Some(place) => long.get(place).map(|chain| chain.key),
-        None => table.get(Seq::new(number)?)?.ordering(),
+        None => table.ordering(Seq::new(number)?),
     }
 }

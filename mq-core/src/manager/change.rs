@@ -10,7 +10,6 @@ use super::apply::{ApplyError, tag_of};
 use super::dead::Death;
 use super::entry::{Tag, flag};
 use super::names::Place;
-use super::roles::Roles;
 
 impl QueueManager {
     pub(super) fn apply_changed(&mut self, new: &Changed, mark: u64) -> Result<(), ApplyError> {
@@ -19,7 +18,8 @@ impl QueueManager {
             .table
             .get(seq)
             .ok_or(ApplyError::UnknownMessage { seq })?;
-        let (old, roles, was_cancelled) = (entry.tag, Roles::of(entry), entry.has(flag::CANCEL));
+        let (old, roles, was_cancelled) =
+            (entry.tag, self.roles(seq, entry), entry.has(flag::CANCEL));
         let was_dead = Death::of(entry);
         let stays_out = old.is_out() && new.lease == LeaseAfter::Kept;
         let tag = tag_of(&new.state, stays_out);
@@ -45,7 +45,7 @@ impl QueueManager {
         }
         self.note_death(seq, was_dead);
         if let Some(entry) = self.table.get(seq) {
-            let now = Roles::of(entry);
+            let now = self.roles(seq, entry);
             let is_asked = stays_out && !was_cancelled && entry.has(flag::CANCEL);
             if !entry.tag.is_live() {
                 let expires = entry.limits().expires;

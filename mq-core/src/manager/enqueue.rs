@@ -282,9 +282,7 @@ impl<'a> Plan<'a> {
         };
         let is_running =
             entry.tag == Tag::Leased && self.settling.is_none_or(|settling| settling.seq != old);
-        let is_same = entry
-            .dedup()
-            .is_some_and(|dedup| dedup.payload == draft.payload);
+        let is_same = self.is_same(old, entry, draft);
         Ok(match policy {
             DedupPolicy::Replace => replace(Vec::new()),
             DedupPolicy::Upsert => replace(self.manager.dead_of(key, UPSERT_DEAD_MAX)),
@@ -295,6 +293,13 @@ impl<'a> Plan<'a> {
             DedupPolicy::RunOnceMore if is_running => Verdict::New { behind: Some(old) },
             DedupPolicy::RunOnceMore => known(Enqueue::Existing),
         })
+    }
+
+    /// Whether a message with a dedup key has the same payload.
+    fn is_same(&self, seq: Seq, entry: &Entry, draft: &Draft) -> bool {
+        let keys = self.manager.table.keys_of(seq, entry);
+        keys.dedup
+            .is_some_and(|dedup| dedup.payload == draft.payload)
     }
 
     /// A dedup key that no live message holds: its dead letters and its previous version may matter.
@@ -311,11 +316,7 @@ impl<'a> Plan<'a> {
             {
                 let previous = manager.previous_version(key);
                 let previous = previous.and_then(|seq| Some((seq, manager.table.get(seq)?)));
-                let same = previous.filter(|(_, entry)| {
-                    entry
-                        .dedup()
-                        .is_some_and(|dedup| dedup.payload == draft.payload)
-                });
+                let same = previous.filter(|(seq, entry)| self.is_same(*seq, entry, draft));
                 same.map_or(Verdict::New { behind: None }, |(seq, entry)| {
                     Verdict::Known(Accepted {
                         id: entry.id(seq, manager.config.tag),
@@ -404,16 +405,17 @@ impl<'a> Plan<'a> {
         let Some(entry) = self.manager.table.get(old) else {
             return Enqueue::New;
         };
+        let keys = self.manager.table.keys_of(old, entry);
         // A place in line counts within one ordering key; in another one it would jump the queue, perhaps past a
         // message that runs.
-        new.order = if new.ordering.is_none() || new.ordering == entry.ordering() {
+        new.order = if new.ordering.is_none() || new.ordering == keys.ordering {
             entry.order()
         } else {
             self.last_order += 1;
             self.last_order
         };
         new.joined = Timestamp::from_ms(entry.joined());
-        new.behind = entry.dedup().and_then(|dedup| dedup.behind);
+        new.behind = entry.behind();
         new.behind = new.behind.filter(|behind| self.manager.leads(*behind));
         self.need.freed_messages += 1;
         self.need.freed_bytes += u64::from(entry.size);

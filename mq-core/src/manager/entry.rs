@@ -5,13 +5,11 @@
 
 use crate::id::{Seq, StoreTag};
 use crate::index::Terms;
-use crate::key::KeyHash;
 use crate::message::Priority;
 use crate::state::{StoredState, Tail};
 use crate::time::{StoreTime, Timestamp};
 use crate::view::StateKind;
 
-use super::keys::Halves;
 use super::names::Place;
 use super::u48::U48;
 
@@ -99,9 +97,13 @@ pub(super) mod flag {
     pub(in super::super) const CANCEL: u8 = 32;
     /// Scheduled because an attempt failed, and counted so. Derived: not in an image.
     pub(in super::super) const RETRYING: u8 = 64;
-    /// When it joined stands among its rare facts: more than 24 days before or after it was enqueued.
-    pub(in super::super) const JOINED_APART: u8 = 128;
+    /// It has keys, which stand in the columns of its page.
+    pub(in super::super) const KEYED: u8 = 128;
 }
+
+/// Of [`Entry::joined_after`]: when it joined stands among its rare facts, because it was more than 24 days before or after
+/// it was enqueued.
+const JOINED_APART: i32 = i32::MIN;
 
 /// One message.
 #[derive(Clone, Debug)]
@@ -115,8 +117,8 @@ pub(super) struct Entry {
     /// See [`flag`].
     pub(super) flags: u8,
     /// What few messages have.
-    extra: Option<Box<Extra>>,
-    /// Milliseconds from `at` to when it joined the line, unless that stands apart.
+    rare: Option<Box<Rare>>,
+    /// Milliseconds from `at` to when it joined the line, or [`JOINED_APART`].
     joined_after: i32,
     /// Queue, kind and priority.
     pub(super) place: Place,
@@ -126,23 +128,10 @@ pub(super) struct Entry {
     pub(super) deliveries: u32,
 }
 
-/// Facts that a plain message does not have. Most that have any have one key and nothing else.
-#[derive(Clone, Debug)]
-enum Extra {
-    /// An ordering key, which does not stay blocked.
-    Ordering(Halves),
-    /// A dedup key and the identity of the payload; it waits behind nobody.
-    Dedup(Halves, Halves),
-    /// Anything.
-    Rare(Box<Rare>),
-}
-
-/// All facts that few messages have.
+/// Facts that few messages have.
 #[derive(Clone, Debug, Default)]
 struct Rare {
-    ordering: Option<Halves>,
     halt_on_dead: bool,
-    dedup: Option<(Halves, Halves)>,
     /// `Seq::NONE` if it waits behind nobody.
     behind: Seq,
     joined: u64,
@@ -153,17 +142,6 @@ struct Rare {
     /// Its tail, unless that is all zero.
     tail: Option<Box<Tail>>,
     terms: Terms,
-}
-
-/// What a message with a dedup key has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DedupFacts {
-    /// The key.
-    pub(super) key: KeyHash,
-    /// Identity of its payload.
-    pub(super) payload: KeyHash,
-    /// It waits until this message is over.
-    pub(super) behind: Option<Seq>,
 }
 
 /// What a message with limits of its own has.
@@ -186,7 +164,7 @@ impl Entry {
             limbo: 0,
             tag: Tag::Vacant,
             flags: 0,
-            extra: None,
+            rare: None,
             joined_after: 0,
             place: Place::NONE,
             size: 0,
@@ -222,7 +200,7 @@ impl Entry {
 
     /// When it joined the line, in milliseconds.
     pub(super) fn joined(&self) -> u64 {
-        if self.has(flag::JOINED_APART) {
+        if self.joined_after == JOINED_APART {
             return self.rare().map_or(0, |rare| rare.joined);
         }
         self.at().saturating_add_signed(self.joined_after.into())
@@ -232,16 +210,15 @@ impl Entry {
     pub(super) fn set_joined(&mut self, joined: u64) {
         let after = i64::try_from(joined).map(|joined| joined - self.at().cast_signed());
         let after = after.ok().and_then(|after| i32::try_from(after).ok());
-        self.set(flag::JOINED_APART, after.is_none());
-        self.joined_after = after.unwrap_or_default();
-        if after.is_none() {
+        self.joined_after = after.unwrap_or(JOINED_APART);
+        if self.joined_after == JOINED_APART {
             self.change_rare(|rare| rare.joined = joined);
         }
     }
 
     /// Whether it has facts that a plain message does not have.
     pub(super) const fn has_extra(&self) -> bool {
-        self.extra.is_some()
+        self.rare.is_some() || self.has(flag::KEYED)
     }
 
     /// Whether a flag is set.
@@ -259,29 +236,12 @@ impl Entry {
     }
 
     fn rare(&self) -> Option<&Rare> {
-        match self.extra.as_deref()? {
-            Extra::Rare(rare) => Some(rare),
-            Extra::Ordering(_) | Extra::Dedup(..) => None,
-        }
+        self.rare.as_deref()
     }
 
-    /// Changes the rare facts, which are made on demand out of those that are there.
+    /// Changes the rare facts, which are made on demand.
     fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
-        let made = || Box::new(Extra::Rare(Box::default()));
-        let extra = &mut **self.extra.get_or_insert_with(made);
-        let mut rare = match extra {
-            Extra::Rare(rare) => return change(rare),
-            Extra::Ordering(key) => Rare {
-                ordering: Some(*key),
-                ..Rare::default()
-            },
-            Extra::Dedup(key, payload) => Rare {
-                dedup: Some((*key, *payload)),
-                ..Rare::default()
-            },
-        };
-        change(&mut rare);
-        *extra = Extra::Rare(Box::new(rare));
+        change(self.rare.get_or_insert_default());
     }
 
     /// The id under the store's tag.
@@ -389,53 +349,17 @@ impl Entry {
         }
     }
 
-    /// Its ordering key.
-    pub(super) fn ordering(&self) -> Option<KeyHash> {
-        let key = match self.extra.as_deref()? {
-            Extra::Ordering(key) => *key,
-            Extra::Dedup(..) => return None,
-            Extra::Rare(rare) => rare.ordering?,
-        };
-        Some(key.into())
+    /// Whom it waits behind, because that one has its dedup key.
+    pub(super) fn behind(&self) -> Option<Seq> {
+        let behind = self.rare()?.behind;
+        (behind != Seq::NONE).then_some(behind)
     }
 
-    /// Its dedup key.
-    pub(super) fn dedup(&self) -> Option<DedupFacts> {
-        let ((key, payload), behind) = match self.extra.as_deref()? {
-            Extra::Ordering(_) => return None,
-            Extra::Dedup(key, payload) => ((*key, *payload), Seq::NONE),
-            Extra::Rare(rare) => (rare.dedup?, rare.behind),
-        };
-        Some(DedupFacts {
-            key: key.into(),
-            payload: payload.into(),
-            behind: Some(behind).filter(|behind| *behind != Seq::NONE),
-        })
-    }
-
-    /// Sets its ordering key, and whether it keeps blocking that when it is dead.
-    pub(super) fn set_ordering(&mut self, key: KeyHash, halt_on_dead: bool) {
-        if self.extra.is_none() && !halt_on_dead {
-            self.extra = Some(Box::new(Extra::Ordering(key.into())));
-            return;
+    /// Sets whom it waits behind.
+    pub(super) fn set_behind(&mut self, behind: Option<Seq>) {
+        if behind != self.behind() {
+            self.change_rare(|rare| rare.behind = behind.unwrap_or(Seq::NONE));
         }
-        self.change_rare(|rare| {
-            rare.ordering = Some(key.into());
-            rare.halt_on_dead = halt_on_dead;
-        });
-    }
-
-    /// Sets its dedup key.
-    pub(super) fn set_dedup(&mut self, dedup: DedupFacts) {
-        let key = (dedup.key.into(), dedup.payload.into());
-        if self.extra.is_none() && dedup.behind.is_none() {
-            self.extra = Some(Box::new(Extra::Dedup(key.0, key.1)));
-            return;
-        }
-        self.change_rare(|rare| {
-            rare.dedup = Some(key);
-            rare.behind = dedup.behind.unwrap_or(Seq::NONE);
-        });
     }
 
     /// Its own limits.
@@ -455,12 +379,18 @@ impl Entry {
         self.rare().is_some_and(|rare| rare.halt_on_dead)
     }
 
-    /// Whether it stands in the chain of its ordering key.
+    /// Has it keep its ordering key blocked when it is dead.
+    pub(super) fn set_halt_on_dead(&mut self, halts: bool) {
+        if halts != self.halt_on_dead() {
+            self.change_rare(|rare| rare.halt_on_dead = halts);
+        }
+    }
+
+    /// Whether it stands in the chain of its ordering key, if it has one.
     pub(super) fn is_in_chain(&self) -> bool {
-        let stands = self.tag.is_live()
+        self.tag.is_live()
             || self.tag == Tag::Superseded
-            || (self.tag == Tag::Dead && self.halt_on_dead());
-        stands && self.ordering().is_some()
+            || (self.tag == Tag::Dead && self.halt_on_dead())
     }
 
     /// When it expires, if it still can: it was never started and never replayed.

@@ -85,8 +85,7 @@ impl QueueManager {
             }
             KeyIs::Dedup(key) if filter.is_live_only() => {
                 let holder = self.key_holder(key);
-                let dedup = holder.and_then(|holder| self.table.get(holder)?.dedup());
-                let behind = dedup.and_then(|dedup| dedup.behind);
+                let behind = holder.and_then(|holder| self.table.get(holder)?.behind());
                 holder.into_iter().chain(behind).collect()
             }
             KeyIs::Ordering(key) if filter.is_live_only() => {
@@ -132,8 +131,11 @@ impl QueueManager {
                 let known = self.window.get(key, now.store);
                 known.is_some_and(|known| known.seq == seq)
             }
-            KeyIs::Dedup(key) => entry.dedup().is_some_and(|dedup| dedup.key == key),
-            KeyIs::Ordering(key) => entry.ordering() == Some(key),
+            KeyIs::Dedup(key) => {
+                let keys = self.table.keys_of(seq, entry);
+                keys.dedup.is_some_and(|dedup| dedup.key == key)
+            }
+            KeyIs::Ordering(key) => self.table.keys_of(seq, entry).ordering == Some(key),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 
 use super::QueueManager;
 use super::apply::{ApplyError, tag_of};
+use super::columns::Keys;
 use super::entry::{Entry, Tag, flag};
 use super::keys::{Remembered, WindowLine};
 use super::leases::Lease;
@@ -150,7 +151,11 @@ impl Image {
         let (queue, kind) = self.lines.get(entry.place.line()).copied()?;
         let state = entry.stored_state();
         let limits = entry.limits();
-        let dedup = entry.dedup();
+        let keys = if entry.has(flag::KEYED) {
+            self.pages.keys(seq)
+        } else {
+            Keys::default()
+        };
         let facts = Enqueued {
             seq,
             at: Timestamp::from_ms(entry.at()),
@@ -162,11 +167,11 @@ impl Image {
             joined: Timestamp::from_ms(entry.joined()),
             expires: limits.expires,
             idempotency: None,
-            dedup: dedup.map(|dedup| dedup.key),
-            behind: dedup.and_then(|dedup| dedup.behind),
-            ordering: entry.ordering(),
+            dedup: keys.dedup.map(|dedup| dedup.key),
+            behind: entry.behind(),
+            ordering: keys.ordering,
             halt_on_dead: entry.halt_on_dead(),
-            payload: dedup.map_or(KeyHash(0), |dedup| dedup.payload),
+            payload: keys.dedup.map_or(KeyHash(0), |dedup| dedup.payload),
             failures_max: limits.failures_max,
             retain_ms: limits.retain_ms,
             terms: entry.terms().clone(),
@@ -332,7 +337,7 @@ impl QueueManager {
         if entry.tag == Tag::Limbo && canary::sings("wake-up-lost-on-restore") {
             entry.tag = Tag::Held;
         }
-        self.admit(seq, entry, 0);
+        self.admit(seq, entry, &Keys::of(&facts), 0);
         if is_out {
             let timer = &mut self.timers.lease;
             self.leases.begin(seq, Lease::default(), timer, &self.table);

@@ -1,22 +1,24 @@
 //! The tables of keys: an index that grows in small steps, and the window of idempotency keys.
 //!
-//! Invariants: growing moves at most a few thousand keys at once. The window is a line by age in chunks that images
-//! share; it forgets from the front only, and only what its time is over for.
+//! Invariants: the window is a line by age in chunks that images share; it forgets from the front only, and only what
+//! its time is over for.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
 use crate::id::Seq;
 use crate::key::KeyHash;
 use crate::time::{StoreTime, Timestamp};
 
+mod index;
 #[cfg(test)]
 mod tests;
 
-const SHARDS: usize = 256;
+pub(super) use index::Index;
+
 const CHUNK_LEN: usize = 512;
 
 /// Hashes what is a keyed hash already: folds and spreads it, because tests use small numbers.
@@ -82,75 +84,6 @@ impl From<KeyHash> for Halves {
 impl From<Halves> for KeyHash {
     fn from(Halves(high, low): Halves) -> Self {
         Self(u128::from(high) << 64 | u128::from(low))
-    }
-}
-
-/// Finds a number by key, without keeping keys: whoever asks knows where the key of a number stands. Nine bytes for each
-/// bucket, in 256 parts, so that growing one part is quick.
-#[derive(Debug)]
-pub(super) struct Index {
-    shards: Vec<HashTable<u64>>,
-    len: u64,
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
-        Self { shards, len: 0 }
-    }
-}
-
-impl Index {
-    fn hash(key: KeyHash) -> u64 {
-        splitmix(high_half(key.0) ^ low_half(key.0))
-    }
-
-    /// The part of a hash: of its bits those that a table uses neither to choose a bucket nor to tell its neighbours.
-    fn part(hash: u64) -> usize {
-        let [_, _, part, ..] = hash.to_be_bytes();
-        usize::from(part)
-    }
-
-    /// How many keys there are.
-    pub(super) const fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// The number of a key; `is_it` says whether a number's key is the one.
-    pub(super) fn find(&self, key: KeyHash, is_it: impl Fn(u64) -> bool) -> Option<u64> {
-        let hash = Self::hash(key);
-        let shard = self.shards.get(Self::part(hash))?;
-        shard.find(hash, |number| is_it(*number)).copied()
-    }
-
-    /// Adds a key that is not there; `key_of` answers the key of any number that is.
-    pub(super) fn insert(&mut self, key: KeyHash, number: u64, key_of: impl Fn(u64) -> KeyHash) {
-        let hash = Self::hash(key);
-        if let Some(shard) = self.shards.get_mut(Self::part(hash)) {
-            shard.insert_unique(hash, number, |number| Self::hash(key_of(*number)));
-            self.len += 1;
-        }
-    }
-
-    /// Gives a key another number.
-    pub(super) fn replace(&mut self, key: KeyHash, old: u64, new: u64) {
-        let hash = Self::hash(key);
-        if let Some(shard) = self.shards.get_mut(Self::part(hash))
-            && let Some(number) = shard.find_mut(hash, |number| *number == old)
-        {
-            *number = new;
-        }
-    }
-
-    /// Forgets a key, if its number is this.
-    pub(super) fn remove(&mut self, key: KeyHash, number: u64) {
-        let hash = Self::hash(key);
-        if let Some(shard) = self.shards.get_mut(Self::part(hash))
-            && let Ok(found) = shard.find_entry(hash, |other| *other == number)
-        {
-            found.remove();
-            self.len -= 1;
-        }
     }
 }
 

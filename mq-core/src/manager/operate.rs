@@ -227,7 +227,7 @@ impl<'a> Target<'a> {
         events: &mut Vec<Event>,
     ) -> Result<(), OperateRefused> {
         let manager = self.manager;
-        if let Some(key) = self.entry.dedup().map(|dedup| dedup.key)
+        if let Some(key) = manager.dedup_key(self.id)
             && let Some(holder) = manager.key_holder(key)
             && let Some(entry) = manager.table.get(holder)
         {

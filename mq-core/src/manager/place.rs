@@ -134,13 +134,10 @@ impl QueueManager {
     /// Whether nothing of its keys comes before a message.
     fn comes_first(&self, seq: Seq, entry: &Entry) -> bool {
         let follows = |behind: Seq| self.followers.get(&behind.get()) == Some(&seq);
-        entry
-            .ordering()
-            .is_none_or(|key| self.chains.may_go(key, seq, &self.table))
-            && !entry
-                .dedup()
-                .and_then(|dedup| dedup.behind)
-                .is_some_and(follows)
+        let is_keyed = entry.has(flag::KEYED);
+        let key = is_keyed.then(|| self.table.ordering(seq)).flatten();
+        key.is_none_or(|key| self.chains.may_go(key, seq, &self.table))
+            && !entry.behind().is_some_and(follows)
     }
 
     fn make_ready(&mut self, seq: Seq) {

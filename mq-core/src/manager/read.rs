@@ -146,12 +146,13 @@ impl QueueManager {
 
     /// The message that comes before a pending one.
     pub(super) fn blocker(&self, seq: Seq, entry: &Entry) -> Option<MessageId> {
-        let chain = entry
-            .ordering()
+        let keys = self.table.keys_of(seq, entry);
+        let chain = keys
+            .ordering
             .and_then(|key| self.chains.first(key, &self.table))
             .filter(|first| *first != seq);
         let behind = || {
-            let behind = entry.dedup()?.behind?;
+            let behind = entry.behind()?;
             (self.followers.get(&behind.get()) == Some(&seq)).then_some(behind)
         };
         let by = chain.or_else(behind)?;
@@ -169,7 +170,7 @@ impl QueueManager {
     #[must_use]
     pub fn dedup_key(&self, id: MessageId) -> Option<KeyHash> {
         let entry = self.table.get(id.seq())?;
-        let dedup = entry.dedup()?;
+        let dedup = self.table.keys_of(id.seq(), entry).dedup?;
         (entry.id(id.seq(), self.config.tag) == id).then_some(dedup.key)
     }
 

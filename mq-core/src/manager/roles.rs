@@ -9,6 +9,7 @@ use crate::key::KeyHash;
 use crate::state::{Completion, StoredState};
 
 use super::QueueManager;
+use super::columns::Keys;
 use super::entry::{Entry, Tag};
 use super::keys::Index;
 use super::limbo::Follow;
@@ -33,17 +34,17 @@ pub(super) struct Roles {
 
 impl Roles {
     /// Its roles now.
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry, keys: &Keys) -> Self {
         if !entry.has_extra() {
             return Self::default();
         }
-        let chain = entry.ordering().filter(|_| entry.is_in_chain());
-        let key = entry.dedup();
+        let chain = keys.ordering.filter(|_| entry.is_in_chain());
+        let key = keys.dedup;
         let dedup = key.filter(|_| entry.tag.is_live());
         let is_dead = entry.tag == Tag::Dead;
         Self {
             dedup: dedup.map(|dedup| dedup.key),
-            behind: dedup.and_then(|dedup| dedup.behind),
+            behind: dedup.and_then(|_| entry.behind()),
             chain: chain.map(|key| (key, entry.order())),
             leads: entry.tag.is_live() || entry.tag == Tag::Superseded,
             previous: key.filter(|_| has_succeeded(entry)).map(|key| key.key),
@@ -53,6 +54,11 @@ impl Roles {
 }
 
 impl QueueManager {
+    /// The roles of the message `seq`, whose entry this is.
+    pub(super) fn roles(&self, seq: Seq, entry: &Entry) -> Roles {
+        Roles::of(entry, &self.table.keys_of(seq, entry))
+    }
+
     /// Whether a message is in the store and not over, so that another can wait behind it.
     pub(super) fn leads(&self, seq: Seq) -> bool {
         self.table
@@ -104,7 +110,7 @@ impl QueueManager {
         let leader = behind.filter(|leader| {
             self.table
                 .get(*leader)
-                .is_some_and(|entry| Roles::of(entry).dedup == Some(key))
+                .is_some_and(|entry| self.roles(*leader, entry).dedup == Some(key))
         });
         match leader {
             Some(leader) => self.dedup.replace(key, seq.get(), leader.get()),
@@ -158,8 +164,7 @@ impl QueueManager {
 
 /// The dedup key of a message by number.
 fn dedup_key(table: &Table, number: u64) -> Option<KeyHash> {
-    let entry = table.get(Seq::new(number)?)?;
-    entry.dedup().map(|dedup| dedup.key)
+    table.dedup(Seq::new(number)?)
 }
 
 /// Whether its handler succeeded, and it is kept.

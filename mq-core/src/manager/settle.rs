@@ -327,8 +327,9 @@ impl QueueManager {
             Some(StoredState::Pending { .. } | StoredState::Held { .. })
         );
         let succeeded = is_over && ending.outcome == Outcome::Succeeded;
-        let previous = entry.dedup().filter(|_| succeeded);
-        let previous = previous.and_then(|dedup| self.previous_version(dedup.key));
+        let is_keyed = succeeded && entry.has(flag::KEYED);
+        let key = is_keyed.then(|| self.table.dedup(seq)).flatten();
+        let previous = key.and_then(|key| self.previous_version(key));
         events.extend(previous.map(|seq| Event::Finished { seq }));
         let Some(state) = ending.state else {
             events.push(Event::Finished { seq });

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::id::Seq;
+use crate::key::KeyHash;
 
-use super::entry::{Entry, Tag};
+use super::columns::{Column, KeyColumns, Keys, PAGE_LEN};
+use super::entry::{Entry, Tag, flag};
 
 #[cfg(test)]
 mod tests;
 
-const PAGE_LEN: usize = 512;
 const DIR_LEN: usize = 512;
-const WORD_BITS: usize = 64;
-const WORDS: usize = PAGE_LEN / WORD_BITS;
 /// A page is packed when no more than one in so many of its slots is in use …
 const PACK_RATIO: usize = 4;
 /// … and it has more slots than this.
@@ -54,90 +53,48 @@ impl Address {
 }
 
 /// 512 consecutive sequence numbers: all of them by position, or only those in use behind a bit map.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Page {
     live: usize,
-    /// Slot `n` is `entries[n]`; otherwise `bits` says which slots have an entry.
-    dense: bool,
-    bits: [u64; WORDS],
-    /// Entries before each word of `bits`.
-    ranks: [u16; WORDS],
-    entries: Vec<Entry>,
+    entries: Column<Entry>,
+    keys: KeyColumns,
 }
 
 impl Page {
-    fn new() -> Self {
-        Self {
-            live: 0,
-            dense: true,
-            bits: [0; WORDS],
-            ranks: [0; WORDS],
-            entries: Vec::new(),
-        }
-    }
-
-    /// Entries before `slot`, and whether it has one itself.
-    fn rank(&self, slot: usize) -> (usize, bool) {
-        if self.dense {
-            return (slot.min(self.entries.len()), slot < self.entries.len());
-        }
-        let (word, bit) = (slot / WORD_BITS, slot % WORD_BITS);
-        let bits = self.bits.get(word).copied().unwrap_or(0);
-        let before = self.ranks.get(word).copied().unwrap_or(0);
-        let below = (bits & ((1 << bit) - 1)).count_ones() as usize;
-        (usize::from(before) + below, bits >> bit & 1 == 1)
-    }
-
     fn get(&self, slot: usize) -> Option<&Entry> {
-        let (index, present) = self.rank(slot);
-        let entry = self.entries.get(index).filter(|_| present)?;
+        let entry = self.entries.get(slot)?;
         (entry.tag != Tag::Vacant).then_some(entry)
     }
 
+    /// The keys of all, if the message in a slot is there and has some.
+    fn keys(&self, slot: usize) -> Option<&KeyColumns> {
+        let entry = self.entries.get(slot)?;
+        (entry.tag != Tag::Vacant && entry.has(flag::KEYED)).then_some(&self.keys)
+    }
+
     fn get_mut(&mut self, slot: usize) -> Option<&mut Entry> {
-        let (index, present) = self.rank(slot);
-        let entry = self.entries.get_mut(index).filter(|_| present)?;
+        let entry = self.entries.get_mut(slot)?;
         (entry.tag != Tag::Vacant).then_some(entry)
     }
 
     /// Its messages with their slots, ascending.
     fn entries(&self) -> impl Iterator<Item = (usize, &Entry)> {
-        let sparse = self.bits.iter().enumerate().flat_map(|(word, bits)| {
-            let set = (0..WORD_BITS).filter(move |bit| bits >> bit & 1 == 1);
-            set.map(move |bit| word * WORD_BITS + bit)
-        });
-        let slots = (0..PAGE_LEN).filter(|_| self.dense).chain(sparse);
-        let entries = slots.zip(&self.entries);
+        let entries = self.entries.iter();
         entries.filter(|(_, entry)| entry.tag != Tag::Vacant)
     }
 
-    /// Puts an entry into a slot that must be empty; says whether it was.
-    fn insert(&mut self, slot: usize, entry: Entry) -> bool {
-        if self.dense && slot == self.entries.len() {
-            if slot == 0 {
-                self.entries.reserve_exact(PAGE_LEN);
-            }
-            self.entries.push(entry);
-            self.live += 1;
-            return true;
+    /// Puts an entry and its keys into a slot that must be empty; says whether it was.
+    fn insert(&mut self, slot: usize, entry: Entry, keys: &Keys) -> bool {
+        if self.get(slot).is_some() {
+            return false;
         }
-        let (index, present) = self.rank(slot);
-        if present {
-            let Some(old) = self.entries.get_mut(index) else {
-                return false;
-            };
-            if old.tag != Tag::Vacant {
-                return false;
-            }
-            *old = entry;
-        } else {
-            self.index_by_bits();
-            self.entries.insert(index, entry);
-            if let Some(bits) = self.bits.get_mut(slot / WORD_BITS) {
-                *bits |= 1 << (slot % WORD_BITS);
-            }
-            self.count_ranks();
+        if entry.has(flag::KEYED) {
+            self.keys.set(slot, keys);
         }
+        if slot == 0 && self.entries.len() == 0 {
+            self.entries.reserve_page();
+        }
+        self.entries.put(slot, entry);
         self.live += 1;
         true
     }
@@ -149,50 +106,15 @@ impl Page {
         Some(entry)
     }
 
-    fn index_by_bits(&mut self) {
-        if self.dense {
-            self.dense = false;
-            let len = self.entries.len();
-            for (word, bits) in self.bits.iter_mut().enumerate() {
-                let filled = len.saturating_sub(word * WORD_BITS).min(WORD_BITS);
-                *bits = if filled == WORD_BITS {
-                    u64::MAX
-                } else {
-                    (1 << filled) - 1
-                };
-            }
-            self.count_ranks();
-        }
-    }
-
-    fn count_ranks(&mut self) {
-        let mut before = 0u16;
-        for (bits, rank) in self.bits.iter().zip(self.ranks.iter_mut()) {
-            *rank = before;
-            before += u16::try_from(bits.count_ones()).unwrap_or(0);
-        }
-    }
-
     fn wants_packing(&self) -> bool {
         self.entries.len() > PACK_MIN && self.live * PACK_RATIO <= self.entries.len()
     }
 
     /// Keeps only the entries in use.
     fn pack(&mut self) {
-        let mut entries = Vec::with_capacity(self.live);
-        let mut packed = [0u64; WORDS];
-        for (word, bits) in packed.iter_mut().enumerate() {
-            for bit in 0..WORD_BITS {
-                if let Some(entry) = self.get_mut(word * WORD_BITS + bit) {
-                    entries.push(std::mem::replace(entry, Entry::vacant()));
-                    *bits |= 1 << bit;
-                }
-            }
-        }
-        self.entries = entries;
-        self.bits = packed;
-        self.dense = false;
-        self.count_ranks();
+        self.entries.retain(|_, entry| entry.tag != Tag::Vacant);
+        let entries = &self.entries;
+        self.keys.retain(|slot| entries.get(slot).is_some());
     }
 }
 
@@ -229,6 +151,18 @@ impl Pages {
             .get(at.page)?
             .as_ref()?
             .get(at.slot)
+    }
+
+    /// The keys of the message `seq`.
+    pub(super) fn keys(&self, seq: Seq) -> Keys {
+        let keys = self.columns(seq);
+        keys.map_or_else(Keys::default, |(keys, slot)| keys.get(slot))
+    }
+
+    fn columns(&self, seq: Seq) -> Option<(&KeyColumns, usize)> {
+        let at = Address::of(seq);
+        let page = self.dirs.get(&at.dir)?.pages.get(at.page)?.as_ref()?;
+        Some((page.keys(at.slot)?, at.slot))
     }
 
     /// How many messages there are.
@@ -297,6 +231,35 @@ impl Table {
         self.pages.get(seq)
     }
 
+    /// The keys of the message `seq`, whose entry this is.
+    pub(super) fn keys_of(&self, seq: Seq, entry: &Entry) -> Keys {
+        if entry.has(flag::KEYED) {
+            self.keys(seq)
+        } else {
+            Keys::default()
+        }
+    }
+
+    /// The keys of the message `seq`.
+    pub(super) fn keys(&self, seq: Seq) -> Keys {
+        self.step();
+        self.pages.keys(seq)
+    }
+
+    /// The ordering key of the message `seq`.
+    pub(super) fn ordering(&self, seq: Seq) -> Option<KeyHash> {
+        self.step();
+        let (keys, slot) = self.pages.columns(seq)?;
+        keys.ordering(slot)
+    }
+
+    /// The dedup key of the message `seq`.
+    pub(super) fn dedup(&self, seq: Seq) -> Option<KeyHash> {
+        self.step();
+        let (keys, slot) = self.pages.columns(seq)?;
+        keys.dedup(slot)
+    }
+
     /// The message `seq`, to be changed; its page is copied if an image shares it.
     pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Entry> {
         self.step();
@@ -311,15 +274,15 @@ impl Table {
         self.pages.after(after).inspect(|_| self.step())
     }
 
-    /// Adds a message; says whether its number was free.
-    pub(super) fn insert(&mut self, seq: Seq, entry: Entry) -> bool {
+    /// Adds a message with its keys; says whether its number was free.
+    pub(super) fn insert(&mut self, seq: Seq, entry: Entry, keys: &Keys) -> bool {
         self.step();
         let at = Address::of(seq);
         if seq > self.newest {
             let newest = std::mem::replace(&mut self.newest, seq);
             let old = Address::of(newest);
             if newest != Seq::NONE && (old.dir, old.page) != (at.dir, at.page) {
-                self.tidy(old);
+                self.close(old);
             }
         }
         let dir = self
@@ -334,8 +297,8 @@ impl Table {
         if slot.is_none() {
             dir.live += 1;
         }
-        let page = Arc::make_mut(slot.get_or_insert_with(|| Arc::new(Page::new())));
-        let inserted = page.insert(at.slot, entry);
+        let page = Arc::make_mut(slot.get_or_insert_default());
+        let inserted = page.insert(at.slot, entry, keys);
         self.pages.len += usize::from(inserted);
         inserted
     }
@@ -354,6 +317,17 @@ impl Table {
             self.tidy(at);
         }
         Some(entry)
+    }
+
+    /// A page has had its last message: nothing in it grows any more.
+    fn close(&mut self, at: Address) {
+        self.tidy(at);
+        if let Some(dir) = self.pages.dirs.get_mut(&at.dir)
+            && let Some(page) = Arc::make_mut(dir).pages.get_mut(at.page)
+            && let Some(page) = page.as_mut().filter(|page| page.keys.has_spare())
+        {
+            Arc::make_mut(page).keys.give_back();
+        }
     }
 
     /// Frees or packs a page that has become empty or sparse.

@@ -73,27 +73,6 @@ fn a_shared_window_does_not_change() {
 }
 
 #[test]
-fn small_numbers_spread_over_the_parts_of_an_index() {
-    let mut index = Index::default();
-    let key = |number: u64| KeyHash(u128::from(number));
-    for number in 0..10_000 {
-        index.insert(key(number), number, key);
-    }
-    assert_eq!(index.len(), 10_000);
-    let largest = index.shards.iter().map(HashTable::len).max();
-    assert!(largest < Some(100), "{largest:?}");
-    for number in 0..10_000 {
-        let found = index.find(key(number), |other| other == number);
-        assert_eq!(found, Some(number));
-        index.replace(key(number), number, number + 1);
-        index.remove(key(number), number);
-        assert_eq!(index.find(key(number), |other| other == number), None);
-        index.remove(key(number), number + 1);
-    }
-    assert_eq!(index.len(), 0);
-}
-
-#[test]
 fn a_remembered_key_takes_56_bytes_and_its_place_in_the_index() {
     assert_eq!(size_of::<Remembered>(), 56);
 }

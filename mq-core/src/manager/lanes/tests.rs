@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::message::Priority;
 
+use super::super::columns::Keys;
 use super::*;
 
 fn place() -> Place {
@@ -28,7 +29,7 @@ impl Rig {
         let mut entry = Entry::new(self.last, joined, self.last);
         entry.place = place();
         entry.tag = Tag::Limbo;
-        self.table.insert(seq(self.last), entry);
+        self.table.insert(seq(self.last), entry, &Keys::default());
         self.enter(seq(self.last));
         seq(self.last)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::columns::DedupFacts;
 use super::*;
 
 fn seq(number: u64) -> Seq {
@@ -16,13 +17,33 @@ fn entry(size: u32) -> Entry {
     entry
 }
 
+/// One message in three has no keys, the others have one or both.
+fn keys(number: u64) -> Keys {
+    let key = |other: u64| KeyHash(u128::from(number) << 64 | u128::from(other));
+    Keys {
+        ordering: (number % 3 == 1 || number.is_multiple_of(7)).then(|| key(1)),
+        dedup: (number % 3 == 2).then(|| DedupFacts {
+            key: key(2),
+            payload: key(3),
+        }),
+    }
+}
+
+fn add_keyed(table: &mut Table, number: u64, size: u32, keys: &Keys) -> bool {
+    let mut entry = entry(size);
+    entry.set(flag::KEYED, keys.are_some());
+    table.insert(seq(number), entry, keys)
+}
+
+fn add(table: &mut Table, number: u64, size: u32) -> bool {
+    add_keyed(table, number, size, &keys(number))
+}
+
 impl Pages {
     /// Bytes that pages and directories hold.
     fn size(&self) -> usize {
         let page_size = |page: &Arc<Page>| {
-            size_of::<Page>()
-                + 2 * size_of::<usize>()
-                + page.entries.capacity() * size_of::<Entry>()
+            size_of::<Page>() + 2 * size_of::<usize>() + page.entries.size() + page.keys.size()
         };
         let dir_size = |dir: &Arc<Dir>| {
             let pages: usize = dir.pages.iter().flatten().map(page_size).sum();
@@ -35,12 +56,15 @@ impl Pages {
 fn filled(len: u64) -> Table {
     let mut table = Table::default();
     for number in 1..=len {
-        assert!(table.insert(seq(number), entry(1)));
+        assert!(add(&mut table, number, 1));
     }
     table
 }
 
 fn contents(pages: &Pages) -> Vec<(u64, u32)> {
+    for (seq, _) in pages.after(Seq::NONE) {
+        assert_eq!(pages.keys(seq), keys(seq.get()), "{seq}");
+    }
     let all = pages.after(Seq::NONE);
     all.map(|(seq, entry)| (seq.get(), entry.size)).collect()
 }
@@ -49,8 +73,29 @@ fn contents(pages: &Pages) -> Vec<(u64, u32)> {
 fn an_entry_takes_40_bytes_and_its_page_half_a_byte_more() {
     assert_eq!(size_of::<Entry>(), 40);
     let len = 512 * 512;
-    let size = filled(len).share().size();
+    let size = size_with(len, Keys::default());
     assert!(size < 41 * usize::try_from(len).expect("small"), "{size}");
+}
+
+#[test]
+fn an_ordering_key_takes_16_bytes_and_a_dedup_key_32_beside_the_entry() {
+    let len = 512 * 512;
+    let count = usize::try_from(len).expect("small");
+    let plain = size_with(len, Keys::default());
+    for (number, bytes) in [(1, 16), (2, 32)] {
+        let more = size_with(len, keys(number)) - plain;
+        let (least, most) = (bytes * count, (bytes * 4 + 1) * count / 4);
+        assert!((least..most).contains(&more), "{more} for {bytes} each");
+    }
+}
+
+/// Bytes of a table of messages of which each has these keys.
+fn size_with(len: u64, keys: Keys) -> usize {
+    let mut table = Table::default();
+    for number in 1..=len {
+        add_keyed(&mut table, number, 1, &keys);
+    }
+    table.share().size()
 }
 
 #[test]
@@ -85,7 +130,7 @@ fn one_message_in_each_page_costs_less_than_half_a_kibibyte() {
 fn a_queue_that_is_emptied_as_it_fills_keeps_no_pages() {
     let mut table = Table::default();
     for number in 1..=100_000 {
-        table.insert(seq(number), entry(1));
+        add(&mut table, number, 1);
         table.remove(seq(number));
     }
     assert!(table.share().size() < 64 << 10);
@@ -104,7 +149,7 @@ fn a_shared_copy_does_not_change() {
             table.remove(seq(number));
         }
     }
-    table.insert(seq(2_001), entry(5));
+    add(&mut table, 2_001, 5);
     assert_eq!(contents(&shared), before);
 }
 
@@ -152,7 +197,7 @@ proptest! {
             match step {
                 Step::Append(gap) => {
                     last += gap;
-                    prop_assert!(table.insert(seq(last), entry(7)));
+                    prop_assert!(add(&mut table, last, 7));
                     model.insert(last, 7);
                 }
                 Step::Remove(at) => {
