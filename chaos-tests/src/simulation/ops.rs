@@ -207,8 +207,7 @@ impl Life<'_> {
         if self.world.random.chance(2, 3) {
             return self.replay(name);
         }
-        self.world.oracle.settle_submitted(name);
-        match self.request(name, OperateRequest::Purge)? {
+        match self.request_end(name, OperateRequest::Purge)? {
             Ok(_) => {
                 self.world.facts.entry(name).or_default().over = true;
                 self.world.oracle.settled(name, Survives::PowerLoss);
@@ -240,8 +239,7 @@ impl Life<'_> {
     }
 
     fn cancel(&mut self, name: u64) -> Step {
-        self.world.oracle.settle_submitted(name);
-        match self.request(name, OperateRequest::Cancel)? {
+        match self.request_end(name, OperateRequest::Cancel)? {
             Ok(Operated::Done) => {
                 self.world.facts.entry(name).or_default().over = true;
                 self.world.oracle.settled(name, Survives::PowerLoss);
@@ -259,6 +257,20 @@ impl Life<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for what may end a message. If no answer comes, it may be over.
+    fn request_end(
+        &mut self,
+        name: u64,
+        request: OperateRequest,
+    ) -> Step<Result<Operated, OperateRefused>> {
+        self.world.oracle.settle_submitted(name);
+        let answer = self.request(name, request);
+        if answer.is_err() {
+            self.world.facts.entry(name).or_default().ending = true;
+        }
+        answer
     }
 
     fn request(
