@@ -32,7 +32,7 @@ pub struct Suite {
 pub enum Level {
     /// Minutes, in every check of a change.
     Quick,
-    /// A quarter of an hour.
+    /// Half an hour.
     Default,
     /// Hours.
     Nightly,
