@@ -89,6 +89,39 @@ fn an_ordering_key_takes_16_bytes_and_a_dedup_key_32_beside_the_entry() {
     }
 }
 
+#[test]
+fn a_page_keeps_no_room_for_keys_that_do_not_come() {
+    let mut table = Table::default();
+    for number in 1..=513 {
+        let keys = if number <= 40 {
+            keys(1)
+        } else {
+            Keys::default()
+        };
+        add_keyed(&mut table, number, 1, &keys);
+    }
+    let keys = |page: &Arc<Page>| page.keys.size();
+    let pages = table.share();
+    let sizes: Vec<usize> = pages
+        .dirs
+        .values()
+        .flat_map(|dir| dir.pages.iter().flatten().map(keys))
+        .collect();
+    assert_eq!(sizes, [40 * 16, 0]);
+}
+
+#[test]
+fn a_number_used_again_has_its_new_keys_only() {
+    let mut table = filled(3);
+    table.remove(seq(1));
+    add_keyed(&mut table, 1, 1, &keys(2));
+    assert_eq!(table.keys(seq(1)), keys(2));
+    table.remove(seq(1));
+    add_keyed(&mut table, 1, 1, &keys(3));
+    assert_eq!(table.keys(seq(1)), keys(3));
+    assert_eq!(table.keys(seq(2)), keys(2));
+}
+
 /// Bytes of a table of messages of which each has these keys.
 fn size_with(len: u64, keys: Keys) -> usize {
     let mut table = Table::default();

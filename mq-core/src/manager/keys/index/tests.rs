@@ -103,6 +103,7 @@ fn a_look_up_hardly_ever_asks_for_the_key_of_another_number() {
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         6 => 0u64..5_000,
+        2 => 0u64..1 << 24,
         2 => (1u64 << 32)..(1 << 32) + 5_000,
         1 => (1u64 << 48) - 1_000..(1 << 48) - 1,
         3 => (0u64..5_000).prop_map(|place| place | SORT),
