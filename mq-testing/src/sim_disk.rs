@@ -329,12 +329,14 @@ impl Storage for SimDisk {
             Some(file) => file,
             None => state.create(begun.moment, &name)?,
         };
-        if !state.locks.insert(file) {
+        // Of the whole directory, as on a real one: a lock file that was deleted or replaced lets nobody in.
+        if !state.locks.is_empty() {
             let owner = String::from_utf8_lossy(&state.bytes_of(file))
                 .trim()
                 .to_owned();
             return Err(LockRefusal::Held { owner });
         }
+        state.locks.insert(file);
         state.replace_content(begun.moment, file, owner.as_bytes())?;
         state.content_mut(file)?.sync();
         Ok(Box::new(SimLock {

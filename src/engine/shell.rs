@@ -3,7 +3,7 @@
 //! The owner is a lock, not a thread. Two tokens, always taken in this order:
 //!
 //! - the *log token*: write and sync. A blocking caller that finds it free commits without a thread hop; for async
-//!   callers the commit thread does. No async worker thread ever holds it.
+//!   callers the commit thread does. An async worker thread holds it only in memory, where nothing blocks.
 //! - the *manager token* (the desk's lock): drain the rings, decide, apply, encode. Held for microseconds, never across I/O.
 //!
 //! Invariants
@@ -14,14 +14,15 @@
 
 mod commit;
 mod ending;
+mod entry;
 mod frames;
 
 pub(super) use ending::StopOnPanic;
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use mq_core::backend::{Durability, Stopped};
@@ -156,6 +157,8 @@ pub(crate) struct Shell {
     pub(crate) indexes: Indexes,
     /// What an enqueue waits for unless it says otherwise.
     pub(crate) needs: Needs,
+    /// Nothing that a round does can block.
+    is_memory: bool,
     submissions: Ring<Box<EnqueueJob>>,
     settlements: Ring<Box<SettleJob>>,
     /// What the engine shows of itself.
@@ -197,6 +200,7 @@ impl Shell {
             payload_size_max: setup.payload_size_max,
             indexes: Indexes::new(setup.desk.manager.indexes()),
             needs: setup.needs,
+            is_memory: setup.log.log.is_none(),
             submissions: Ring::new(SUBMISSIONS_CAPACITY)?,
             settlements: Ring::new(SETTLEMENTS_CAPACITY)?,
             sight: Arc::clone(&setup.desk.sight),
@@ -232,39 +236,6 @@ impl Shell {
     }
 
     // ---- in front of the desk ---------------------------------------------------------------------------------------
-
-    /// Puts an enqueue into the ring; `Pending` (and the waker kept) while the ring is full.
-    pub(crate) fn poll_submit(&self, job: &mut Option<Box<EnqueueJob>>, waker: &Waker) -> Poll<()> {
-        let pushed = poll_push(&self.submissions, &self.space, job, waker);
-        if pushed.is_ready() {
-            self.refuse_if_stopped();
-        }
-        pushed
-    }
-
-    /// Puts settlements into their ring; `Pending` (and the waker kept) while it is full.
-    pub(crate) fn poll_settle(&self, job: &mut Option<Box<SettleJob>>, waker: &Waker) -> Poll<()> {
-        let pushed = poll_push(&self.settlements, &self.space, job, waker);
-        if pushed.is_ready() {
-            self.refuse_if_stopped();
-        }
-        pushed
-    }
-
-    /// Calls the commit thread for a submission that was just put into the ring; not while it waits for more than there are.
-    pub(crate) fn call_for_submission(&self) {
-        // Partner: the fence in `Signal::sleep`. Either this sees that the wait is over, or the sleeper sees the submission.
-        fence(SeqCst);
-        let wanted = self.gathering.load(Relaxed);
-        if wanted == 0 || self.submissions.len() >= wanted {
-            self.signal.call();
-        }
-    }
-
-    /// Calls the commit thread: there is something in a ring or on the desk.
-    pub(crate) fn call(&self) {
-        self.signal.call();
-    }
 
     /// Acts at the desk at once and answers when what was decided so far is written or synced.
     pub(crate) fn at_desk<T, A, S>(self: &Arc<Self>, needs: Needs, act: A, stopped: S) -> Pending<T>
@@ -326,7 +297,7 @@ impl Shell {
             desk.push(needs, Effect::Answer(Box::new(answer)));
         }
         // Whoever holds the log token lets it leave: in order, behind what was released before.
-        self.signal.call();
+        self.call();
         pending.driven_by(Arc::clone(self) as Arc<dyn Drive>)
     }
 
@@ -544,27 +515,5 @@ pub(crate) fn poisoned(
     Stopped::Poisoned {
         operation: format!("{operation} of {file}"),
         reason,
-    }
-}
-
-fn poll_push<T>(
-    ring: &Ring<T>,
-    space: &Mutex<Vec<Waker>>,
-    job: &mut Option<T>,
-    waker: &Waker,
-) -> Poll<()> {
-    let Some(first) = job.take() else {
-        return Poll::Ready(());
-    };
-    let Err(refused) = ring.try_push(first) else {
-        return Poll::Ready(());
-    };
-    space.lock().push(waker.clone());
-    match ring.try_push(refused) {
-        Ok(()) => Poll::Ready(()),
-        Err(refused) => {
-            *job = Some(refused);
-            Poll::Pending
-        }
     }
 }

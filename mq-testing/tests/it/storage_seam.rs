@@ -148,13 +148,17 @@ fn a_second_owner_is_refused_by_name_until_the_first_lets_go() {
 }
 
 #[test]
-fn a_lock_that_was_removed_or_replaced_is_noticed() {
+fn a_lock_that_was_removed_or_replaced_is_noticed_and_lets_nobody_in() {
     on_both(|storage| {
         let lock = storage.lock("LOCK", "first").unwrap();
         storage.rename("LOCK", "OLD").unwrap();
         assert!(!lock.verify().unwrap());
-        let other = storage.lock("LOCK", "second").unwrap();
+        let Err(LockRefusal::Held { .. }) = storage.lock("LOCK", "second") else {
+            panic!("two owners")
+        };
         assert!(!lock.verify().unwrap());
+        drop(lock);
+        let other = storage.lock("LOCK", "second").unwrap();
         assert!(other.verify().unwrap());
     });
 }
