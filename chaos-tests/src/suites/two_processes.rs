@@ -14,6 +14,8 @@ use crate::suite::{Outcome, Run};
 
 /// The first argument of a process that is to own a store.
 const OWN: &str = "own-a-store";
+/// What an owner is told so that it starts a process that outlives it.
+const BEAR: &str = "bear";
 /// Processes that want the store at once.
 const RIVALS: usize = 4;
 
@@ -34,13 +36,19 @@ pub fn child_if_asked() -> Option<ExitCode> {
     })
 }
 
-/// Opens a store, says so, enqueues a message for each line it is told, and closes when it is told no more.
+/// Opens a store, says so, enqueues a message for each line it is told (or starts a process), and closes when it is told no more.
 fn own(store: &Path) -> Result<(), String> {
     let engine = Engine::builder(store).open_wait().map_err(text)?;
     println!("open");
     for line in std::io::stdin().lines() {
-        let enqueued = enqueue(&engine, &line.map_err(text)?);
-        match enqueued {
+        let line = line.map_err(text)?;
+        if line == BEAR {
+            let mut heir = Command::new("sleep");
+            let heir = heir.arg("60").stdin(Stdio::null()).stdout(Stdio::null());
+            println!("{}", heir.spawn().map_err(text)?.id());
+            continue;
+        }
+        match enqueue(&engine, &line) {
             Ok(()) => println!("kept"),
             Err(refused) => println!("not kept: {refused}"),
         }
@@ -94,6 +102,13 @@ impl Owner {
         require(answer == "kept", &answer)
     }
 
+    /// Lets it start a process that lives on when it is gone, with whatever it inherits.
+    fn bear(&mut self) -> Result<Heir, String> {
+        let input = self.child.stdin.as_mut().ok_or("no input")?;
+        writeln!(input, "{BEAR}").map_err(text)?;
+        Ok(Heir(self.hear()?))
+    }
+
     /// Lets it close.
     fn close(mut self) -> Result<(), String> {
         drop(self.child.stdin.take());
@@ -112,6 +127,15 @@ impl Drop for Owner {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         drop(self.child.wait());
+    }
+}
+
+/// The process that an owner started, by its number; ends with this.
+struct Heir(String);
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        drop(Command::new("kill").arg(&self.0).status());
     }
 }
 
@@ -149,7 +173,8 @@ const VANDALS: [fn(&Path) -> std::io::Result<()>; 4] = [
 ];
 
 /// Each case: one owner; a vandal at the lock file; a second process and a second engine in this one are refused; the owner
-/// goes on; it closes or is killed; rivals race for the store; everything that was kept is there.
+/// goes on; it closes or is killed, outlived by a process that it started; rivals race for the store; everything that was
+/// kept is there.
 pub(super) fn owners(run: &Run) -> Outcome {
     let cases = run.level.of(8, 80, 2_000);
     run.each_seed(cases, |seed| {
@@ -157,8 +182,9 @@ pub(super) fn owners(run: &Run) -> Outcome {
         let store = folder.0.join("store");
         let vandal = usize::try_from(seed % 4).unwrap_or(0);
         let kills = seed % 8 < 4;
-        let kept = one_owner(&store, VANDALS.get(vandal).copied(), kills)?;
+        let (kept, heir) = one_owner(&store, VANDALS.get(vandal).copied(), kills)?;
         let kept = kept + rivals(&store)?;
+        drop(heir); // until now it lived
         let engine = Engine::builder(&store).open_wait().map_err(text)?;
         let there = engine.backend().stats().live_messages;
         engine.close_wait().map_err(text)?;
@@ -175,7 +201,7 @@ fn one_owner(
     store: &Path,
     vandal: Option<fn(&Path) -> std::io::Result<()>>,
     kills: bool,
-) -> Result<u64, String> {
+) -> Result<(u64, Heir), String> {
     let mut owner = Owner::start(store)?;
     let answer = owner.hear()?;
     require(answer == "open", &answer)?;
@@ -194,12 +220,13 @@ fn one_owner(
         Ok(_) => return Err("a second engine was let in".to_owned()),
     }
     owner.enqueue("after")?;
+    let heir = owner.bear()?;
     if kills {
         owner.kill()?
     } else {
         owner.close()?
     }
-    Ok(2)
+    Ok((2, heir))
 }
 
 /// Several processes want the store at once: one at a time has it. Answers how many messages they kept.
