@@ -21,7 +21,7 @@ use mq_persistence::pins::SegmentFile;
 use mq_persistence::storage::{FreshDirectory, FreshError};
 
 use crate::admin::Admin;
-use crate::engine::{EngineBackend, Images};
+use crate::engine::{EngineBackend, Images, Inside};
 use crate::environment::Parker;
 
 /// Why there is no backup. The store that was to be copied is as it was.
@@ -143,6 +143,8 @@ impl Backup {
         if let Some(rate) = self.rate.filter(|rate| *rate < BACKUP_RATE_MIN) {
             return Err(BackupError::RateTooLow { rate });
         }
+        // What is told of progress may drop the last handle of the engine: another thread closes it then, and waits for this one.
+        let _inside = Inside::enter();
         let shell = Arc::clone(&self.backend.0);
         let parker = shell.park.parker();
         // Gone before `self` is, whose closure may hold the last handle of the engine: a close waits for it.

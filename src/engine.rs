@@ -46,6 +46,7 @@ use mq_persistence::open::OpenReport;
 pub(crate) use backend::{EngineBackend, block_on, block_until_ready};
 pub(crate) use desk::Desk;
 pub(crate) use effects::{EnqueuePromise, Needs};
+pub(crate) use estate::Inside;
 pub(crate) use jobs::EnqueueJob;
 pub(crate) use prepare::Prepared;
 pub(crate) use scan::Scan;

@@ -22,7 +22,7 @@ pub use two_processes::child_if_asked;
 pub const SUITES: &[Suite] = &[
     Suite {
         name: "crash-points",
-        what: "lives of the engine die after every I/O, 8 ways; recoveries die too",
+        what: "lives of the engine die after every I/O, 8 or 16 ways; recoveries die too",
         from: Level::Quick,
         work: crash::points,
     },

@@ -1,7 +1,8 @@
 //! One answer that will come: `.await` it or `.wait()` for it.
 //!
 //! Invariants: the [`Promise`] is kept exactly once or broken by dropping it, and a broken promise wakes the waiter
-//! too. Dropping a [`Pending`] takes nothing back: what was asked for still happens.
+//! too. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
+//! ([`Promise::keep_later`]) is dropped with it.
 
 use std::fmt;
 use std::future::Future;
@@ -109,7 +110,8 @@ impl<T> Pending<T> {
         self
     }
 
-    /// Whether the answer is there (or the promise broken).
+    /// Whether nothing has to be waited for any more: the answer is there, or only work of the waiter's own is left, or the promise
+    /// is broken.
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(
@@ -134,7 +136,7 @@ impl<T> Pending<T> {
         }
     }
 
-    /// As [`Pending::wait`], but gives itself back when `limit` has passed.
+    /// As [`Pending::wait`], but gives itself back when `limit` has passed. Work that is left to the waiter may take longer.
     ///
     /// # Errors
     /// `Err(self)` after `limit`; what was asked for still happens.

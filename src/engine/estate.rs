@@ -6,6 +6,7 @@
 //!    waker may have dropped it: it would wait for itself. There a thread of its own brings it to its end.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mq_core::backend::Stopped;
@@ -21,10 +22,10 @@ thread_local! {
 
 /// While it lives, what this thread runs is run inside an engine.
 #[derive(Debug)]
-pub(super) struct Inside(bool);
+pub(crate) struct Inside(bool);
 
 impl Inside {
-    pub(super) fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         Self(IS_INSIDE.replace(true))
     }
 }
@@ -85,9 +86,18 @@ impl Estate {
         if !IS_INSIDE.get() {
             return self.end_here();
         }
+        let shared = Arc::new(Mutex::new(Some(self)));
+        let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("mq-end".to_owned());
-        if let Err(error) = thread.spawn(move || self.end_here()) {
+        let ending = thread.spawn(move || {
+            let estate = theirs.lock().take();
+            estate.into_iter().for_each(Self::end_here);
+        });
+        if let Err(error) = ending {
             tracing::error!(%error, "no thread to close the engine on: its store is free when the process ends");
+            let estate = shared.lock().take();
+            let lock = estate.and_then(|estate| estate.lock.lock().take());
+            std::mem::forget(lock); // its threads go on writing: nobody else may
         }
     }
 

@@ -26,7 +26,7 @@ use crate::schedules::{Plan, RUNS_PER_FIRE, Runs, interval_of, message_of_run};
 const PASS_LEN: usize = 16;
 /// After this long a pass begins no other fire.
 const PASS_TIME: Duration = Duration::from_millis(5);
-/// A fire that was refused is tried again after this.
+/// What was refused is tried again after this: a fire, an interval that was to begin anew.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A schedule that cannot be read is tried again after this.
 const REREAD_AFTER: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 //! The owner is a lock, not a thread. Two tokens, always taken in this order:
 //!
 //! - the *log token*: write and sync. A blocking caller that finds it free commits without a thread hop; for async
-//!   callers the commit thread does. An async worker thread holds it only in memory, where nothing blocks.
+//!   callers the commit thread does, but in memory, where nothing blocks, they commit themselves (`entry`).
 //! - the *manager token* (the desk's lock): drain the rings, decide, apply, encode. Held for microseconds, never across I/O.
 //!
 //! Invariants
@@ -498,8 +498,9 @@ impl Drive for Shell {
                 }
             }
         }
+        let is_due = side.schedule_is_due; // the commit thread fires it
         drop(side);
-        if !is_done() || self.has_work() {
+        if is_due || !is_done() || self.has_work() {
             self.signal.call();
         }
     }

@@ -99,6 +99,33 @@ async fn the_content_of_a_message_says_how_urgent_it_is_unless_the_producer_does
     }
 }
 
+/// It joined a line that was there, so that nobody had planned it before.
+#[tokio::test]
+async fn a_batch_that_never_fits_is_refused_at_the_head_of_its_line_and_holds_up_nobody() {
+    let engine = Engine::in_memory().open().await.unwrap();
+    engine
+        .admin()
+        .queue("money")
+        .limit_messages(2)
+        .await
+        .unwrap();
+    let charge = |cents| engine.enqueue(Charge { cents });
+    let there = [charge(1).await.unwrap(), charge(2).await.unwrap()];
+    let first = charge(3).submit().unwrap();
+    let batch = engine.batch().push(Charge { cents: 4 });
+    let batch = batch.push(Charge { cents: 5 }).push(Charge { cents: 6 });
+    let never = batch.submit().unwrap();
+    let last = charge(7).submit().unwrap();
+    for receipt in there {
+        engine.cancel(receipt.accepted.id).await.unwrap();
+    }
+    engine.sync().await.unwrap();
+    assert!(first.is_done() && last.is_done(), "there was room for two");
+    first.await.unwrap();
+    never.await.unwrap_err();
+    last.await.unwrap();
+}
+
 /// What a batch adds for certain is what it waits for, and that of keys is not.
 #[tokio::test]
 async fn a_waiting_batch_is_let_in_when_one_of_its_keys_stands_for_what_is_there() {

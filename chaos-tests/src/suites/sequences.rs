@@ -189,7 +189,7 @@ fn try_sequence(run: &Run, prepared: &(SimDisk, Known), sequence: &[Step]) -> Re
     Ok(())
 }
 
-/// Opens the store and does one thing after the other; answers how many I/Os passed before.
+/// Opens the store and does one thing after the other; answers how many I/Os passed before the first of them.
 fn play(disk: &SimDisk, known: &mut Known, sequence: &[Step]) -> Result<u64, String> {
     let mut player = Player::open(disk, known)?;
     // Waits in line behind the first to be handed out. Its payload is in memory, so that it can be looked at when the disk is dead.

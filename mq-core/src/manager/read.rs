@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::id::{MessageId, QueueId, Seq};
 use crate::key::KeyHash;
+use crate::limits::{COMMAND_EVENTS_MAX, COMMAND_SIZE_MAX};
 use crate::name::{KindName, QueueName};
 use crate::queue::QueueSettings;
 use crate::state::{Attempt, State, StoredState};
@@ -182,31 +183,34 @@ impl QueueManager {
         queue.map_or_else(QueueSettings::default, |queue| (*queue.settings).clone())
     }
 
-    /// Whether there is room in the store for so much more. Looks at sums only.
+    /// Whether it is worth planning to add so much to the store: there is room, or there never will be, and planning says so.
+    /// Looks at sums only.
     #[must_use]
-    pub fn has_room_for(&self, messages: u64, bytes: u64) -> bool {
+    pub fn is_worth_planning(&self, messages: u64, bytes: u64) -> bool {
         let need = Need {
             messages,
             bytes,
             ..Need::default()
         };
         let config = &self.config;
+        let is_too_much = messages > config.capacity_messages.min(COMMAND_EVENTS_MAX as u64)
+            || bytes > config.capacity_bytes.min(COMMAND_SIZE_MAX as u64);
         let checked = self
             .room
             .check(&need, config.capacity_messages, config.capacity_bytes);
-        checked.is_ok()
+        is_too_much || checked.is_ok()
     }
 
-    /// Whether there is room in a queue for so many messages more. Looks at sums only.
+    /// The same for so many messages more in a queue.
     #[must_use]
-    pub fn queue_has_room_for(&self, name: &QueueName, messages: u64) -> bool {
+    pub fn is_worth_planning_for(&self, name: &QueueName, messages: u64) -> bool {
         let queue = self
             .names
             .queue_id(name)
             .and_then(|id| self.names.queue(id));
         let limited = queue.and_then(|queue| Some((queue, queue.settings.messages_max?)));
         limited.is_none_or(|(queue, limit)| {
-            messages == 0 || queue.live().saturating_add(messages) <= limit
+            messages == 0 || messages > limit || queue.live().saturating_add(messages) <= limit
         })
     }
 

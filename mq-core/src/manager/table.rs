@@ -52,7 +52,7 @@ impl Address {
     }
 }
 
-/// 512 consecutive sequence numbers: all of them by position, or only those in use behind a bit map.
+/// 512 consecutive sequence numbers: the entries of all by position, or only of those in use behind a bit map; and their keys.
 #[derive(Clone, Debug, Default)]
 struct Page {
     live: usize,

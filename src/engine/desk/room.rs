@@ -4,8 +4,8 @@
 //! 1. Whoever waits for a queue holds up nobody else; whoever waits for the store goes first in, first out. What is put off to the
 //!    next frame keeps its place: it is the first there, and is not planned again before.
 //! 2. So many wait and no more, for at most as long as each may; nobody waits who would not be let in.
-//! 3. A batch is not planned again before there is room for what it adds for certain ([`Floor`]): messages leave one by one, and a
-//!    batch of thousands would be planned as often.
+//! 3. A batch is not planned again before there is room for what it adds for certain ([`Floor`]), or there never will be: messages
+//!    leave one by one, and a batch of thousands would be planned as often.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -305,7 +305,7 @@ impl Desk {
             let Floor {
                 messages, bytes, ..
             } = waiting.floor;
-            let lacks_room = self.disk_low || !self.manager.has_room_for(messages, bytes);
+            let lacks_room = self.disk_low || !self.manager.is_worth_planning(messages, bytes);
             if may_wait.is_some() && lacks_room {
                 self.waiting_for_room.store.push_front(waiting);
                 break;
@@ -335,7 +335,8 @@ impl Desk {
                 && let Some(waiting) = line.pop_front()
             {
                 let (may_wait, floor) = (waiting.may_wait(now), waiting.floor);
-                if may_wait.is_some() && !self.manager.queue_has_room_for(&queue, floor.of_queue) {
+                if may_wait.is_some() && !self.manager.is_worth_planning_for(&queue, floor.of_queue)
+                {
                     line.push_front(waiting);
                     break;
                 }

@@ -75,8 +75,9 @@ impl Shell {
                 }
             }
         }
+        let is_due = side.schedule_is_due; // the commit thread fires it
         drop(side);
-        if self.has_work() {
+        if is_due || self.has_work() {
             self.signal.call();
         }
         true

@@ -6,6 +6,7 @@
 //!
 //! Invariants
 //! 1. Buckets are split and merged one at a time, in their order, so that no operation moves more than a bucket or two.
+//!    Numbers with equal hashes share one: dead letters of one dedup key may be many, and make theirs long.
 //! 2. A bucket has only as many groups as its numbers need, and perhaps one more. All groups with numbers but the last
 //!    are full.
 //! 3. The numbers of a bucket take four bytes each as long as none is 2³² from another, else six. Bits that are not needed
