@@ -293,7 +293,7 @@ fn miri(root: &Path) -> anyhow::Result<Outcome> {
     run_tests(
         root,
         &[
-            "+nightly", "miri", "test", "-p", "mq-core", "--lib", "--", "ring", "signal",
+            "+nightly", "miri", "test", "-p", "mq-core", "--lib", "--", "ring::", "signal::",
         ],
         MIRI,
     )

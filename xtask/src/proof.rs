@@ -188,7 +188,7 @@ fn miri(root: &Path, arguments: &[&str]) -> anyhow::Result<Done> {
     };
     let flags = format!("-Zmiri-many-seeds=0..{seeds}");
     Invocation::cargo(&["+nightly", "miri", "test", "-p", "mq-core", "--lib", "--"])
-        .arguments(&["ring", "signal"])
+        .arguments(&["ring::", "signal::"])
         .environment(&[
             ("MIRIFLAGS", flags.as_str()),
             ("CARGO_TARGET_DIR", "target/miri"),
