@@ -13,7 +13,7 @@ mod life;
 mod specimen;
 
 pub use damage::{Damage, Density};
-pub(crate) use judge::journal_end;
 pub use judge::{Tally, Verdict};
+pub(crate) use judge::{has_changed, journal_end};
 pub use life::{End, specimen};
 pub use specimen::Specimen;

@@ -389,7 +389,8 @@ fn can_be_spared(name: &str) -> bool {
     }
 }
 
-fn has_changed(before: &SimDisk, after: &SimDisk) -> bool {
+/// Whether any byte of a store differs, but those of its lock.
+pub(crate) fn has_changed(before: &SimDisk, after: &SimDisk) -> bool {
     let content = |disk: &SimDisk| -> Vec<(String, Option<Vec<u8>>)> {
         let names = disk.file_names().into_iter().filter(|name| name != "LOCK");
         names

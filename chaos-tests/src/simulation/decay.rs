@@ -19,6 +19,7 @@ use mq_testing::sim_disk::{SECTOR_SIZE, SimDisk};
 
 use super::World;
 use crate::machine::{Machine, text};
+use crate::rot::has_changed;
 
 /// Messages that are looked at together.
 const PAGE_LEN: usize = 1_000;
@@ -48,7 +49,7 @@ impl World {
             return Ok(());
         };
         self.faults += 1;
-        let before = contents(&disk);
+        let before = disk.fork();
         let whole = self.begin_beside(&self.disk.fork())?;
         let whole = Sight::of(&whole, |id| {
             Err(format!("{id} is unreadable on a whole disk"))
@@ -57,7 +58,7 @@ impl World {
             Err(refused) if !refused.contains(&decayed.file) => {
                 Err(format!("the refusal names another file: {refused}"))
             }
-            Err(_) if contents(&disk) != before => Err("a refusal changed the store".to_owned()),
+            Err(_) if has_changed(&before, &disk) => Err("a refusal changed the store".to_owned()),
             Err(_) => Ok(()),
             Ok(machine) => compare(&whole, &machine),
         };
@@ -183,15 +184,4 @@ fn strike(disk: &SimDisk, random: &mut SplitMix64) -> Option<Decayed> {
         }
     };
     (disk.file_bytes(&file)? != bytes).then_some(Decayed { file, what, at })
-}
-
-/// Every byte of a store but those of its lock.
-fn contents(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
-    let names = disk.file_names().into_iter().filter(|name| name != "LOCK");
-    names
-        .map(|name| {
-            let bytes = disk.file_bytes(&name);
-            (name, bytes)
-        })
-        .collect()
 }
