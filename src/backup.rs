@@ -128,7 +128,8 @@ impl Backup {
         self
     }
 
-    /// Is told how far the copy is, after each MiB and while it is checked, on the thread that copies.
+    /// Is told how far the copy is, after each MiB and while it is checked, on the thread that copies. An engine whose last
+    /// handle it drops is closed by another thread, soon after; it must not wait for a close itself.
     pub fn on_progress(mut self, told: impl FnMut(BackupProgress) + Send + 'static) -> Self {
         self.on_progress = Some(Box::new(told));
         self

@@ -2,7 +2,7 @@
 //!
 //! The rooms behind it, in the order of a message's way: [`prepare`] (caller's thread) → [`shell`] (rings, tokens) →
 //! [`desk`] (decide, append, apply) → [`effects`] (what may leave when) → [`inbox`] (leases for pools). Beside them:
-//! [`backend`] (the contract that dispatch knows), [`scheduler`], [`maintenance`], [`cache`], [`signal`], [`time_keeper`].
+//! [`backend`] (the contract that dispatch knows), [`scheduler`], [`maintenance`], [`cache`], [`estate`], [`time_keeper`].
 
 mod backend;
 mod bulk;

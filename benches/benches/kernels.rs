@@ -139,7 +139,7 @@ fn rules(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A message with a key of its own in and out, beside as many others with keys of theirs.
+/// Two messages in and out, each with a key of its own or both with one, beside none or a million that wait and have keys of theirs.
 fn keyed(criterion: &mut Criterion) {
     let key = |number: usize| KeyHash(u128::try_from(number).expect("small"));
     let dedup = |number| Draft {

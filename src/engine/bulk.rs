@@ -102,7 +102,7 @@ impl BulkRunner {
     /// Runs until the engine stops.
     pub(crate) fn run(mut self) {
         let shell = Arc::clone(&self.shell);
-        let _guard = StopOnPanic(&shell);
+        let _guard = StopOnPanic::new(&shell);
         while shell.stopped().is_none() {
             match self.turn() {
                 Ok(Turn::More) => {}

@@ -96,7 +96,10 @@ impl Estate {
         if let Err(error) = ending {
             tracing::error!(%error, "no thread to close the engine on: its store is free when the process ends");
             let estate = shared.lock().take();
-            let lock = estate.and_then(|estate| estate.lock.lock().take());
+            let lock = estate.and_then(|estate| {
+                drop(estate.backend.0.close()); // asked for, and not waited for
+                estate.lock.lock().take()
+            });
             std::mem::forget(lock); // its threads go on writing: nobody else may
         }
     }

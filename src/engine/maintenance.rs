@@ -6,6 +6,7 @@
 //! stops the engine; a full disk does not: it refuses further messages, and holds work, until there is room. When the engine is to be closed,
 //! it ends what it is doing early, and leaves the rest to whoever closes.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::error::SnapshotError;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same while work waits for room on the disk: an operator may have freed some.
 const LOOK_WHILE_HELD: Duration = Duration::from_millis(20);
+/// Readers of freed segments, such as a slow backup, keep what is reserved for freeing from work that waits for it no longer than this.
+const READERS_AWAITED: Duration = Duration::from_secs(1);
 /// Bytes that one step of compaction copies: a small part of what a frame may hold.
 const COMPACTION_STEP_SIZE: usize = 256 << 10;
 
@@ -59,17 +62,22 @@ enum Kept {
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     shell: Arc<Shell>,
+    /// Since when work waits for room that readers keep.
+    readers_since: Cell<Option<Duration>>,
 }
 
 impl Maintenance {
     pub(crate) fn new(shell: Arc<Shell>) -> Self {
-        Self { shell }
+        Self {
+            shell,
+            readers_since: Cell::new(None),
+        }
     }
 
     /// Runs until the engine stops.
     pub(crate) fn run(self) {
         let shell = &*self.shell;
-        let _guard = StopOnPanic(shell);
+        let _guard = StopOnPanic::new(shell);
         while shell.stopped().is_none() {
             shell.sample();
             let kept = match self.keep_house() {
@@ -133,13 +141,23 @@ impl Maintenance {
         if low && freed {
             return Kept::More;
         }
-        if held && !keeper.awaits_readers() {
+        let waits = self.waits_for_readers(held && keeper.awaits_readers());
+        if held && !waits {
             keeper.pool().give_reserve();
             if self.shell.look(|desk, _| desk.look_at_disk()) {
                 self.shell.call();
             }
         }
         if held { Kept::Held } else { Kept::Enough }
+    }
+
+    /// Whether to leave work waiting for those who read in freed segments; not for long, and then anew.
+    fn waits_for_readers(&self, they_keep_room: bool) -> bool {
+        let now = self.shell.clock().monotonic();
+        let since = they_keep_room.then(|| self.readers_since.get().unwrap_or(now));
+        let since = since.filter(|since| now.saturating_sub(*since) < READERS_AWAITED);
+        self.readers_since.set(since);
+        since.is_some()
     }
 
     /// What is wanted, and up to where the journal is written.

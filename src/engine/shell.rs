@@ -280,7 +280,7 @@ impl Shell {
         K: FnOnce(Promise<T>, V) + Send + 'static,
         S: FnOnce(Stopped) -> T + Send + 'static,
     {
-        let _guard = StopOnPanic(self);
+        let _guard = StopOnPanic::new(self);
         let (promise, pending) = Pending::new();
         {
             let mut desk = self.desk.lock();
@@ -303,7 +303,7 @@ impl Shell {
 
     /// Looks at the desk without changing what is journalled. The caller says [`Shell::call`] if time or permits changed.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Desk, &Now) -> T) -> T {
-        let _guard = StopOnPanic(self);
+        let _guard = StopOnPanic::new(self);
         let mut desk = self.desk.lock();
         let now = desk.time.now();
         look(&mut desk, &now)
@@ -350,7 +350,7 @@ impl Shell {
     /// One frame from the rings to the disk. The caller holds the log token.
     pub(crate) fn round(&self, side: &mut LogSide) -> Result<Round, Stopped> {
         let _inside = Inside::enter();
-        let guard = StopOnPanic(self);
+        let guard = StopOnPanic::new(self);
         if !self.write_held(side)? {
             return Ok(Round::Held);
         }
@@ -412,7 +412,7 @@ impl Shell {
     /// and grants nothing, so that it ends under any load. `None` if the log is closed, or the frame finds no room on the disk.
     pub(crate) fn images(&self, side: &mut LogSide) -> Result<Option<Images>, Stopped> {
         let _inside = Inside::enter();
-        let guard = StopOnPanic(self);
+        let guard = StopOnPanic::new(self);
         if !self.write_held(side)? {
             return Ok(None);
         }
@@ -485,22 +485,11 @@ impl Shell {
 impl Drive for Shell {
     /// A blocking caller leads: it commits its own frame if nobody else is about to.
     fn drive(&self, is_done: &dyn Fn() -> bool) {
-        let Some(mut side) = self.log.try_lock() else {
+        let Some(side) = self.log.try_lock() else {
             return self.signal.call();
         };
-        while !is_done() && self.stopped.get().is_none() {
-            match self.round(&mut side) {
-                Ok(Round::More) => {}
-                Ok(Round::Idle(_) | Round::Held) => break,
-                Err(reason) => {
-                    drop(side);
-                    return self.stop(reason);
-                }
-            }
-        }
-        let is_due = side.schedule_is_due; // the commit thread fires it
-        drop(side);
-        if is_due || !is_done() || self.has_work() {
+        self.lead(side, || !is_done() && self.stopped.get().is_none());
+        if !is_done() {
             self.signal.call();
         }
     }

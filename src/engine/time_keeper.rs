@@ -72,7 +72,7 @@ impl TimeKeeper {
     }
 
     /// How long it is until [`TimeKeeper::take_went_back`] says yes, if it will.
-    pub(crate) fn went_back(&self, now: &Now) -> Option<Duration> {
+    pub(crate) fn went_back_in(&self, now: &Now) -> Option<Duration> {
         self.went_back.map(|from| from.since(now.monotonic))
     }
 

@@ -158,3 +158,18 @@ fn a_closure_that_is_told_of_a_backup_may_hold_the_last_handle_of_the_engine() {
     let again = Engine::builder(folder.path().join("data")).wait_for_owner(mq::secs(60));
     again.open_wait().unwrap().close_wait().unwrap();
 }
+
+#[test]
+fn a_closure_that_is_told_of_a_backup_may_drop_the_last_handle_of_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = opened(folder.path());
+    let backup = engine.admin().backup(folder.path().join("copy"));
+    let mut last = Some(engine);
+    let ended = backup.on_progress(move |_| drop(last.take())).wait();
+    assert!(
+        matches!(ended, Ok(_) | Err(BackupError::Stopped(_))),
+        "{ended:?}"
+    );
+    let again = Engine::builder(folder.path().join("data")).wait_for_owner(mq::secs(60));
+    again.open_wait().unwrap().close_wait().unwrap();
+}

@@ -199,3 +199,18 @@ async fn waiters_are_bounded_and_those_who_leave_make_room() {
     engine.cancel(id).await.unwrap();
     assert_eq!(last.await.unwrap_err().code(), "cancelled");
 }
+
+/// Whatever a program drops while it unwinds may call the engine, which is none the worse for it.
+#[test]
+fn a_program_that_panics_while_it_waits_does_not_stop_the_engine() {
+    let engine = Engine::in_memory().open_wait().unwrap();
+    let other = engine.clone();
+    let panicked = std::thread::spawn(move || {
+        let sent = other.enqueue(Resize { width: 8 }).wait().unwrap();
+        let _waits = other.completion_raw(sent.accepted.id).into_future();
+        panic!("the program's own");
+    });
+    panicked.join().unwrap_err();
+    assert_eq!(engine.stopped(), None);
+    engine.enqueue(Resize { width: 2 }).wait().unwrap();
+}

@@ -1,7 +1,7 @@
 //! Leases lie in a pool that does not look, their payloads on the disk, while the housekeeper copies what lives, takes
 //! snapshots, frees segments and gives them to the log again. Whenever the pool looks, it is handed the bytes that were sent.
 //!
-//! A suite that does not press is worth nothing: most cases must see the segment go in which the payloads lay.
+//! A suite that does not press is worth nothing: most cases must see a segment go that stood when the leases were granted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,13 +35,13 @@ pub(super) fn wait(run: &Run) -> Outcome {
     let (cases, pressed) = (run.counts().0, pressed.into_inner());
     match tried {
         Ok(()) if cases >= 100 && pressed < cases / 2 => Outcome::Failed(format!(
-            "only in {pressed} of {cases} cases did a segment go that was read late"
+            "only in {pressed} of {cases} cases did a segment go that stood at the grant"
         )),
         tried => tried.into(),
     }
 }
 
-/// One store; answers whether the segments that were read late are gone at the end.
+/// One store; answers whether a segment that stood at the grant is gone at the end.
 fn read_late(seed: u64) -> Result<bool, String> {
     let mut random = SplitMix64::new(seed);
     let disk = SimDisk::new();
@@ -59,7 +59,7 @@ fn read_late(seed: u64) -> Result<bool, String> {
         scene.fill()?;
     }
     let late = scene.grant_late()?;
-    let segments = segments(&disk);
+    let stood = segments(&disk);
     for _ in 0..4 + scene.random.below(12) {
         scene.disturb()?;
     }
@@ -69,8 +69,8 @@ fn read_late(seed: u64) -> Result<bool, String> {
         scene.machine.snapshot()?;
         scene.machine.maintain();
     }
-    let left = self::segments(&disk);
-    let gone = segments.iter().any(|name| !left.contains(name));
+    let left = segments(&disk);
+    let gone = stood.iter().any(|name| !left.contains(name));
     match scene.machine.backend().stats().live_messages {
         0 => Ok(gone),
         live => Err(format!("{live} messages are left")),

@@ -183,20 +183,3 @@ fn a_snapshot_that_fails_behind_the_close_is_none_of_the_messages() {
         assert!(is_there(&machine, id, "last"), "{kind:?}");
     }
 }
-
-/// The commit thread answers; the payload is read by whoever waits, and delays nobody's commit.
-#[test]
-fn a_payload_that_is_not_in_memory_is_read_by_who_asked_for_it() {
-    let disk = SimDisk::new();
-    let machine = Machine::open(&disk, 0).unwrap();
-    let id = enqueue(&machine, &"x".repeat(20_000));
-    let reads = || disk.count_of(IoKind::Read);
-    let before = reads();
-    let asked = machine.backend().envelope(id);
-    machine.commit();
-    assert!(asked.is_done());
-    assert_eq!(reads(), before, "read under the log token");
-    let envelope = asked.wait().unwrap().unwrap().unwrap();
-    assert_eq!(envelope.payload.len(), 20_000);
-    assert!(reads() > before);
-}

@@ -63,7 +63,7 @@ fn take_all_space(disk: &SimDisk) {
 
 /// A store that has refused a message because of its disk.
 fn full(disk: &SimDisk) -> (Machine, Vec<MessageId>) {
-    let machine = Machine::open(disk, 0).unwrap();
+    let machine = Machine::open_with(disk, 0, |builder| builder.payload_cache(0)).unwrap();
     let mut taken = Vec::new();
     for _ in 0..400 {
         match enqueue(&machine, 20_000) {
@@ -225,6 +225,11 @@ fn a_message_too_large_for_what_is_left_is_refused_and_smaller_ones_are_taken() 
 /// A store on a full disk with settlements that wait for room, because nobody has kept house.
 fn held(disk: &SimDisk) -> (Machine, Vec<Answer>) {
     let (machine, _) = full(disk);
+    let answers = fail_all(&machine);
+    (machine, answers)
+}
+
+fn fail_all(machine: &Machine) -> Vec<Answer> {
     let grants = machine.take(1_000);
     let mut answers = Vec::new();
     for grant in grants {
@@ -246,14 +251,45 @@ fn held(disk: &SimDisk) -> (Machine, Vec<Answer>) {
         answers.push(machine.backend().settle(vec![request]));
         machine.commit();
     }
-    (machine, answers)
+    answers
+}
+
+fn waiting(answers: &[Answer]) -> usize {
+    answers.iter().filter(|it| !it.is_done()).count()
+}
+
+/// A slow backup reads for hours, and a program may never poll what it asked for.
+#[test]
+fn who_reads_in_freed_segments_does_not_keep_work_waiting_for_ever() {
+    let disk = SimDisk::with_capacity(3 << 20);
+    let (machine, ids) = full(&disk);
+    let over = ids.get(..ids.len() / 2).unwrap();
+    let reads = over.iter().map(|id| machine.backend().envelope(*id));
+    let reads: Vec<_> = reads.collect();
+    machine.commit();
+    for id in over {
+        let cancelled = machine.backend().operate(*id, OperateRequest::Cancel);
+        assert!(cancelled.wait().unwrap().is_ok());
+    }
+    machine.maintain();
+    let answers = fail_all(&machine);
+    for _ in 0..8 {
+        machine.maintain();
+    }
+    let before = waiting(&answers);
+    for _ in 0..20 {
+        machine.pass(Duration::from_millis(300));
+        machine.maintain();
+    }
+    assert!(before > 0, "none of {} had to wait", answers.len());
+    assert!(waiting(&answers) < before, "they wait for readers");
+    drop(reads);
 }
 
 #[test]
 fn settlements_wait_for_what_is_freed_on_a_full_disk_and_stop_nothing() {
     let disk = SimDisk::with_capacity(3 << 20);
     let (machine, answers) = held(&disk);
-    let waiting = |answers: &[Answer]| answers.iter().filter(|it| !it.is_done()).count();
     let before = waiting(&answers);
     assert!(before > 0, "none of {} had to wait", answers.len());
     let patient = WhenFull::Wait(Duration::from_secs(3_600));

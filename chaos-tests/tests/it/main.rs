@@ -16,6 +16,7 @@ mod full_disk;
 mod health;
 mod ordeal;
 mod promises;
+mod reading;
 mod schedules;
 mod sight;
 mod telling;

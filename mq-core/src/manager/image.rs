@@ -151,11 +151,7 @@ impl Image {
         let (queue, kind) = self.lines.get(entry.place.line()).copied()?;
         let state = entry.stored_state();
         let limits = entry.limits();
-        let keys = if entry.has(flag::KEYED) {
-            self.pages.keys(seq)
-        } else {
-            Keys::default()
-        };
+        let keys = self.pages.keys_of(seq, entry);
         let facts = Enqueued {
             seq,
             at: Timestamp::from_ms(entry.at()),

@@ -134,8 +134,7 @@ impl QueueManager {
     /// Whether nothing of its keys comes before a message.
     fn comes_first(&self, seq: Seq, entry: &Entry) -> bool {
         let follows = |behind: Seq| self.followers.get(&behind.get()) == Some(&seq);
-        let is_keyed = entry.has(flag::KEYED);
-        let key = is_keyed.then(|| self.table.ordering(seq)).flatten();
+        let key = self.table.keys_of(seq, entry).ordering;
         key.is_none_or(|key| self.chains.may_go(key, seq, &self.table))
             && !entry.behind().is_some_and(follows)
     }

@@ -327,8 +327,8 @@ impl QueueManager {
             Some(StoredState::Pending { .. } | StoredState::Held { .. })
         );
         let succeeded = is_over && ending.outcome == Outcome::Succeeded;
-        let is_keyed = succeeded && entry.has(flag::KEYED);
-        let key = is_keyed.then(|| self.table.dedup(seq)).flatten();
+        let dedup = succeeded.then(|| self.table.keys_of(seq, entry).dedup);
+        let key = dedup.flatten().map(|dedup| dedup.key);
         let previous = key.and_then(|key| self.previous_version(key));
         events.extend(previous.map(|seq| Event::Finished { seq }));
         let Some(state) = ending.state else {

@@ -154,9 +154,18 @@ impl Pages {
     }
 
     /// The keys of the message `seq`.
-    pub(super) fn keys(&self, seq: Seq) -> Keys {
+    fn keys(&self, seq: Seq) -> Keys {
         let keys = self.columns(seq);
         keys.map_or_else(Keys::default, |(keys, slot)| keys.get(slot))
+    }
+
+    /// The keys of the message `seq`, whose entry this is.
+    pub(super) fn keys_of(&self, seq: Seq, entry: &Entry) -> Keys {
+        if entry.has(flag::KEYED) {
+            self.keys(seq)
+        } else {
+            Keys::default()
+        }
     }
 
     fn columns(&self, seq: Seq) -> Option<(&KeyColumns, usize)> {
@@ -234,15 +243,14 @@ impl Table {
     /// The keys of the message `seq`, whose entry this is.
     pub(super) fn keys_of(&self, seq: Seq, entry: &Entry) -> Keys {
         if entry.has(flag::KEYED) {
-            self.keys(seq)
-        } else {
-            Keys::default()
+            self.step();
         }
+        self.pages.keys_of(seq, entry)
     }
 
     /// The keys of the message `seq`.
+    #[cfg(test)]
     pub(super) fn keys(&self, seq: Seq) -> Keys {
-        self.step();
         self.pages.keys(seq)
     }
 

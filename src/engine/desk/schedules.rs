@@ -21,8 +21,9 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 impl Desk {
     /// Whether schedules are to be fired now.
     pub(crate) fn schedule_is_due(&self, now: &Now) -> bool {
-        self.schedule_wait(now)
-            .is_some_and(|wait| wait.is_zero() || self.time.went_back(now) == Some(Duration::ZERO))
+        self.schedule_wait(now).is_some_and(|wait| {
+            wait.is_zero() || self.time.went_back_in(now) == Some(Duration::ZERO)
+        })
     }
 
     /// All schedules, if the wall clock may have gone back since this was asked last: intervals then begin anew.
@@ -39,7 +40,7 @@ impl Desk {
             return None;
         }
         let due = self.manager.next_deadline().schedule?;
-        let again = self.time.went_back(now).unwrap_or(LOOK_AT_CLOCK);
+        let again = self.time.went_back_in(now).unwrap_or(LOOK_AT_CLOCK);
         let again = again.min(LOOK_AT_CLOCK);
         let wait = due.since(now.wall);
         // That the clock went back is seen by a round: nobody sleeps until then.

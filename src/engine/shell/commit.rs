@@ -23,7 +23,7 @@ const LOOK_WHILE_HELD: Duration = Duration::from_secs(1);
 impl Shell {
     /// Commits for async callers, keeps time, and closes in the end.
     pub(crate) fn run(&self) {
-        let _guard = StopOnPanic(self);
+        let _guard = StopOnPanic::new(self);
         loop {
             let next = {
                 let mut side = self.log.lock();

@@ -193,12 +193,26 @@ impl Shell {
 }
 
 /// Stops the engine if the holder of a token panics: its state may be half changed.
-pub(in crate::engine) struct StopOnPanic<'a>(pub(in crate::engine) &'a Shell);
+#[derive(Debug)]
+pub(in crate::engine) struct StopOnPanic<'a> {
+    shell: &'a Shell,
+    /// The thread was unwinding already: a panic of the user's, whose destructors call the engine.
+    was_panicking: bool,
+}
+
+impl<'a> StopOnPanic<'a> {
+    pub(in crate::engine) fn new(shell: &'a Shell) -> Self {
+        Self {
+            shell,
+            was_panicking: std::thread::panicking(),
+        }
+    }
+}
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop(Stopped::Poisoned {
+        if std::thread::panicking() && !self.was_panicking {
+            self.shell.stop(Stopped::Poisoned {
                 operation: "a commit".to_owned(),
                 reason: "a thread panicked while it held a token".to_owned(),
             });

@@ -8,9 +8,9 @@ use std::sync::atomic::fence;
 use std::task::{Poll, Waker};
 
 use mq_core::ring::Ring;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::{Round, Shell};
+use super::{LogSide, Round, Shell};
 use crate::engine::jobs::{EnqueueJob, SettleJob};
 
 /// With more submissions than this a caller leaves the work to the commit thread: he may be a task among others.
@@ -61,17 +61,27 @@ impl Shell {
     /// Much work is left to the commit thread, and so is everything while somebody else commits.
     fn commits_here(&self) -> bool {
         let few = self.is_memory && self.submissions.len() <= COMMITTED_HERE_MAX;
-        let Some(mut side) = few.then(|| self.log.try_lock()).flatten() else {
+        let Some(side) = few.then(|| self.log.try_lock()).flatten() else {
             return false;
         };
-        for _ in 0..ROUNDS_HERE_MAX {
+        let mut rounds = 0..ROUNDS_HERE_MAX;
+        self.lead(side, || rounds.next().is_some());
+        true
+    }
+
+    /// Commits on a caller's thread while there is more and `goes_on` says so; leaves the rest to the commit thread.
+    pub(super) fn lead(
+        &self,
+        mut side: MutexGuard<'_, LogSide>,
+        mut goes_on: impl FnMut() -> bool,
+    ) {
+        while goes_on() {
             match self.round(&mut side) {
                 Ok(Round::More) => {}
                 Ok(Round::Idle(_) | Round::Held) => break,
                 Err(reason) => {
                     drop(side);
-                    self.stop(reason);
-                    return true;
+                    return self.stop(reason);
                 }
             }
         }
@@ -80,7 +90,6 @@ impl Shell {
         if is_due || self.has_work() {
             self.signal.call();
         }
-        true
     }
 }
 

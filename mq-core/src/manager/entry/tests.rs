@@ -51,3 +51,11 @@ fn what_goes_with_keys_comes_back_beside_what_is_rare() {
         );
     }
 }
+
+#[test]
+fn what_few_messages_have_takes_two_small_boxes() {
+    assert_eq!(
+        (size_of::<Rare>(), size_of::<crate::state::Tail>()),
+        (128, 160)
+    );
+}

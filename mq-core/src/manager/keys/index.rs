@@ -438,8 +438,8 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// A bucket with these, of whose hashes as many bits are known as 32 less `known`.
-    fn of(all: &[(Trace, u64)], known: u8) -> Self {
+    /// A bucket with these; its numbers get at least `width_min` bits, because no more than the other bits of their hashes are known.
+    fn of(all: &[(Trace, u64)], width_min: u8) -> Self {
         let numbers = || all.iter().map(|(_, number)| *number);
         let counted = || numbers().filter(|number| number & SORT == 0);
         let least = counted().min().unwrap_or(0);
@@ -449,7 +449,7 @@ impl Bucket {
         let needed = most.checked_ilog2().map_or(0, |bit| bit + 1);
         let needed = u8::try_from(needed).ok();
         if let Some(needed) = needed.filter(|needed| *needed <= WIDTH_MAX) {
-            let width = (needed + 1).max(known).clamp(WIDTH_MIN, WIDTH_MAX);
+            let width = (needed + 1).max(width_min).clamp(WIDTH_MIN, WIDTH_MAX);
             // Most that are still to come are larger, some are smaller.
             let room = (1 << width) - 1 - apart;
             let base = U48::of(least.saturating_sub(room / 4));
@@ -522,8 +522,11 @@ fn filled<N: Kept>(base: U48, width: u8, all: &[(Trace, u64)]) -> Groups<N> {
         groups: Box::default(),
     };
     groups.resize(all.len().div_ceil(GROUP_LEN));
-    for (trace, number) in all {
-        groups.insert(*trace, *number);
+    for (at, (trace, number)) in all.iter().enumerate() {
+        if let Some(kept) = groups.keep(*trace, *number) {
+            let mark = with_sort(trace.mark, *number);
+            groups.put(at / GROUP_LEN, at % GROUP_LEN, mark, kept);
+        }
     }
     groups
 }

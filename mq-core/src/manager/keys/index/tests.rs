@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Keys of which many share a bucket and a mark.
+/// Keys by number; the index mixes them, so these spread like any others.
 fn key(number: u64) -> KeyHash {
     KeyHash(u128::from(number))
 }
@@ -63,6 +63,30 @@ fn no_insert_or_remove_moves_more_than_two_buckets() {
     }
     assert!(most.get() <= 128, "{} keys asked for at once", most.get());
     assert!(largest(&index) <= 128, "{}", largest(&index));
+    for number in 0..100_000 {
+        let before = index.buckets;
+        index.remove(key(number), number);
+        assert!(before - index.buckets <= 1, "one merge, of two buckets");
+        if number % 10_000 == 0 {
+            assert!(largest(&index) <= 128, "{}", largest(&index));
+        }
+    }
+}
+
+#[test]
+fn numbers_of_one_key_are_all_found() {
+    let mut index = Index::default();
+    for number in 0..300 {
+        index.insert(key(7), number, |_| key(7));
+    }
+    for number in 0..300 {
+        let found = index.find(key(7), |found| found == number);
+        assert_eq!(found, Some(number));
+    }
+    for number in 0..300 {
+        index.remove(key(7), number);
+    }
+    assert_eq!(index.len(), 0);
 }
 
 #[test]
