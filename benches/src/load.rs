@@ -305,22 +305,40 @@ pub fn open_loop(
         })
     };
     let message = store::message(size)?;
-    let parker = Environment::real().park.parker();
-    let (mut sent, mut due) = (0_u64, Duration::ZERO);
-    while due < time {
-        due += TICK;
-        let wait = due.saturating_sub(clock.monotonic());
-        if !wait.is_zero() {
-            parker.park(Some(wait));
-        }
+    let mut sent = 0_u64;
+    paced(&clock, time, |due| {
         let target = u64::try_from(due.as_nanos() * u128::from(rate) / 1_000_000_000)?;
         for _ in sent..target {
             let pending = engine.enqueue_raw(message.clone()).submit()?;
             sender.send((due, pending)).context("nobody collects")?;
         }
         sent = target;
-    }
+        Ok(())
+    })?;
     drop(sender);
     let collected = collector.join();
     collected.map_err(|_| anyhow::anyhow!("the collector panicked"))?
+}
+
+/// Acts at each tick of an open load, on this thread, until the clock shows `time`; says when the tick was due. A tick that comes
+/// late, because the machine woke this thread late or the one before took long, delays none of those after it.
+///
+/// # Errors
+/// What `act` says.
+pub fn paced(
+    clock: &SystemClock,
+    time: Duration,
+    mut act: impl FnMut(Duration) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let parker = Environment::real().park.parker();
+    let mut due = Duration::ZERO;
+    while due < time {
+        due += TICK;
+        let wait = due.saturating_sub(clock.monotonic());
+        if !wait.is_zero() {
+            parker.park(Some(wait));
+        }
+        act(due)?;
+    }
+    Ok(())
 }
