@@ -48,7 +48,7 @@ pub(crate) use desk::Desk;
 pub(crate) use effects::{EnqueuePromise, Needs};
 pub(crate) use estate::Inside;
 pub(crate) use jobs::EnqueueJob;
-pub(crate) use prepare::Prepared;
+pub(crate) use prepare::prepare_batch;
 pub(crate) use scan::Scan;
 pub(crate) use shell::{Images, Shell};
 #[cfg(feature = "otel")]

@@ -12,7 +12,7 @@ mod stored;
 use std::sync::Arc;
 
 use mq_core::backend::Stopped;
-use mq_core::command::Accepted;
+use mq_core::command::{Accepted, EnqueueBatch};
 use mq_core::few::Few;
 use mq_core::name::ScheduleName;
 use mq_core::schedule::{
@@ -22,7 +22,7 @@ use mq_core::schedule::{
 use mq_core::time::{Now, Timestamp};
 
 use crate::call::Call;
-use crate::engine::{Desk, EngineBackend, Needs, Prepared};
+use crate::engine::{Desk, EngineBackend, Needs, prepare_batch};
 use crate::error::EnqueueError;
 
 pub use catch_up::Missed;
@@ -256,18 +256,15 @@ impl Schedules {
         let shell = self.backend.shell();
         let due = shell.clock().wall();
         let message = message_of_run(&message, &seen.name, due);
-        let mut prepared = Prepared::default();
-        prepared
-            .add(Few::from([message]), shell)
-            .map_err(EnqueueError::from)?;
-        let Prepared { batch, envelopes } = prepared;
+        let mut batch = EnqueueBatch::default();
+        prepare_batch(&mut batch, Few::from([message]), shell).map_err(EnqueueError::from)?;
         let fire = FireSchedule {
             seen,
             due,
             drafts: batch.drafts,
             firing: Firing::ByHand,
         };
-        let fired = self.act(move |desk, now| Ok(desk.fire_schedule(now, &fire, &envelopes)?));
+        let fired = self.act(move |desk, now| Ok(desk.fire_schedule(now, &fire)?));
         Ok(fired.await?.and_then(|sent| sent.first().copied()))
     }
 

@@ -1,7 +1,7 @@
 //! One answer that will come: `.await` it or `.wait()` for it.
 //!
 //! Invariants: the [`Promise`] is kept exactly once or broken by dropping it, and a broken promise wakes the waiter
-//! too. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
+//! too. What a promise gives back with the answer ([`Promise::keep_with`]) is dropped by whoever waits, under no lock. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
 //! ([`Promise::keep_later`]) is dropped with it.
 
 use std::fmt;
@@ -29,18 +29,22 @@ pub trait Drive: Send + Sync + 'static {
 enum Cell<T> {
     Empty,
     Waiting(Waker),
-    Kept(T),
+    Kept(T, Spent),
     Later(Work<T>),
     Broken,
     Taken,
 }
+
+/// What was asked with, to be dropped by whoever asked: memory goes back to the thread that it came from, which is cheap for the
+/// allocator.
+type Spent = Option<Box<dyn Send>>;
 
 /// What has to be done for an answer, by whoever waits for it.
 type Work<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// What a waiter found.
 enum Found<T> {
-    Kept(T),
+    Kept(T, Spent),
     Later(Work<T>),
     Broken,
 }
@@ -49,7 +53,10 @@ impl<T> Found<T> {
     /// The answer; never under the lock of the cell, for it may take a while.
     fn finish(self) -> Result<T, Abandoned> {
         match self {
-            Self::Kept(value) => Ok(value),
+            Self::Kept(value, spent) => {
+                drop(spent);
+                Ok(value)
+            }
             Self::Later(work) => Ok(work()),
             Self::Broken => Err(Abandoned),
         }
@@ -95,7 +102,7 @@ impl<T> Pending<T> {
     /// An answer that is there already.
     pub fn ready(value: T) -> Self {
         let shared = Arc::new(Shared {
-            cell: Mutex::new(Cell::Kept(value)),
+            cell: Mutex::new(Cell::Kept(value, None)),
             changed: Condvar::new(),
         });
         Self {
@@ -116,7 +123,7 @@ impl<T> Pending<T> {
     pub fn is_done(&self) -> bool {
         matches!(
             *self.shared.cell.lock(),
-            Cell::Kept(_) | Cell::Later(_) | Cell::Broken
+            Cell::Kept(..) | Cell::Later(_) | Cell::Broken
         )
     }
 
@@ -167,7 +174,7 @@ impl<T> Pending<T> {
 
 fn take<T>(cell: &mut Cell<T>) -> Option<Found<T>> {
     match std::mem::replace(cell, Cell::Taken) {
-        Cell::Kept(value) => Some(Found::Kept(value)),
+        Cell::Kept(value, spent) => Some(Found::Kept(value, spent)),
         Cell::Later(work) => Some(Found::Later(work)),
         Cell::Broken | Cell::Taken => Some(Found::Broken),
         waiting @ (Cell::Empty | Cell::Waiting(_)) => {
@@ -198,7 +205,14 @@ impl<T> Promise<T> {
     /// Gives the answer and wakes whoever waits.
     pub fn keep(mut self, value: T) {
         if let Some(shared) = self.shared.take() {
-            settle(&shared, Cell::Kept(value));
+            settle(&shared, Cell::Kept(value, None));
+        }
+    }
+
+    /// As [`Promise::keep`]; whoever waits drops `spent`, too.
+    pub fn keep_with(mut self, value: T, spent: Box<dyn Send>) {
+        if let Some(shared) = self.shared.take() {
+            settle(&shared, Cell::Kept(value, Some(spent)));
         }
     }
 

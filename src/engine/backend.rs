@@ -11,8 +11,8 @@ use mq_core::backend::{
     WhenFull,
 };
 use mq_core::command::{
-    Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve, SaveCheckpoint, Settlement,
-    StaleLease,
+    EnqueueBatch, Extend, GiveBack, Operate, Operated, Operation, PoolSpec, Reserve,
+    SaveCheckpoint, Settlement, StaleLease,
 };
 use mq_core::few::Few;
 use mq_core::id::{LeaseToken, MessageId, PoolId, Seq};
@@ -31,7 +31,7 @@ use super::desk::{Desk, frees_room};
 use super::effects::{Effect, EnqueuePromise, Needs};
 use super::inbox::{Body, Handed, Inbox};
 use super::jobs::{EnqueueJob, SettleJob};
-use super::prepare::{Prepared, prepare_settle};
+use super::prepare::{prepare_batch, prepare_settle};
 use super::shell::Shell;
 use crate::stats::Refusal;
 
@@ -66,15 +66,15 @@ impl EngineBackend {
             WhenFull::Wait(limit) => Some(self.0.clock().monotonic().saturating_add(limit)),
         };
         let mut job = Box::new(EnqueueJob {
-            prepared: Prepared::default(),
+            batch: EnqueueBatch::default(),
             until,
             needs,
-            promise,
+            promise: Some(promise),
             #[cfg(feature = "otel")]
             trace,
         });
         self.0.declare_all(&batch);
-        let prepared = job.prepared.add(batch, &self.0);
+        let prepared = prepare_batch(&mut job.batch, batch, &self.0);
         prepared.inspect_err(|_| self.0.sight.count_refusal(Refusal::Invalid))?;
         Ok(job)
     }
@@ -422,7 +422,7 @@ impl EngineBackend {
                 desk.waiters.note_cancelled(id.seq());
             }
             if let Some(envelope) = &edited {
-                desk.cache.insert(id.seq(), envelope);
+                desk.cache.replace(id.seq(), envelope);
             }
             Ok(operated)
         };
@@ -434,7 +434,7 @@ impl EngineBackend {
         &self,
         id: MessageId,
         request: OperateRequest,
-    ) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
+    ) -> Result<(Operation, Option<Bytes>), OperateError> {
         let operation = match request {
             OperateRequest::Cancel => Operation::Cancel,
             OperateRequest::Hold(label) => Operation::Hold(label),
@@ -456,7 +456,7 @@ impl EngineBackend {
         &self,
         id: MessageId,
         payload: Bytes,
-    ) -> Result<(Operation, Option<Arc<Envelope>>), OperateError> {
+    ) -> Result<(Operation, Option<Bytes>), OperateError> {
         let found = self.0.look(|desk, _| {
             let kind = desk.manager.glimpse(id.seq())?.kind;
             Some((kind, desk.find_envelope(id.seq())?))
@@ -465,17 +465,19 @@ impl EngineBackend {
             return Ok((Operation::Replay { edit: None }, None));
         }; // the rules say what is wrong with the id
         let stored = open_body(stored).map_err(|reason| self.0.unread(id, &reason))?;
-        let envelope = Arc::new(Envelope {
+        let envelope = Envelope {
             payload,
             ..Envelope::clone(&stored)
-        });
+        };
         envelope.check(self.0.payload_size_max)?;
+        let sealed = seal(&envelope, &self.0.identity);
+        let bytes = sealed.bytes.clone();
         let edit = Edited {
-            sealed: seal(&envelope, &self.0.identity),
+            sealed,
             terms: self.0.terms_of(&kind, &envelope.payload),
         };
         let edit = Some(Box::new(edit));
-        Ok((Operation::Replay { edit }, Some(envelope)))
+        Ok((Operation::Replay { edit }, Some(bytes)))
     }
 }
 
@@ -516,16 +518,16 @@ impl From<ReadFailure> for Unread {
 }
 
 pub(super) fn open_body(body: Body) -> Result<Arc<Envelope>, Unread> {
-    match body {
-        Body::Cached(envelope) => Ok(envelope),
-        Body::Cold(pinned) => unseal(&pinned.read()?.bytes)
-            .map(Arc::new)
-            .map_err(|error| Unread::Damaged(error.to_string())),
+    let sealed = match body {
+        Body::Cached(sealed) => sealed,
+        Body::Cold(pinned) => pinned.read()?.bytes,
         Body::Missing => {
             let text = "its place in the journal is not known";
-            Err(Unread::Damaged(text.to_owned()))
+            return Err(Unread::Damaged(text.to_owned()));
         }
-    }
+    };
+    let opened = unseal(&sealed).map(Arc::new);
+    opened.map_err(|error| Unread::Damaged(error.to_string()))
 }
 
 struct Unpark(std::thread::Thread);

@@ -1,17 +1,15 @@
-//! Envelopes kept in memory, within a budget of bytes; the rest is read back from the journal.
+//! Envelopes kept in memory as they were sealed, within a budget of bytes; the rest is read back from the journal.
 //!
 //! When the budget is full, what is there stays and newcomers are left to the disk: messages are handed out oldest
 //! first, so the ones already cached are needed first. Without a journal there is no budget: memory is the store.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use hashbrown::HashMap;
 use mq_core::id::Seq;
-use mq_core::message::Envelope;
 
 #[derive(Debug)]
 pub(crate) struct EnvelopeCache {
-    envelopes: HashMap<Seq, Arc<Envelope>>,
+    envelopes: HashMap<Seq, Bytes>,
     size: u64,
     size_max: u64,
 }
@@ -26,20 +24,22 @@ impl EnvelopeCache {
         }
     }
 
-    /// Keeps `envelope` if it fits; an older one of the same message never stays.
-    pub(crate) fn insert(&mut self, seq: Seq, envelope: &Arc<Envelope>) {
+    /// Keeps the sealed envelope of a new message if it fits.
+    pub(crate) fn insert(&mut self, seq: Seq, envelope: &Bytes) {
         let size = size_of_envelope(envelope);
-        if self.size.saturating_add(size) > self.size_max {
-            self.remove(seq);
-            return;
-        }
-        self.size += size;
-        if let Some(older) = self.envelopes.insert(seq, Arc::clone(envelope)) {
-            self.size = self.size.saturating_sub(size_of_envelope(&older));
+        if self.size.saturating_add(size) <= self.size_max {
+            self.size += size;
+            self.envelopes.insert(seq, envelope.clone());
         }
     }
 
-    pub(crate) fn get(&self, seq: Seq) -> Option<&Arc<Envelope>> {
+    /// Keeps another envelope of a message if it fits; the older one never stays.
+    pub(crate) fn replace(&mut self, seq: Seq, envelope: &Bytes) {
+        self.remove(seq);
+        self.insert(seq, envelope);
+    }
+
+    pub(crate) fn get(&self, seq: Seq) -> Option<&Bytes> {
         self.envelopes.get(&seq)
     }
 
@@ -50,13 +50,8 @@ impl EnvelopeCache {
     }
 }
 
-/// Payload, headers and what an entry costs beside them, in bytes.
-fn size_of_envelope(envelope: &Envelope) -> u64 {
-    const ENTRY_SIZE: usize = 256;
-    let headers: usize = envelope
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    u64::try_from(envelope.payload.len() + headers + ENTRY_SIZE).unwrap_or(u64::MAX)
+/// Payload, headers and what an entry costs beside them, in bytes: its place in the table, and what `Bytes` and the allocator add.
+fn size_of_envelope(envelope: &Bytes) -> u64 {
+    const ENTRY_SIZE: usize = 128;
+    u64::try_from(envelope.len() + ENTRY_SIZE).unwrap_or(u64::MAX)
 }

@@ -331,7 +331,7 @@ impl Desk {
 
     fn body(&self, granted: Granted) -> Body {
         if let Some(envelope) = self.cache.get(granted.seq) {
-            return Body::Cached(Arc::clone(envelope));
+            return Body::Cached(envelope.clone());
         }
         let pinned = self
             .paper
@@ -420,10 +420,10 @@ impl Desk {
     /// Moves out everything that waits, to be told why the engine stopped. Not here: who is told may call the engine.
     pub(crate) fn give_up(&mut self) -> Vec<Effect> {
         let waiting = self.waiting_for_room.drain();
-        let refused = waiting.map(|job| Effect::Enqueue(job.promise, Ok(Few::new())));
+        let refused = waiting.map(|job| Effect::Enqueue(job, Ok(Few::new())));
         let waiters = self.waiters.give_up();
         let put_off = self.put_off.drain(..).map(|put_off| match put_off {
-            PutOff::Enqueue(put_off) => Effect::Enqueue(put_off.job.promise, Ok(Few::new())),
+            PutOff::Enqueue(put_off) => Effect::Enqueue(put_off.job, Ok(Few::new())),
             PutOff::Settle(SettleJob {
                 settles,
                 mut answers,
@@ -440,7 +440,7 @@ impl Desk {
     /// The cached envelope of a message, or where it can be read.
     pub(crate) fn find_envelope(&self, seq: Seq) -> Option<Body> {
         if let Some(envelope) = self.cache.get(seq) {
-            return Some(Body::Cached(Arc::clone(envelope)));
+            return Some(Body::Cached(envelope.clone()));
         }
         self.paper
             .as_ref()

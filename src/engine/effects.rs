@@ -14,6 +14,7 @@ use mq_core::few::Few;
 use mq_core::pending::Promise;
 
 use super::inbox::{Handed, Inbox};
+use super::jobs::EnqueueJob;
 
 /// What must have happened to a frame before an effect of it may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,35 +34,12 @@ pub(crate) enum EnqueuePromise {
     Many(Promise<Result<Vec<Receipt>, EnqueueError>>),
 }
 
-impl EnqueuePromise {
-    /// Gives the answer; `accepted` has as many as were sent.
-    pub(crate) fn keep(self, accepted: Few<Accepted>, durability: Durability) {
-        let mut receipts = accepted.into_iter().map(|accepted| Receipt {
-            accepted,
-            durability,
-        });
-        match self {
-            // Without a receipt there is nothing to say: the promise is broken.
-            Self::One(promise) => drop(receipts.next().map(|only| promise.keep(Ok(only)))),
-            Self::Many(promise) => promise.keep(Ok(receipts.collect())),
-        }
-    }
-
-    /// Says why nothing was stored, or that nobody knows.
-    pub(crate) fn refuse(self, error: EnqueueError) {
-        match self {
-            Self::One(promise) => promise.keep(Err(error)),
-            Self::Many(promise) => promise.keep(Err(error)),
-        }
-    }
-}
-
 pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>;
 
 /// Something that leaves the engine.
 pub(crate) enum Effect {
     /// Answer to an enqueue.
-    Enqueue(EnqueuePromise, Result<Few<Accepted>, EnqueueError>),
+    Enqueue(Box<EnqueueJob>, Result<Few<Accepted>, EnqueueError>),
     /// Answer to settlements.
     Settle(SettlePromise, Vec<Result<SettleReceipt, SettleError>>),
     /// A lease or a notice for a pool.
@@ -77,8 +55,8 @@ impl Effect {
     /// Lets it leave.
     pub(crate) fn leave(self, achieved: Durability) {
         match self {
-            Self::Enqueue(promise, Ok(accepted)) => promise.keep(accepted, achieved),
-            Self::Enqueue(promise, Err(error)) => promise.refuse(error),
+            Self::Enqueue(job, Ok(accepted)) => job.accept(accepted, achieved),
+            Self::Enqueue(job, Err(error)) => job.refuse(error),
             Self::Settle(promise, answers) => promise.keep(answers),
             Self::Hand(inbox, handed) => inbox.put(handed),
             Self::Answer(answer) => answer(None),
@@ -88,7 +66,7 @@ impl Effect {
     /// The engine stopped before it could leave.
     pub(crate) fn abort(self, stopped: &Stopped) {
         match self {
-            Self::Enqueue(promise, _) => promise.refuse(stopped.clone().into()),
+            Self::Enqueue(job, _) => job.refuse(stopped.clone().into()),
             Self::Settle(promise, answers) => promise.keep(
                 answers
                     .into_iter()

@@ -4,13 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use mq_core::backend::Wake;
 use mq_core::command::Granted;
 use mq_core::id::LeaseToken;
 use mq_core::manager::GrantFacts;
-use mq_core::message::Envelope;
 use mq_core::ring::{Ring, RingCapacityError};
 use mq_persistence::pins::Pinned;
 use parking_lot::Mutex;
@@ -42,8 +41,8 @@ pub(crate) enum Handed {
 /// Where an envelope is when its message is handed out.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// In memory.
-    Cached(Arc<Envelope>),
+    /// In memory, sealed.
+    Cached(Bytes),
     /// On disk; its segment is pinned until it has been read.
     Cold(Pinned),
     /// Nowhere: a bug or a damaged store.

@@ -1,30 +1,58 @@
 //! Work on its way from a caller to the desk: prepared on the caller's thread, carried by a ring.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::backend::{SettleError, SettleReceipt};
-use mq_core::command::{Accepted, EnqueueRefused, Settle};
-use mq_core::message::Envelope;
+use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt};
+use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
+
+use mq_core::few::Few;
 
 use super::effects::{Effect, EnqueuePromise, Needs, SettlePromise};
-use super::prepare::Prepared;
 
 /// An enqueue on its way.
 #[derive(Debug)]
 pub(crate) struct EnqueueJob {
-    pub(crate) prepared: Prepared,
+    /// What the rules decide on.
+    pub(crate) batch: EnqueueBatch,
     /// Until when (on the environment's monotonic clock) it waits for room; `None` to be refused at once.
     pub(crate) until: Option<Duration>,
     pub(crate) needs: Needs,
-    pub(crate) promise: EnqueuePromise,
+    /// `None` once it is given.
+    pub(crate) promise: Option<EnqueuePromise>,
     /// Its span, if it is traced.
     #[cfg(feature = "otel")]
     pub(crate) trace: Option<Box<crate::otel::EnqueueTrace>>,
 }
 
 impl EnqueueJob {
+    /// Gives the receipts; `accepted` has as many as were sent. The job goes back with them.
+    pub(crate) fn accept(mut self: Box<Self>, accepted: Few<Accepted>, durability: Durability) {
+        let mut receipts = accepted.into_iter().map(|accepted| Receipt {
+            accepted,
+            durability,
+        });
+        match self.promise.take() {
+            Some(EnqueuePromise::One(promise)) => {
+                // Without a receipt there is nothing to say: the promise is broken.
+                if let Some(only) = receipts.next() {
+                    promise.keep_with(Ok(only), self);
+                }
+            }
+            Some(EnqueuePromise::Many(promise)) => promise.keep_with(Ok(receipts.collect()), self),
+            None => {}
+        }
+    }
+
+    /// Says why nothing was stored, or that nobody knows.
+    pub(crate) fn refuse(mut self: Box<Self>, error: EnqueueError) {
+        match self.promise.take() {
+            Some(EnqueuePromise::One(promise)) => promise.keep_with(Err(error), self),
+            Some(EnqueuePromise::Many(promise)) => promise.keep_with(Err(error), self),
+            None => {}
+        }
+    }
+
     /// What ends its span when the answer has left; `None` if it is not traced.
     #[cfg(feature = "otel")]
     pub(crate) fn end_of_trace(
@@ -49,17 +77,10 @@ impl EnqueueJob {
     }
 }
 
-/// One settlement with the envelopes of what it stages.
-#[derive(Debug)]
-pub(crate) struct PreparedSettle {
-    pub(crate) settle: Settle,
-    pub(crate) envelopes: Vec<Arc<Envelope>>,
-}
-
 /// Settlements on their way; one that was refused in preparation keeps its place.
 #[derive(Debug)]
 pub(crate) struct SettleJob {
-    pub(crate) settles: VecDeque<Result<PreparedSettle, SettleError>>,
+    pub(crate) settles: VecDeque<Result<Settle, SettleError>>,
     /// Of those that are decided.
     pub(crate) answers: Vec<Result<SettleReceipt, SettleError>>,
     pub(crate) promise: SettlePromise,

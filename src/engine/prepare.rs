@@ -1,64 +1,44 @@
 //! The caller's own share of an enqueue: check, hash the keys, read the indexed fields, encode, begin the checksum. Done on the caller's thread.
 
-use std::sync::Arc;
-
 use mq_core::backend::{EnqueueError, SettleError, SettleRequest};
 use mq_core::command::{EnqueueBatch, Settle};
 use mq_core::few::Few;
 use mq_core::key::{KeyHash, KeyHasher};
-use mq_core::message::{Draft, Envelope, InvalidMessage, NewMessage};
-use mq_persistence::envelope::seal;
+use mq_core::message::{Draft, InvalidMessage, NewMessage};
+use mq_persistence::envelope::{seal, unseal};
 
-use super::jobs::PreparedSettle;
 use super::shell::Shell;
 
-/// A batch ready for the ring.
-#[derive(Debug, Default)]
-pub(crate) struct Prepared {
-    /// What the rules decide on.
-    pub(crate) batch: EnqueueBatch,
-    /// What the cache keeps.
-    pub(crate) envelopes: Few<Arc<Envelope>>,
+/// Checks and encodes messages into `batch`. They are put where they stay: a draft is hundreds of bytes.
+pub(crate) fn prepare_batch(
+    batch: &mut EnqueueBatch,
+    messages: Few<NewMessage>,
+    shell: &Shell,
+) -> Result<(), EnqueueError> {
+    batch.drafts.reserve_exact(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        let draft =
+            prepare(message, shell).map_err(|source| EnqueueError::Invalid { index, source })?;
+        batch.drafts.push(draft);
+    }
+    Ok(())
 }
 
-impl Prepared {
-    /// Checks and encodes messages. They are put where they stay: a draft is hundreds of bytes.
-    pub(crate) fn add(
-        &mut self,
-        messages: Few<NewMessage>,
-        shell: &Shell,
-    ) -> Result<(), EnqueueError> {
-        self.batch.drafts.reserve_exact(messages.len());
-        self.envelopes.reserve_exact(messages.len());
-        for (index, message) in messages.into_iter().enumerate() {
-            let (draft, envelope) = prepare(message, shell)
-                .map_err(|source| EnqueueError::Invalid { index, source })?;
-            self.batch.drafts.push(draft);
-            self.envelopes.push(envelope);
-        }
-        Ok(())
-    }
-
-    /// The messages, to be given back to a caller who is refused. Nothing is left.
-    pub(crate) fn take_messages(&mut self) -> Vec<NewMessage> {
-        let Self { batch, envelopes } = std::mem::take(self);
-        let parts = batch.drafts.into_iter().zip(envelopes);
-        parts
-            .map(|(draft, envelope)| message_of(draft, envelope))
-            .collect()
-    }
+/// The messages that a batch was prepared from, to be given back to a caller who is refused.
+pub(crate) fn messages_of(batch: &EnqueueBatch) -> Vec<NewMessage> {
+    batch.drafts.iter().map(message_of).collect()
 }
 
-/// The message that a draft and an envelope were prepared from.
-fn message_of(draft: Draft, envelope: Arc<Envelope>) -> NewMessage {
+/// The message that a draft was prepared from.
+fn message_of(draft: &Draft) -> NewMessage {
     NewMessage {
-        queue: draft.queue,
-        kind: draft.kind,
-        envelope: Arc::unwrap_or_clone(envelope),
+        queue: draft.queue.clone(),
+        kind: draft.kind.clone(),
+        envelope: unseal(&draft.sealed.bytes).unwrap_or_default(), // what was sealed can be read
         priority: draft.priority,
         due: draft.due,
         expires_in: draft.expires_in,
-        hold: draft.hold,
+        hold: draft.hold.clone(),
         dedup: draft.dedup.map(|(_, policy)| policy),
         halt_on_dead: draft.halt_on_dead,
         failures_max: draft.failures_max,
@@ -69,29 +49,19 @@ fn message_of(draft: Draft, envelope: Arc<Envelope>) -> NewMessage {
 }
 
 /// Checks and encodes a settlement with what it stages.
-pub(crate) fn prepare_settle(
-    request: SettleRequest,
-    shell: &Shell,
-) -> Result<PreparedSettle, SettleError> {
-    let mut staged = Vec::with_capacity(request.staged.len());
-    let mut envelopes = Vec::with_capacity(request.staged.len());
-    for (index, message) in request.staged.into_iter().enumerate() {
-        let (draft, envelope) =
-            prepare(message, shell).map_err(|source| SettleError::Invalid { index, source })?;
-        staged.push(draft);
-        envelopes.push(envelope);
-    }
-    Ok(PreparedSettle {
-        settle: Settle {
-            token: request.token,
-            settlement: request.settlement,
-            staged,
-        },
-        envelopes,
+pub(crate) fn prepare_settle(request: SettleRequest, shell: &Shell) -> Result<Settle, SettleError> {
+    let staged = request.staged.into_iter().enumerate();
+    let staged = staged.map(|(index, message)| {
+        prepare(message, shell).map_err(|source| SettleError::Invalid { index, source })
+    });
+    Ok(Settle {
+        token: request.token,
+        settlement: request.settlement,
+        staged: staged.collect::<Result<_, _>>()?,
     })
 }
 
-fn prepare(message: NewMessage, shell: &Shell) -> Result<(Draft, Arc<Envelope>), InvalidMessage> {
+fn prepare(message: NewMessage, shell: &Shell) -> Result<Draft, InvalidMessage> {
     message.check(shell.payload_size_max)?;
     let identity = &shell.identity;
     let envelope = message.envelope;
@@ -104,7 +74,7 @@ fn prepare(message: NewMessage, shell: &Shell) -> Result<(Draft, Arc<Envelope>),
         hash(&envelope.ordering_key),
     );
     let terms = shell.terms_of(&message.kind, &envelope.payload);
-    let draft = Draft {
+    Ok(Draft {
         queue: message.queue,
         kind: message.kind,
         priority: message.priority,
@@ -125,6 +95,5 @@ fn prepare(message: NewMessage, shell: &Shell) -> Result<(Draft, Arc<Envelope>),
         awaited: message.awaited,
         terms,
         sealed: seal(&envelope, identity),
-    };
-    Ok((draft, Arc::new(envelope)))
+    })
 }

@@ -12,13 +12,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::command::EnqueueRefused;
+use mq_core::command::{EnqueueBatch, EnqueueRefused};
 use mq_core::limits::SCHEDULES_LEN_MAX;
 use mq_core::name::ScheduleName;
 use mq_core::schedule::{FireSchedule, Firing, ResumeSchedule, Schedule as Kept, ScheduleRefused};
 use mq_core::time::{Now, Timestamp};
 
-use super::prepare::Prepared;
+use super::prepare::prepare_batch;
 use super::shell::Shell;
 use crate::schedules::{Plan, RUNS_PER_FIRE, Runs, interval_of, message_of_run};
 
@@ -177,10 +177,8 @@ impl Shell {
             .iter()
             .map(|at| message_of_run(&plan.message, &kept.name, *at))
             .collect();
-        let mut prepared = Prepared::default();
-        let added = prepared.add(messages, self);
-        added.map_err(refusal)?;
-        let Prepared { batch, envelopes } = prepared;
+        let mut batch = EnqueueBatch::default();
+        prepare_batch(&mut batch, messages, self).map_err(refusal)?;
         let mut fire = FireSchedule {
             seen: Arc::clone(kept),
             due: runs.due,
@@ -194,7 +192,7 @@ impl Shell {
             if desk.is_closed() || (desk.is_full() && !desk.is_held()) {
                 return Ok(()); // it stays due: the next pass comes after the next frame
             }
-            let fired = desk.fire_schedule(now, &fire, &envelopes).map(drop);
+            let fired = desk.fire_schedule(now, &fire).map(drop);
             if !matches!(
                 fired,
                 Err(ScheduleRefused::Enqueue(EnqueueRefused::KeyHeld { .. }))
@@ -207,7 +205,7 @@ impl Shell {
                 skipped: runs.skipped.saturating_add(runs.at.len() as u64),
                 next: runs.next,
             };
-            desk.fire_schedule(now, &fire, &[]).map(drop)
+            desk.fire_schedule(now, &fire).map(drop)
         });
         match fired {
             Ok(()) | Err(ScheduleRefused::Changed { .. } | ScheduleRefused::Unknown { .. }) => {

@@ -8,12 +8,11 @@
 //!    leave one by one, and a batch of thousands would be planned as often.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::EnqueueError;
 use mq_core::command::{Accepted, BYTES_OF_DISK, EnqueueRefused};
-use mq_core::message::{Draft, Envelope};
+use mq_core::message::Draft;
 use mq_core::name::QueueName;
 use mq_core::time::{Monotonic, Now};
 use mq_persistence::spares::Work;
@@ -22,6 +21,7 @@ use super::fitting::Fitting;
 use super::{Cause, Desk, Interest, PutOff, telling};
 use crate::engine::effects::Effect;
 use crate::engine::jobs::EnqueueJob;
+use crate::engine::prepare::messages_of;
 use crate::stats::Refusal;
 
 /// Enqueues that may wait for room; further ones are refused at once, so that memory stays bounded.
@@ -47,7 +47,7 @@ struct Waiting {
 impl Waiting {
     /// Waits for room in the store, or in one queue.
     fn new(job: Box<EnqueueJob>, until: Monotonic, queue: Option<&QueueName>) -> Self {
-        let floor = Floor::of(&job.prepared.batch.drafts, queue);
+        let floor = Floor::of(&job.batch.drafts, queue);
         Self { job, until, floor }
     }
 
@@ -150,7 +150,7 @@ impl Lines {
 
     /// The queue for which others wait, if this enqueue is for it, too.
     fn joined_by(&self, job: &EnqueueJob) -> Option<QueueName> {
-        let first = job.prepared.batch.drafts.first()?;
+        let first = job.batch.drafts.first()?;
         let (name, _) = self.queues.get_key_value(&first.queue)?;
         Some(name.clone())
     }
@@ -158,7 +158,7 @@ impl Lines {
 
 /// Whether a batch would be let into an empty queue with this limit.
 fn could_fit(job: &EnqueueJob, queue: &QueueName, limit: u64) -> bool {
-    let drafts = job.prepared.batch.drafts.iter();
+    let drafts = job.batch.drafts.iter();
     let added = drafts.filter(|draft| draft.queue == *queue).count();
     u64::try_from(added).is_ok_and(|added| added <= limit)
 }
@@ -225,7 +225,7 @@ impl Desk {
             (Err(self.disk_full()), may_wait)
         } else {
             self.cause = Cause::Enqueue;
-            let fitting = self.decide_fitting(now, &job.prepared.batch, Work::Growing);
+            let fitting = self.decide_fitting(now, &job.batch, Work::Growing);
             self.cause = Cause::Plain;
             match fitting {
                 Fitting::Decided(decided) => (decided, may_wait),
@@ -243,14 +243,15 @@ impl Desk {
         match decided {
             Ok(accepted) => {
                 let end_of_trace = job.end_of_trace(Ok(&accepted));
-                self.remember(&accepted, &job.prepared.envelopes);
+                self.remember(&accepted, &job.batch.drafts);
                 self.waiters.note_replaced(&accepted);
                 if self.sight.interest() == Interest::All {
                     self.tell(telling::duplicates(&self.manager, &accepted));
                 }
-                self.push(job.needs, Effect::Enqueue(job.promise, Ok(accepted)));
+                let needs = job.needs;
+                self.push(needs, Effect::Enqueue(job, Ok(accepted)));
                 if let Some(end) = end_of_trace {
-                    self.push(job.needs, end);
+                    self.push(needs, end);
                 }
                 Found::Room
             }
@@ -267,11 +268,12 @@ impl Desk {
                     Refusal::from(&refused)
                 });
                 let end_of_trace = job.end_of_trace(Err(&refused));
-                let messages = job.prepared.take_messages();
+                let messages = messages_of(&job.batch);
                 let refused = Err(EnqueueError::Refused { refused, messages });
-                self.push(job.needs, Effect::Enqueue(job.promise, refused));
+                let needs = job.needs;
+                self.push(needs, Effect::Enqueue(job, refused));
                 if let Some(end) = end_of_trace {
-                    self.push(job.needs, end);
+                    self.push(needs, end);
                 }
                 Found::Room
             }
@@ -288,10 +290,10 @@ impl Desk {
     }
 
     /// New messages' envelopes are hot: most are handed out soon.
-    pub(super) fn remember(&mut self, accepted: &[Accepted], envelopes: &[Arc<Envelope>]) {
-        for (accepted, envelope) in accepted.iter().zip(envelopes) {
+    pub(super) fn remember(&mut self, accepted: &[Accepted], drafts: &[Draft]) {
+        for (accepted, draft) in accepted.iter().zip(drafts) {
             if accepted.is_new() && self.manager.contains(accepted.id.seq()) {
-                self.cache.insert(accepted.id.seq(), envelope);
+                self.cache.insert(accepted.id.seq(), &draft.sealed.bytes);
             }
         }
     }

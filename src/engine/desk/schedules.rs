@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mq_core::message::Envelope;
 use mq_core::schedule::{
     FireSchedule, Fired, Put, PutSchedule, ResumeSchedule, Schedule, ScheduleRefused,
 };
@@ -70,7 +69,6 @@ impl Desk {
         &mut self,
         now: &Now,
         fire: &FireSchedule,
-        envelopes: &[Arc<Envelope>],
     ) -> Result<Option<Fired>, ScheduleRefused> {
         if self.is_held() || (self.disk_low && !fire.drafts.is_empty()) {
             return Err(self.disk_full().into());
@@ -83,7 +81,7 @@ impl Desk {
             Fitting::NextFrame => return Ok(None),
             Fitting::Later | Fitting::TooLarge => return Err(self.disk_full().into()),
         };
-        self.remember(&accepted, envelopes);
+        self.remember(&accepted, &fire.drafts);
         self.waiters.note_replaced(&accepted);
         if self.manager.awaits_durable() {
             self.sync_wanted = self.open; // its messages are handed out when this is durable

@@ -4,14 +4,14 @@
 //! may stand in several, and are answered together.
 
 use mq_core::backend::{SettleError, SettleReceipt};
-use mq_core::command::{SettleRefused, Settled};
+use mq_core::command::{Settle, SettleRefused, Settled};
 use mq_core::time::Now;
 use mq_persistence::spares::Work;
 
 use super::fitting::Fitting;
 use super::{Desk, PutOff};
 use crate::engine::effects::{Effect, Needs};
-use crate::engine::jobs::{PreparedSettle, SettleJob};
+use crate::engine::jobs::SettleJob;
 use crate::engine::telling::Cause;
 
 impl Desk {
@@ -19,10 +19,10 @@ impl Desk {
     pub(crate) fn settle(&mut self, now: &Now, mut job: SettleJob) {
         while let Some(next) = job.settles.pop_front() {
             let answer = match next {
-                Ok(prepared) => match self.settle_one(now, &prepared) {
+                Ok(settle) => match self.settle_one(now, &settle) {
                     Some(answer) => answer,
                     None => {
-                        job.settles.push_front(Ok(prepared));
+                        job.settles.push_front(Ok(settle));
                         self.put_off.push_back(PutOff::Settle(job));
                         return;
                     }
@@ -38,28 +38,28 @@ impl Desk {
     fn settle_one(
         &mut self,
         now: &Now,
-        prepared: &PreparedSettle,
+        settle: &Settle,
     ) -> Option<Result<SettleReceipt, SettleError>> {
-        self.cause = Cause::of(&prepared.settle);
-        let work = if prepared.settle.staged.is_empty() {
+        self.cause = Cause::of(settle);
+        let work = if settle.staged.is_empty() {
             Work::Settling
         } else {
             Work::Growing
         };
-        let fitting = self.decide_fitting(now, &prepared.settle, work);
+        let fitting = self.decide_fitting(now, settle, work);
         self.cause = Cause::Plain;
         match fitting {
-            Fitting::Decided(Ok(settled)) => Some(Ok(self.note_settled(prepared, settled))),
+            Fitting::Decided(Ok(settled)) => Some(Ok(self.note_settled(settle, settled))),
             Fitting::Decided(Err(refused)) => Some(Err(refused.into())),
             Fitting::NextFrame | Fitting::Later => None,
             Fitting::TooLarge => Some(Err(SettleRefused::NoRoom(self.disk_full()).into())),
         }
     }
 
-    fn note_settled(&mut self, prepared: &PreparedSettle, settled: Settled) -> SettleReceipt {
-        self.remember(&settled.staged, &prepared.envelopes);
-        let seq = prepared.settle.token.id.seq();
-        self.waiters.note_settled(seq, &prepared.settle.settlement);
+    fn note_settled(&mut self, settle: &Settle, settled: Settled) -> SettleReceipt {
+        self.remember(&settled.staged, &settle.staged);
+        let seq = settle.token.id.seq();
+        self.waiters.note_settled(seq, &settle.settlement);
         self.waiters.note_replaced(&settled.staged);
         if self.manager.awaits_durable() {
             self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
