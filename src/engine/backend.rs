@@ -86,13 +86,12 @@ impl EngineBackend {
 
     /// Gives back what a pool that is gone has not taken.
     fn return_all(&self, inbox: &Inbox) {
-        let mut tokens = Vec::new();
-        while let Some(handed) = inbox.take() {
-            if let Handed::Grant { granted, .. } = *handed {
-                tokens.push(granted.token);
-            }
-        }
-        self.give_back(tokens);
+        let handed = inbox.take().into_iter();
+        let tokens = handed.filter_map(|handed| match handed {
+            Handed::Grant { granted, .. } => Some(granted.token),
+            Handed::CancelRequested(_) | Handed::LeaseLost(_) => None,
+        });
+        self.give_back(tokens.collect());
     }
 
     /// What is damaged goes dead at once: no retry reads other bytes. What the system did not deliver is tried again.
@@ -154,13 +153,9 @@ impl Backend for EngineBackend {
         if let Some(reason) = self.0.stopped() {
             return Err(reason.clone());
         }
-        let inbox = Inbox::new(wake).map_err(|error| Stopped::Poisoned {
-            operation: "making a lease ring".to_owned(),
-            reason: error.to_string(),
-        })?;
         Ok(self.0.look(|desk, _| {
             let pool = desk.manager.attach_pool(spec);
-            desk.add_inbox(pool, Arc::new(inbox));
+            desk.add_inbox(pool, Arc::new(Inbox::new(wake)));
             pool
         }))
     }
@@ -177,8 +172,8 @@ impl Backend for EngineBackend {
         let Some(inbox) = self.0.look(|desk, _| desk.inbox(pool)) else {
             return;
         };
-        while let Some(handed) = inbox.take() {
-            match *handed {
+        for handed in inbox.take() {
+            match handed {
                 Handed::CancelRequested(token) => into.push(Delivery::CancelRequested(token)),
                 Handed::LeaseLost(token) => into.push(Delivery::LeaseLost(token)),
                 Handed::Grant {

@@ -35,7 +35,7 @@ impl EnvelopeCache {
 
     /// Keeps another envelope of a message if it fits; the older one never stays.
     pub(crate) fn replace(&mut self, seq: Seq, envelope: &Bytes) {
-        self.remove(seq);
+        drop(self.remove(seq));
         self.insert(seq, envelope);
     }
 
@@ -43,10 +43,10 @@ impl EnvelopeCache {
         self.envelopes.get(&seq)
     }
 
-    pub(crate) fn remove(&mut self, seq: Seq) {
-        if let Some(envelope) = self.envelopes.remove(&seq) {
-            self.size = self.size.saturating_sub(size_of_envelope(&envelope));
-        }
+    pub(crate) fn remove(&mut self, seq: Seq) -> Option<Bytes> {
+        let envelope = self.envelopes.remove(&seq)?;
+        self.size = self.size.saturating_sub(size_of_envelope(&envelope));
+        Some(envelope)
     }
 }
 

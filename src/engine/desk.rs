@@ -21,6 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mq_core::backend::Stopped;
 use mq_core::canary;
 use mq_core::command::{Granted, Notice};
@@ -84,6 +85,8 @@ pub(crate) struct Desk {
     events: Vec<Event>,
     notices: Vec<Notice>,
     effects: Effects,
+    /// Cached envelopes of messages that have left the store in this frame.
+    spent: Vec<Bytes>,
     /// What lets messages leave the store while it is decided, for those who are told.
     cause: Cause,
     inboxes: HashMap<PoolId, Arc<Inbox>>,
@@ -181,6 +184,7 @@ impl Desk {
             events: Vec::new(),
             notices: Vec::new(),
             effects: Effects::default(),
+            spent: Vec::new(),
             cause: Cause::Plain,
             inboxes: HashMap::new(),
             waiting_for_room: room::Lines::default(),
@@ -238,7 +242,7 @@ impl Desk {
                 self.fault.get_or_insert_with(|| contradiction.to_string());
             }
             if let Event::Finished { seq } = event {
-                self.cache.remove(*seq);
+                self.spent.extend(self.cache.remove(*seq));
             }
             self.waiters.note(event);
             told.extend(telling::told(
@@ -300,8 +304,9 @@ impl Desk {
         self.inboxes.get(&pool).cloned()
     }
 
-    /// Spends permits on ready messages; the leases leave when this frame is written.
+    /// Spends permits on ready messages; the leases leave when this frame is written, those of one pool together.
     pub(crate) fn grant(&mut self, now: &Now) {
+        let mut leases: Option<(PoolId, Vec<Handed>)> = None;
         while !self.is_full() && !self.closed {
             // Small: that the frame is not full is enough.
             let Some((event, granted)) = self.manager.next_grant(now) else {
@@ -309,23 +314,29 @@ impl Desk {
             };
             self.events.push(event);
             self.append_and_apply(now);
-            let Some(inbox) = self.inbox(granted.pool) else {
+            let Some(facts) = self.manager.grant_facts(granted.seq) else {
                 continue;
             };
-            if let Some(facts) = self.manager.grant_facts(granted.seq) {
-                let body = self.body(granted);
-                self.push(
-                    Needs::Write,
-                    Effect::Hand(
-                        inbox,
-                        Box::new(Handed::Grant {
-                            granted,
-                            facts,
-                            body,
-                        }),
-                    ),
-                );
+            let lease = Handed::Grant {
+                granted,
+                facts,
+                body: self.body(granted),
+            };
+            match &mut leases {
+                Some((pool, batch)) if *pool == granted.pool => batch.push(lease),
+                Some(_) | None => {
+                    self.hand(leases.replace((granted.pool, vec![lease])));
+                }
             }
+        }
+        self.hand(leases);
+    }
+
+    fn hand(&mut self, leases: Option<(PoolId, Vec<Handed>)>) {
+        if let Some((pool, batch)) = leases
+            && let Some(inbox) = self.inbox(pool)
+        {
+            self.push(Needs::Write, Effect::Hand(inbox, batch));
         }
     }
 
@@ -349,7 +360,7 @@ impl Desk {
                 Notice::LeaseLost { pool, token } => (pool, Handed::LeaseLost(token)),
             };
             if let Some(inbox) = self.inbox(pool) {
-                self.push(Needs::Write, Effect::Hand(inbox, Box::new(handed)));
+                self.push(Needs::Write, Effect::Hand(inbox, vec![handed]));
             }
         }
         self.notices = notices;
@@ -430,7 +441,7 @@ impl Desk {
                 promise,
             }) => {
                 answers.extend(settles.into_iter().map(|_| Err(Stopped::Closed.into())));
-                Effect::Settle(promise, answers)
+                Effect::Settle(promise, answers, Vec::new())
             }
         });
         let waiting = refused.chain(waiters).chain(put_off);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
 use mq_core::command::Accepted;
 use mq_core::few::Few;
@@ -40,10 +41,14 @@ pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>
 pub(crate) enum Effect {
     /// Answer to an enqueue.
     Enqueue(Box<EnqueueJob>, Result<Few<Accepted>, EnqueueError>),
-    /// Answer to settlements.
-    Settle(SettlePromise, Vec<Result<SettleReceipt, SettleError>>),
-    /// A lease or a notice for a pool.
-    Hand(Arc<Inbox>, Box<Handed>),
+    /// Answer to settlements, and the envelopes that are not needed any more.
+    Settle(
+        SettlePromise,
+        Vec<Result<SettleReceipt, SettleError>>,
+        Vec<Bytes>,
+    ),
+    /// Leases or notices for a pool.
+    Hand(Arc<Inbox>, Vec<Handed>),
     /// Any other answer: called with `None` when its time has come, or with the reason why the engine stopped.
     Answer(Deferred),
 }
@@ -57,7 +62,7 @@ impl Effect {
         match self {
             Self::Enqueue(job, Ok(accepted)) => job.accept(accepted, achieved),
             Self::Enqueue(job, Err(error)) => job.refuse(error),
-            Self::Settle(promise, answers) => promise.keep(answers),
+            Self::Settle(promise, answers, spent) => promise.keep_with(answers, Box::new(spent)),
             Self::Hand(inbox, handed) => inbox.put(handed),
             Self::Answer(answer) => answer(None),
         }
@@ -67,7 +72,7 @@ impl Effect {
     pub(crate) fn abort(self, stopped: &Stopped) {
         match self {
             Self::Enqueue(job, _) => job.refuse(stopped.clone().into()),
-            Self::Settle(promise, answers) => promise.keep(
+            Self::Settle(promise, answers, _) => promise.keep(
                 answers
                     .into_iter()
                     .map(|_| Err(stopped.clone().into()))

@@ -1,8 +1,8 @@
-//! The lease ring of one worker pool: what the engine has handed out and the pool has not yet taken.
+//! The inbox of one worker pool: what the engine has handed out and the pool has not yet taken.
 //!
-//! Invariant: nothing that was put is lost: what the ring cannot hold waits behind it. A pool's permits bound both.
+//! Invariant: nothing that was put is lost. A pool's permits bound it. It comes and goes in batches, so a lock taken once for each is
+//! cheaper than a ring of boxes (`docs/decisions/0007-leases-come-in-batches.md`).
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
@@ -10,18 +10,12 @@ use mq_core::backend::Wake;
 use mq_core::command::Granted;
 use mq_core::id::LeaseToken;
 use mq_core::manager::GrantFacts;
-use mq_core::ring::{Ring, RingCapacityError};
 use mq_persistence::pins::Pinned;
 use parking_lot::Mutex;
 
-const RING_CAPACITY: usize = 1024;
-
 /// Something for a pool, as it leaves the manager.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all of them are grants, and they are boxed"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are grants")]
 pub(crate) enum Handed {
     /// A lease.
     Grant {
@@ -50,44 +44,41 @@ pub(crate) enum Body {
 }
 
 pub(crate) struct Inbox {
-    ring: Ring<Box<Handed>>,
-    overflow: Mutex<VecDeque<Box<Handed>>>,
+    handed: Mutex<Vec<Handed>>,
     wake: Wake,
 }
 
 impl Inbox {
-    pub(crate) fn new(wake: Wake) -> Result<Self, RingCapacityError> {
-        Ok(Self {
-            ring: Ring::new(RING_CAPACITY)?,
-            overflow: Mutex::new(VecDeque::new()),
+    pub(crate) fn new(wake: Wake) -> Self {
+        Self {
+            handed: Mutex::default(),
             wake,
-        })
+        }
     }
 
-    pub(crate) fn put(&self, handed: Box<Handed>) {
+    /// Puts a batch behind what is there, and wakes the pool once.
+    pub(crate) fn put(&self, mut batch: Vec<Handed>) {
         {
-            // What is in the ring is older than what waits behind it: nothing may go into the ring before that is taken.
-            let mut overflow = self.overflow.lock();
-            if !overflow.is_empty() {
-                overflow.push_back(handed);
-            } else if let Err(handed) = self.ring.try_push(handed) {
-                overflow.push_back(handed);
+            let mut handed = self.handed.lock();
+            if handed.is_empty() {
+                *handed = batch;
+            } else {
+                handed.append(&mut batch);
             }
         }
         (self.wake)();
     }
 
-    pub(crate) fn take(&self) -> Option<Box<Handed>> {
-        self.ring
-            .try_pop()
-            .or_else(|| self.overflow.lock().pop_front())
+    /// Everything that was put, in order.
+    pub(crate) fn take(&self) -> Vec<Handed> {
+        std::mem::take(&mut *self.handed.lock())
     }
 }
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
-            .field("len", &self.ring.len())
+            .field("len", &self.handed.lock().len())
             .finish_non_exhaustive()
     }
 }

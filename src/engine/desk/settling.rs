@@ -31,7 +31,12 @@ impl Desk {
             };
             job.answers.push(answer);
         }
-        self.push(Needs::Write, Effect::Settle(job.promise, job.answers));
+        // Freed by whoever waits for the answer, for most came from its thread.
+        let spent = std::mem::take(&mut self.spent);
+        self.push(
+            Needs::Write,
+            Effect::Settle(job.promise, job.answers, spent),
+        );
     }
 
     /// `None` if it has to wait for the next frame, or for room on the disk.
