@@ -115,29 +115,42 @@ fn block(
     Ok(count)
 }
 
-/// One thread that waits for each durable batch, for about `time` and at most `bytes` bytes of payload.
+/// So many threads, each of which waits for each of its durable batches, for about `time` and at most `bytes` bytes of payload
+/// together.
 ///
 /// # Errors
 /// What the engine says.
-pub fn batches(folder: &Path, time: Duration, bytes: u64) -> anyhow::Result<Run> {
+pub fn batches(folder: &Path, threads: usize, time: Duration, bytes: u64) -> anyhow::Result<Run> {
     let (builder, counts) = builder(folder);
     let engine = builder.open_wait()?;
-    let (message, recorder) = (store::message(PAYLOAD_SIZE)?, Recorder::new()?);
+    let recorder = Recorder::new()?;
     let most = bytes / PAYLOAD_SIZE as u64;
+    let sent = AtomicU64::new(0);
     let meter = Meter::start(&counts)?;
-    let (mut count, mut began) = (0, meter.elapsed());
-    while began < time && count < most {
-        let mut batch = engine.batch();
-        for _ in 0..store::BATCH_LEN {
-            batch = batch.push_raw(message.clone());
+    let caller = || {
+        let message = store::message(PAYLOAD_SIZE)?;
+        let mut began = meter.elapsed();
+        while began < time && sent.load(Relaxed) < most {
+            let mut batch = engine.batch();
+            for _ in 0..store::BATCH_LEN {
+                batch = batch.push_raw(message.clone());
+            }
+            batch.wait()?;
+            let now = meter.elapsed();
+            recorder.record(now.saturating_sub(began));
+            began = now;
+            sent.fetch_add(store::BATCH_LEN as u64, Relaxed);
         }
-        batch.wait()?;
-        let now = meter.elapsed();
-        recorder.record(now.saturating_sub(began));
-        began = now;
-        count += store::BATCH_LEN as u64;
-    }
-    let run = meter.finish(count, Some(&recorder))?;
+        anyhow::Ok(())
+    };
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..threads).map(|_| scope.spawn(caller)).collect();
+        callers.into_iter().try_for_each(|caller| {
+            let ended = caller.join();
+            ended.map_err(|_| anyhow::anyhow!("a caller panicked"))?
+        })
+    })?;
+    let run = meter.finish(sent.into_inner(), Some(&recorder))?;
     engine.close_wait()?;
     Ok(run)
 }
