@@ -129,7 +129,8 @@ impl Builder {
         self
     }
 
-    /// Bytes of payloads kept in memory; the rest is read back from disk. Default: 64 MiB.
+    /// Bytes of messages (payload, headers, keys, and about 160 bytes each for keeping them) kept in memory; the rest is read back from
+    /// disk. Default: 64 MiB.
     pub fn payload_cache(mut self, bytes: u64) -> Self {
         self.options.payload_cache = bytes;
         self

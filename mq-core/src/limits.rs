@@ -83,7 +83,7 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// How long an enqueue waits for room before it is refused as full.
 pub const FULL_WAIT_DEFAULT: Duration = Duration::from_secs(10);
-/// Default bytes of payloads kept in memory.
+/// Default bytes of messages kept in memory: payloads, headers, keys, and what keeping them takes.
 pub const PAYLOAD_CACHE_DEFAULT: u64 = 64 << 20;
 /// First and last delay of the default exponential back-off.
 pub const BACKOFF_RANGE_DEFAULT: (Duration, Duration) =

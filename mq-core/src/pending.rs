@@ -1,7 +1,8 @@
 //! One answer that will come: `.await` it or `.wait()` for it.
 //!
 //! Invariants: the [`Promise`] is kept exactly once or broken by dropping it, and a broken promise wakes the waiter
-//! too. What a promise gives back with the answer ([`Promise::keep_with`]) is dropped by whoever waits, under no lock. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
+//! too. What a promise gives back with the answer ([`Promise::keep_with`]) goes to a waiter that is there, and is dropped under no
+//! lock. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
 //! ([`Promise::keep_later`]) is dropped with it.
 
 use std::fmt;
@@ -28,6 +29,8 @@ pub trait Drive: Send + Sync + 'static {
 
 enum Cell<T> {
     Empty,
+    /// A thread blocks.
+    Blocked,
     Waiting(Waker),
     Kept(T, Spent),
     Later(Work<T>),
@@ -132,6 +135,7 @@ impl<T> Pending<T> {
     /// # Errors
     /// [`Abandoned`] if the promise was broken.
     pub fn wait(self) -> Result<T, Abandoned> {
+        self.begin_to_block();
         self.help();
         let mut cell = self.shared.cell.lock();
         loop {
@@ -148,6 +152,7 @@ impl<T> Pending<T> {
     /// # Errors
     /// `Err(self)` after `limit`; what was asked for still happens.
     pub fn wait_for(self, limit: Duration) -> Result<Result<T, Abandoned>, Self> {
+        self.begin_to_block();
         self.help();
         {
             let mut cell = self.shared.cell.lock();
@@ -157,11 +162,21 @@ impl<T> Pending<T> {
                     return Ok(found.finish());
                 }
                 if self.shared.changed.wait_for(&mut cell, limit).timed_out() {
+                    if matches!(*cell, Cell::Blocked) {
+                        *cell = Cell::Empty;
+                    }
                     break;
                 }
             }
         }
         Err(self)
+    }
+
+    fn begin_to_block(&self) {
+        let mut cell = self.shared.cell.lock();
+        if matches!(*cell, Cell::Empty) {
+            *cell = Cell::Blocked;
+        }
     }
 
     /// Does what a waiter can do itself to bring the answer nearer, without waiting. [`Pending::wait`] begins with it.
@@ -177,7 +192,7 @@ fn take<T>(cell: &mut Cell<T>) -> Option<Found<T>> {
         Cell::Kept(value, spent) => Some(Found::Kept(value, spent)),
         Cell::Later(work) => Some(Found::Later(work)),
         Cell::Broken | Cell::Taken => Some(Found::Broken),
-        waiting @ (Cell::Empty | Cell::Waiting(_)) => {
+        waiting @ (Cell::Empty | Cell::Blocked | Cell::Waiting(_)) => {
             *cell = waiting;
             None
         }
@@ -209,11 +224,22 @@ impl<T> Promise<T> {
         }
     }
 
-    /// As [`Promise::keep`]; whoever waits drops `spent`, too.
+    /// As [`Promise::keep`]; a waiter that is there drops `spent`, too. An answer that nobody waits for yet keeps nothing alive.
     pub fn keep_with(mut self, value: T, spent: Box<dyn Send>) {
-        if let Some(shared) = self.shared.take() {
-            settle(&shared, Cell::Kept(value, Some(spent)));
-        }
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
+        let mut cell = shared.cell.lock();
+        let is_awaited = matches!(*cell, Cell::Blocked | Cell::Waiting(_));
+        let (given, dropped) = if is_awaited {
+            (Some(spent), None)
+        } else {
+            (None, Some(spent))
+        };
+        let before = std::mem::replace(&mut *cell, Cell::Kept(value, given));
+        drop(cell);
+        wake(&shared, before);
+        drop(dropped);
     }
 
     /// As [`Promise::keep`], for an answer that takes work such as reading: whoever waits does it, on its own thread.
@@ -226,6 +252,10 @@ impl<T> Promise<T> {
 
 fn settle<T>(shared: &Shared<T>, end: Cell<T>) {
     let before = std::mem::replace(&mut *shared.cell.lock(), end);
+    wake(shared, before);
+}
+
+fn wake<T>(shared: &Shared<T>, before: Cell<T>) {
     shared.changed.notify_all();
     if let Cell::Waiting(waker) = before {
         waker.wake();
@@ -251,5 +281,45 @@ impl<T> fmt::Debug for Pending<T> {
 impl<T> fmt::Debug for Promise<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Promise").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pending answer, kept with something; whether that is still there.
+    fn kept(before: impl FnOnce(&mut Pending<u8>)) -> (Pending<u8>, std::sync::Weak<()>) {
+        let (promise, mut pending) = Pending::new();
+        before(&mut pending);
+        let spent = Arc::new(());
+        let there = Arc::downgrade(&spent);
+        promise.keep_with(7, Box::new(spent));
+        (pending, there)
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_keeps_nothing_of_the_question() {
+        let (pending, there) = kept(|_| {});
+        assert!(there.upgrade().is_none());
+        assert_eq!(pending.wait(), Ok(7));
+        let (pending, there) = kept(|pending| {
+            let (_promise, other) = Pending::new();
+            let given_up = std::mem::replace(pending, other).wait_for(Duration::from_millis(1));
+            *pending = given_up.unwrap_err();
+        });
+        assert!(there.upgrade().is_none(), "nobody waits any more");
+        assert_eq!(pending.wait(), Ok(7));
+    }
+
+    #[test]
+    fn who_waits_drops_what_was_asked_with() {
+        let poll = |pending: &mut Pending<u8>| {
+            Pin::new(pending).poll(&mut Context::from_waker(Waker::noop()))
+        };
+        let (mut pending, there) = kept(|pending| assert!(poll(pending).is_pending()));
+        assert!(there.upgrade().is_some());
+        assert_eq!(poll(&mut pending), Poll::Ready(Ok(7)));
+        assert!(there.upgrade().is_none());
     }
 }

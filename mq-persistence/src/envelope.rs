@@ -22,6 +22,8 @@ const CORRELATION: u16 = 1 << 4;
 const CAUSE: u16 = 1 << 5;
 const KNOWN_BITS: u16 = (1 << 6) - 1;
 
+/// Version, content type and the bits of what is present.
+const FIXED_SIZE: usize = 5;
 /// The least bytes that a header takes, which bounds what is allocated for a number of them.
 const HEADER_SIZE_MIN: usize = 8;
 
@@ -34,7 +36,9 @@ pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
         &envelope.ordering_key,
     ];
     let ids = [envelope.correlation, envelope.cause];
-    let mut bytes = Vec::with_capacity(size_hint(envelope));
+    // One byte more than it takes: of a vector that is full, `Bytes` would allocate its shared header at the first clone, on the
+    // thread that commits.
+    let mut bytes = Vec::with_capacity(size_of(envelope) + 1);
     put_u16(&mut bytes, envelope.version);
     bytes.push(match envelope.content_type {
         ContentType::Json => 0,
@@ -53,6 +57,11 @@ pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
     }
     bytes.extend_from_slice(&envelope.payload);
     let crc = identity.seed().checksum(&bytes);
+    debug_assert_eq!(
+        bytes.len() + 1,
+        bytes.capacity(),
+        "what is cached would take more than is counted"
+    );
     Sealed {
         bytes: bytes.into(),
         crc,
@@ -111,13 +120,24 @@ fn present(envelope: &Envelope) -> u16 {
     present.fold(0, |bits, (_, bit)| bits | bit)
 }
 
-/// Room for the payload, the headers and the fixed fields; keys may make it grow once.
-fn size_hint(envelope: &Envelope) -> usize {
+/// Bytes that an envelope takes: what is sealed is kept in memory, too, and counted there.
+fn size_of(envelope: &Envelope) -> usize {
     let headers = envelope.headers.iter();
-    let headers: usize = headers
-        .map(|(name, value)| HEADER_SIZE_MIN + name.len() + value.len())
-        .sum();
-    64 + headers + envelope.payload.len()
+    let headers = headers.map(|(name, value)| HEADER_SIZE_MIN + name.len() + value.len());
+    let count_size = if envelope.headers.is_empty() { 0 } else { 4 };
+    let keys = [
+        &envelope.idempotency_key,
+        &envelope.dedup_key,
+        &envelope.ordering_key,
+    ];
+    let keys = keys.into_iter().flatten();
+    let ids = [envelope.correlation, envelope.cause];
+    FIXED_SIZE
+        + count_size
+        + headers.sum::<usize>()
+        + keys.map(|key| 4 + key.as_bytes().len()).sum::<usize>()
+        + ids.iter().flatten().count() * 16
+        + envelope.payload.len()
 }
 
 fn put_headers(bytes: &mut Vec<u8>, headers: &Headers) {

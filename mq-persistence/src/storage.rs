@@ -110,9 +110,8 @@ pub trait StorageFile: Send + Sync + fmt::Debug + 'static {
     /// What the system answered; `Interrupted` means: call again. After any other, the bytes there are unknown.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// As [`write_at`](Self::write_at), for a megabyte that nobody reads or writes meanwhile and nobody will read soon: past the
-    /// system's cache, or synced at once, so that however much is written so, a later sync waits for none of it. It is as little
-    /// durable as what [`write_at`](Self::write_at) wrote.
+    /// As [`write_at`](Self::write_at), for many bytes that nobody reads or writes meanwhile and nobody will read soon: past the
+    /// system's cache where that is possible. They are as little durable as what [`write_at`](Self::write_at) wrote.
     ///
     /// # Errors
     /// As [`write_at`](Self::write_at).

@@ -15,7 +15,7 @@ pub(crate) struct EnvelopeCache {
 }
 
 impl EnvelopeCache {
-    /// A cache of at most `size_max` bytes of payload and headers.
+    /// A cache of at most `size_max` bytes of sealed envelopes and what keeping them takes.
     pub(crate) fn new(size_max: u64) -> Self {
         Self {
             envelopes: HashMap::new(),
@@ -26,6 +26,7 @@ impl EnvelopeCache {
 
     /// Keeps the sealed envelope of a new message if it fits.
     pub(crate) fn insert(&mut self, seq: Seq, envelope: &Bytes) {
+        debug_assert!(!self.envelopes.contains_key(&seq), "{seq} is not new");
         let size = size_of_envelope(envelope);
         if self.size.saturating_add(size) <= self.size_max {
             self.size += size;
@@ -52,6 +53,6 @@ impl EnvelopeCache {
 
 /// Payload, headers and what an entry costs beside them, in bytes: its place in the table, and what `Bytes` and the allocator add.
 fn size_of_envelope(envelope: &Bytes) -> u64 {
-    const ENTRY_SIZE: usize = 128;
+    const ENTRY_SIZE: usize = 160;
     u64::try_from(envelope.len() + ENTRY_SIZE).unwrap_or(u64::MAX)
 }

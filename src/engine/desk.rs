@@ -85,7 +85,7 @@ pub(crate) struct Desk {
     events: Vec<Event>,
     notices: Vec<Notice>,
     effects: Effects,
-    /// Cached envelopes of messages that have left the store in this frame.
+    /// Cached envelopes that the settlements of a job have left behind: they go back with its answer.
     spent: Vec<Bytes>,
     /// What lets messages leave the store while it is decided, for those who are told.
     cause: Cause,
@@ -242,7 +242,10 @@ impl Desk {
                 self.fault.get_or_insert_with(|| contradiction.to_string());
             }
             if let Event::Finished { seq } = event {
-                self.spent.extend(self.cache.remove(*seq));
+                let envelope = self.cache.remove(*seq);
+                if let Cause::Settled(..) = self.cause {
+                    self.spent.extend(envelope);
+                }
             }
             self.waiters.note(event);
             told.extend(telling::told(
@@ -304,7 +307,7 @@ impl Desk {
         self.inboxes.get(&pool).cloned()
     }
 
-    /// Spends permits on ready messages; the leases leave when this frame is written, those of one pool together.
+    /// Spends permits on ready messages; the leases leave when this frame is written, those that follow each other to one pool together.
     pub(crate) fn grant(&mut self, now: &Now) {
         let mut leases: Option<(PoolId, Vec<Handed>)> = None;
         while !self.is_full() && !self.closed {

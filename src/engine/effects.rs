@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
-use mq_core::command::Accepted;
+use mq_core::command::{Accepted, EnqueueRefused};
 use mq_core::few::Few;
 use mq_core::pending::Promise;
 
@@ -40,7 +40,7 @@ pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>
 /// Something that leaves the engine.
 pub(crate) enum Effect {
     /// Answer to an enqueue.
-    Enqueue(Box<EnqueueJob>, Result<Few<Accepted>, EnqueueError>),
+    Enqueue(Box<EnqueueJob>, Result<Few<Accepted>, EnqueueRefused>),
     /// Answer to settlements, and the envelopes that are not needed any more.
     Settle(
         SettlePromise,
@@ -61,7 +61,8 @@ impl Effect {
     pub(crate) fn leave(self, achieved: Durability) {
         match self {
             Self::Enqueue(job, Ok(accepted)) => job.accept(accepted, achieved),
-            Self::Enqueue(job, Err(error)) => job.refuse(error),
+            Self::Enqueue(job, Err(refused)) => job.refuse(refused),
+            Self::Settle(promise, answers, spent) if spent.is_empty() => promise.keep(answers),
             Self::Settle(promise, answers, spent) => promise.keep_with(answers, Box::new(spent)),
             Self::Hand(inbox, handed) => inbox.put(handed),
             Self::Answer(answer) => answer(None),
@@ -71,7 +72,7 @@ impl Effect {
     /// The engine stopped before it could leave.
     pub(crate) fn abort(self, stopped: &Stopped) {
         match self {
-            Self::Enqueue(job, _) => job.refuse(stopped.clone().into()),
+            Self::Enqueue(job, _) => job.stop(stopped),
             Self::Settle(promise, answers, _) => promise.keep(
                 answers
                     .into_iter()

@@ -1,6 +1,6 @@
 //! The inbox of one worker pool: what the engine has handed out and the pool has not yet taken.
 //!
-//! Invariant: nothing that was put is lost. A pool's permits bound it. It comes and goes in batches, so a lock taken once for each is
+//! Invariant: nothing that was put is lost; a pool's permits bound its leases. They come and go in batches, so a lock taken once for each is
 //! cheaper than a ring of boxes (`docs/decisions/0007-leases-come-in-batches.md`).
 
 use std::fmt;
@@ -56,7 +56,7 @@ impl Inbox {
         }
     }
 
-    /// Puts a batch behind what is there, and wakes the pool once.
+    /// Puts a batch behind what is there, and wakes the pool.
     pub(crate) fn put(&self, mut batch: Vec<Handed>) {
         {
             let mut handed = self.handed.lock();

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt};
+use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
 use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
 
 use mq_core::few::Few;
 
 use super::effects::{Effect, EnqueuePromise, Needs, SettlePromise};
+use super::prepare::messages_of;
 
 /// An enqueue on its way.
 #[derive(Debug)]
@@ -44,11 +45,26 @@ impl EnqueueJob {
         }
     }
 
-    /// Says why nothing was stored, or that nobody knows.
-    pub(crate) fn refuse(mut self: Box<Self>, error: EnqueueError) {
+    /// Says why nothing was stored. Whoever waits takes the messages out again: that is work, and here may be a token.
+    pub(crate) fn refuse(mut self: Box<Self>, refused: EnqueueRefused) {
+        let promise = self.promise.take();
+        let error = move || EnqueueError::Refused {
+            messages: messages_of(&self.batch),
+            refused,
+        };
+        match promise {
+            Some(EnqueuePromise::One(promise)) => promise.keep_later(move || Err(error())),
+            Some(EnqueuePromise::Many(promise)) => promise.keep_later(move || Err(error())),
+            None => {}
+        }
+    }
+
+    /// Says why nobody knows whether it was stored.
+    pub(crate) fn stop(mut self: Box<Self>, stopped: &Stopped) {
+        let error = stopped.clone().into();
         match self.promise.take() {
-            Some(EnqueuePromise::One(promise)) => promise.keep_with(Err(error), self),
-            Some(EnqueuePromise::Many(promise)) => promise.keep_with(Err(error), self),
+            Some(EnqueuePromise::One(promise)) => promise.keep(Err(error)),
+            Some(EnqueuePromise::Many(promise)) => promise.keep(Err(error)),
             None => {}
         }
     }

@@ -4,7 +4,7 @@ use mq_core::backend::{EnqueueError, SettleError, SettleRequest};
 use mq_core::command::{EnqueueBatch, Settle};
 use mq_core::few::Few;
 use mq_core::key::{KeyHash, KeyHasher};
-use mq_core::message::{Draft, InvalidMessage, NewMessage};
+use mq_core::message::{Draft, Envelope, InvalidMessage, NewMessage};
 use mq_persistence::envelope::{seal, unseal};
 
 use super::shell::Shell;
@@ -31,10 +31,15 @@ pub(crate) fn messages_of(batch: &EnqueueBatch) -> Vec<NewMessage> {
 
 /// The message that a draft was prepared from.
 fn message_of(draft: &Draft) -> NewMessage {
+    let envelope = unseal(&draft.sealed.bytes).unwrap_or_else(|error| {
+        debug_assert!(false, "what was sealed can be read: {error}");
+        tracing::error!(%error, "a message that was refused cannot be given back");
+        Envelope::default()
+    });
     NewMessage {
         queue: draft.queue.clone(),
         kind: draft.kind.clone(),
-        envelope: unseal(&draft.sealed.bytes).unwrap_or_default(), // what was sealed can be read
+        envelope,
         priority: draft.priority,
         due: draft.due,
         expires_in: draft.expires_in,

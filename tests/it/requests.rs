@@ -62,6 +62,53 @@ fn a_batch_can_refuse_instead_of_waiting_and_gives_everything_back() {
 }
 
 #[test]
+fn what_is_refused_comes_back_as_it_was_given() {
+    let engine = full();
+    let id = |number| {
+        let seq = mq_core::id::Seq::new(number)?;
+        let tag = mq_core::id::StoreTag::new(1);
+        Some(mq_core::id::MessageId::new(1, seq, tag))
+    };
+    let key = |text: &'static str| mq_core::key::Key::new(text).ok();
+    let message = mq::NewMessage {
+        envelope: mq_core::message::Envelope {
+            version: 7,
+            content_type: mq_core::message::ContentType::Binary,
+            payload: vec![0, 255, 7].into(),
+            headers: vec![
+                ("a".to_owned(), "1".to_owned()),
+                ("a".to_owned(), String::new()),
+            ],
+            idempotency_key: key("once"),
+            dedup_key: key("one"),
+            ordering_key: key("in line"),
+            correlation: id(5),
+            cause: id(6),
+        },
+        priority: mq_core::message::Priority::new(9).unwrap(),
+        due: mq_core::message::Due::After(secs(5)),
+        expires_in: Some(secs(6)),
+        hold: Some("aside".parse().unwrap()),
+        dedup: Some(mq_core::key::DedupPolicy::Keep),
+        halt_on_dead: true,
+        failures_max: Some(3),
+        retain: Some(secs(7)),
+        awaited: true,
+        ..mq::NewMessage::new(
+            "money".parse().unwrap(),
+            "charge".parse().unwrap(),
+            Vec::new().into(),
+        )
+    };
+    let batch = engine.batch().push_raw(message.clone());
+    let refused = batch.refuse_when_full().wait();
+    let Err(EnqueueError::Full { messages, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(format!("{messages:?}"), format!("{:?}", vec![message]));
+}
+
+#[test]
 fn a_batch_takes_messages_with_options_of_their_own() {
     let engine = Engine::in_memory().open_wait().unwrap();
     let receipts = engine

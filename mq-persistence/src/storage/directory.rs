@@ -233,15 +233,6 @@ impl Storage for DirectoryStorage {
 #[derive(Debug)]
 struct DirectoryFile(File);
 
-impl DirectoryFile {
-    /// Leaves nothing behind in the system's cache that a later sync would have to write.
-    fn write_through(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let written = self.write_at(bytes, offset)?;
-        self.sync_data()?;
-        Ok(written)
-    }
-}
-
 impl StorageFile for DirectoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
@@ -252,27 +243,22 @@ impl StorageFile for DirectoryFile {
     }
 
     /// Source: `O_DIRECT` of open(2). File systems that do not have it, and bytes that do not lie as it wants, are written as
-    /// others are, and synced.
+    /// others are.
     #[cfg(target_os = "linux")]
     fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         use rustix::fs::{fcntl_getfl, fcntl_setfl};
         let flags = fcntl_getfl(&self.0)?;
         if fcntl_setfl(&self.0, flags | OFlags::DIRECT).is_err() {
-            return self.write_through(bytes, offset);
+            return self.write_at(bytes, offset);
         }
         let written = self.0.write_at(bytes, offset);
         fcntl_setfl(&self.0, flags)?;
         match written {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.write_through(bytes, offset)
+                self.write_at(bytes, offset)
             }
             written => written,
         }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn write_aside(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.write_through(bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {

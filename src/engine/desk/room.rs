@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use mq_core::backend::EnqueueError;
 use mq_core::command::{Accepted, BYTES_OF_DISK, EnqueueRefused};
 use mq_core::message::Draft;
 use mq_core::name::QueueName;
@@ -21,7 +20,6 @@ use super::fitting::Fitting;
 use super::{Cause, Desk, Interest, PutOff, telling};
 use crate::engine::effects::Effect;
 use crate::engine::jobs::EnqueueJob;
-use crate::engine::prepare::messages_of;
 use crate::stats::Refusal;
 
 /// Enqueues that may wait for room; further ones are refused at once, so that memory stays bounded.
@@ -268,10 +266,8 @@ impl Desk {
                     Refusal::from(&refused)
                 });
                 let end_of_trace = job.end_of_trace(Err(&refused));
-                let messages = messages_of(&job.batch);
-                let refused = Err(EnqueueError::Refused { refused, messages });
                 let needs = job.needs;
-                self.push(needs, Effect::Enqueue(job, refused));
+                self.push(needs, Effect::Enqueue(job, Err(refused)));
                 if let Some(end) = end_of_trace {
                     self.push(needs, end);
                 }

@@ -86,7 +86,6 @@ impl Desk {
         if has_events {
             self.open += 1;
             self.open_events = 0;
-            self.spent.clear();
             self.append_late();
         } else {
             // Nothing stands in the open frame: what is asked for concerns the frames before it.

@@ -31,7 +31,7 @@ impl Desk {
             };
             job.answers.push(answer);
         }
-        // Freed by whoever waits for the answer, for most came from its thread.
+        // Freed by whoever waits for the answer: by a thread of the program, as most came from, and under no token.
         let spent = std::mem::take(&mut self.spent);
         self.push(
             Needs::Write,

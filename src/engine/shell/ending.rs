@@ -173,7 +173,7 @@ impl Shell {
             return;
         };
         while let Some(job) = self.submissions.try_pop() {
-            job.refuse(reason.clone().into());
+            job.stop(reason);
         }
         while let Some(job) = self.settlements.try_pop() {
             let refusals = job
