@@ -351,7 +351,7 @@ pub struct Previous {
     pub result: Option<Bytes>,
 }
 
-/// Called after each delivery into a pool's inbox, from any thread. Must not block and must not call the backend.
+/// Called after each batch of deliveries into a pool's inbox, from any thread. Must not block and must not call the backend.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// A store as dispatch sees it.

@@ -1,8 +1,8 @@
 //! One answer that will come: `.await` it or `.wait()` for it.
 //!
 //! Invariants: the [`Promise`] is kept exactly once or broken by dropping it, and a broken promise wakes the waiter
-//! too. What a promise gives back with the answer ([`Promise::keep_with`]) goes to a waiter that is there, and is dropped under no
-//! lock. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
+//! too. What a promise gives back with the answer ([`Promise::keep_with`]) goes to a waiter that is there, else whoever keeps
+//! the promise drops it; not under the lock of the answer. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
 //! ([`Promise::keep_later`]) is dropped with it.
 
 use std::fmt;
@@ -29,7 +29,7 @@ pub trait Drive: Send + Sync + 'static {
 
 enum Cell<T> {
     Empty,
-    /// A thread blocks.
+    /// A thread waits, or works for it.
     Blocked,
     Waiting(Waker),
     Kept(T, Spent),
@@ -162,6 +162,10 @@ impl<T> Pending<T> {
                     return Ok(found.finish());
                 }
                 if self.shared.changed.wait_for(&mut cell, limit).timed_out() {
+                    if let Some(found) = take(&mut cell) {
+                        drop(cell);
+                        return Ok(found.finish());
+                    }
                     if matches!(*cell, Cell::Blocked) {
                         *cell = Cell::Empty;
                     }
@@ -224,22 +228,19 @@ impl<T> Promise<T> {
         }
     }
 
-    /// As [`Promise::keep`]; a waiter that is there drops `spent`, too. An answer that nobody waits for yet keeps nothing alive.
+    /// As [`Promise::keep`]; a waiter that is there drops `spent`, too. An answer that nobody has waited for yet keeps nothing alive.
     pub fn keep_with(mut self, value: T, spent: Box<dyn Send>) {
         let Some(shared) = self.shared.take() else {
             return;
         };
         let mut cell = shared.cell.lock();
         let is_awaited = matches!(*cell, Cell::Blocked | Cell::Waiting(_));
-        let (given, dropped) = if is_awaited {
-            (Some(spent), None)
-        } else {
-            (None, Some(spent))
-        };
+        let mut spent = Some(spent);
+        let given = if is_awaited { spent.take() } else { None };
         let before = std::mem::replace(&mut *cell, Cell::Kept(value, given));
         drop(cell);
         wake(&shared, before);
-        drop(dropped);
+        drop(spent);
     }
 
     /// As [`Promise::keep`], for an answer that takes work such as reading: whoever waits does it, on its own thread.
@@ -310,6 +311,29 @@ mod tests {
         });
         assert!(there.upgrade().is_none(), "nobody waits any more");
         assert_eq!(pending.wait(), Ok(7));
+    }
+
+    /// Says on which thread it is dropped.
+    struct Told(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            drop(self.0.send(std::thread::current().id()));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_blocks_drops_what_was_asked_with() {
+        let (promise, pending) = Pending::<u8>::new();
+        let shared = Arc::clone(&pending.shared);
+        let waiter = std::thread::spawn(move || pending.wait());
+        while !matches!(*shared.cell.lock(), Cell::Blocked) {
+            std::thread::yield_now();
+        }
+        let (sender, dropped) = std::sync::mpsc::channel();
+        promise.keep_with(7, Box::new(Told(sender)));
+        assert_eq!(dropped.recv(), Ok(waiter.thread().id()));
+        assert_eq!(waiter.join().unwrap(), Ok(7));
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
     let ids = [envelope.correlation, envelope.cause];
     // One byte more than it takes: of a vector that is full, `Bytes` would allocate its shared header at the first clone, on the
     // thread that commits.
-    let mut bytes = Vec::with_capacity(size_of(envelope) + 1);
+    let size = size_of(envelope);
+    let mut bytes = Vec::with_capacity(size + 1);
     put_u16(&mut bytes, envelope.version);
     bytes.push(match envelope.content_type {
         ContentType::Json => 0,
@@ -57,11 +58,7 @@ pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
     }
     bytes.extend_from_slice(&envelope.payload);
     let crc = identity.seed().checksum(&bytes);
-    debug_assert_eq!(
-        bytes.len() + 1,
-        bytes.capacity(),
-        "what is cached would take more than is counted"
-    );
+    debug_assert_eq!(bytes.len(), size, "what is kept in memory is counted by its length");
     Sealed {
         bytes: bytes.into(),
         crc,

@@ -155,7 +155,7 @@ impl Backend for EngineBackend {
         }
         Ok(self.0.look(|desk, _| {
             let pool = desk.manager.attach_pool(spec);
-            desk.add_inbox(pool, Arc::new(Inbox::new(wake)));
+            desk.pools.add(pool, Inbox::new(wake));
             pool
         }))
     }
@@ -169,7 +169,7 @@ impl Backend for EngineBackend {
     }
 
     fn take(&self, pool: PoolId, into: &mut Vec<Delivery>) {
-        let Some(inbox) = self.0.look(|desk, _| desk.inbox(pool)) else {
+        let Some(inbox) = self.0.look(|desk, _| desk.pools.get(pool)) else {
             return;
         };
         for handed in inbox.take() {
@@ -210,7 +210,7 @@ impl Backend for EngineBackend {
         let backend = self.clone();
         self.0.look(|desk, _| {
             desk.manager.detach_pool(pool);
-            if let Some(inbox) = desk.remove_inbox(pool) {
+            if let Some(inbox) = desk.pools.remove(pool) {
                 // Leases may be on their way: this leaves behind the last of them.
                 desk.push(
                     Needs::Write,
@@ -258,7 +258,8 @@ impl Backend for EngineBackend {
         let mut job = Some(Box::new(SettleJob {
             settles,
             answers: Vec::new(),
-            promise,
+            spent: Vec::new(),
+            promise: Some(promise),
         }));
         block_until_ready(|waker| self.0.poll_settle(&mut job, waker), &self.0);
         self.0.call();

@@ -51,8 +51,32 @@ impl EnvelopeCache {
     }
 }
 
-/// Payload, headers and what an entry costs beside them, in bytes: its place in the table, and what `Bytes` and the allocator add.
+/// The envelope and what an entry costs beside them, in bytes: its place in the table, and what `Bytes` and the allocator add.
 fn size_of_envelope(envelope: &Bytes) -> u64 {
     const ENTRY_SIZE: usize = 160;
     u64::try_from(envelope.len() + ENTRY_SIZE).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).unwrap_or(Seq::NONE)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_to_the_disk_and_an_older_envelope_never_stays() {
+        let mut cache = EnvelopeCache::new(1_000);
+        let (small, large) = (Bytes::from(vec![1; 100]), Bytes::from(vec![2; 900]));
+        cache.insert(seq(1), &small);
+        cache.insert(seq(2), &large);
+        assert_eq!((cache.get(seq(1)), cache.get(seq(2))), (Some(&small), None));
+        cache.replace(seq(1), &large);
+        assert_eq!(cache.get(seq(1)), None, "it is another message now");
+        assert_eq!(cache.size, 0);
+        cache.replace(seq(1), &small);
+        assert_eq!(cache.remove(seq(1)), Some(small));
+        assert_eq!(cache.size, 0);
+    }
 }

@@ -17,7 +17,7 @@ mod rounds;
 mod schedules;
 mod settling;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) use mistakes::as_answered;
 
 use super::cache::EnvelopeCache;
 use super::effects::{Effect, Effects, Needs};
-use super::inbox::{Body, Handed, Inbox};
+use super::inbox::{Body, Handed, Inboxes};
 use super::jobs::SettleJob;
 use super::sight::Sight;
 use super::telling::{self, Cause, Interest};
@@ -73,7 +73,7 @@ pub(crate) struct Paper {
 #[derive(Debug)]
 enum PutOff {
     Enqueue(room::PutOffEnqueue),
-    Settle(SettleJob),
+    Settle(Box<SettleJob>),
 }
 
 #[derive(Debug)]
@@ -85,11 +85,11 @@ pub(crate) struct Desk {
     events: Vec<Event>,
     notices: Vec<Notice>,
     effects: Effects,
-    /// Cached envelopes that the settlements of a job have left behind: they go back with its answer.
+    /// Cached envelopes that the settlement in work has left behind.
     spent: Vec<Bytes>,
     /// What lets messages leave the store while it is decided, for those who are told.
     cause: Cause,
-    inboxes: HashMap<PoolId, Arc<Inbox>>,
+    pub(crate) pools: Inboxes,
     waiting_for_room: room::Lines,
     put_off: VecDeque<PutOff>,
     /// Who waits for messages to be over.
@@ -186,7 +186,7 @@ impl Desk {
             effects: Effects::default(),
             spent: Vec::new(),
             cause: Cause::Plain,
-            inboxes: HashMap::new(),
+            pools: Inboxes::default(),
             waiting_for_room: room::Lines::default(),
             put_off: VecDeque::new(),
             waiters: Waiters::default(),
@@ -295,21 +295,8 @@ impl Desk {
 
     // ---- pools ----------------------------------------------------------------------------------------------------
 
-    pub(crate) fn add_inbox(&mut self, pool: PoolId, inbox: Arc<Inbox>) {
-        self.inboxes.insert(pool, inbox);
-    }
-
-    pub(crate) fn remove_inbox(&mut self, pool: PoolId) -> Option<Arc<Inbox>> {
-        self.inboxes.remove(&pool)
-    }
-
-    pub(crate) fn inbox(&self, pool: PoolId) -> Option<Arc<Inbox>> {
-        self.inboxes.get(&pool).cloned()
-    }
-
-    /// Spends permits on ready messages; the leases leave when this frame is written, those that follow each other to one pool together.
+    /// Spends permits on ready messages; the leases leave when this frame is written, those of one pool together.
     pub(crate) fn grant(&mut self, now: &Now) {
-        let mut leases: Option<(PoolId, Vec<Handed>)> = None;
         while !self.is_full() && !self.closed {
             // Small: that the frame is not full is enough.
             let Some((event, granted)) = self.manager.next_grant(now) else {
@@ -317,28 +304,22 @@ impl Desk {
             };
             self.events.push(event);
             self.append_and_apply(now);
-            let Some(facts) = self.manager.grant_facts(granted.seq) else {
-                continue;
-            };
-            let lease = Handed::Grant {
-                granted,
-                facts,
-                body: self.body(granted),
-            };
-            match &mut leases {
-                Some((pool, batch)) if *pool == granted.pool => batch.push(lease),
-                Some(_) | None => {
-                    self.hand(leases.replace((granted.pool, vec![lease])));
-                }
+            if let Some(facts) = self.manager.grant_facts(granted.seq) {
+                let body = self.body(granted);
+                let lease = Handed::Grant {
+                    granted,
+                    facts,
+                    body,
+                };
+                self.pools.put(granted.pool, lease);
             }
         }
-        self.hand(leases);
+        self.hand_out();
     }
 
-    fn hand(&mut self, leases: Option<(PoolId, Vec<Handed>)>) {
-        if let Some((pool, batch)) = leases
-            && let Some(inbox) = self.inbox(pool)
-        {
+    /// Lets what was put for pools leave when this frame is written.
+    fn hand_out(&mut self) {
+        while let Some((inbox, batch)) = self.pools.take() {
             self.push(Needs::Write, Effect::Hand(inbox, batch));
         }
     }
@@ -362,10 +343,9 @@ impl Desk {
                 Notice::CancelRequested { pool, token } => (pool, Handed::CancelRequested(token)),
                 Notice::LeaseLost { pool, token } => (pool, Handed::LeaseLost(token)),
             };
-            if let Some(inbox) = self.inbox(pool) {
-                self.push(Needs::Write, Effect::Hand(inbox, vec![handed]));
-            }
+            self.pools.put(pool, handed);
         }
+        self.hand_out();
         self.notices = notices;
         self.notices.clear();
     }
@@ -438,14 +418,7 @@ impl Desk {
         let waiters = self.waiters.give_up();
         let put_off = self.put_off.drain(..).map(|put_off| match put_off {
             PutOff::Enqueue(put_off) => Effect::Enqueue(put_off.job, Ok(Few::new())),
-            PutOff::Settle(SettleJob {
-                settles,
-                mut answers,
-                promise,
-            }) => {
-                answers.extend(settles.into_iter().map(|_| Err(Stopped::Closed.into())));
-                Effect::Settle(promise, answers, Vec::new())
-            }
+            PutOff::Settle(job) => Effect::Settle(job),
         });
         let waiting = refused.chain(waiters).chain(put_off);
         self.effects.drain().chain(waiting).collect()

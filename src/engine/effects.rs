@@ -8,14 +8,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
 use mq_core::command::{Accepted, EnqueueRefused};
 use mq_core::few::Few;
 use mq_core::pending::Promise;
 
 use super::inbox::{Handed, Inbox};
-use super::jobs::EnqueueJob;
+use super::jobs::{EnqueueJob, SettleJob};
 
 /// What must have happened to a frame before an effect of it may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +40,8 @@ pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>
 pub(crate) enum Effect {
     /// Answer to an enqueue.
     Enqueue(Box<EnqueueJob>, Result<Few<Accepted>, EnqueueRefused>),
-    /// Answer to settlements, and the envelopes that are not needed any more.
-    Settle(
-        SettlePromise,
-        Vec<Result<SettleReceipt, SettleError>>,
-        Vec<Bytes>,
-    ),
+    /// Answers to settlements.
+    Settle(Box<SettleJob>),
     /// Leases or notices for a pool.
     Hand(Arc<Inbox>, Vec<Handed>),
     /// Any other answer: called with `None` when its time has come, or with the reason why the engine stopped.
@@ -62,8 +57,7 @@ impl Effect {
         match self {
             Self::Enqueue(job, Ok(accepted)) => job.accept(accepted, achieved),
             Self::Enqueue(job, Err(refused)) => job.refuse(refused),
-            Self::Settle(promise, answers, spent) if spent.is_empty() => promise.keep(answers),
-            Self::Settle(promise, answers, spent) => promise.keep_with(answers, Box::new(spent)),
+            Self::Settle(job) => job.answer(),
             Self::Hand(inbox, handed) => inbox.put(handed),
             Self::Answer(answer) => answer(None),
         }
@@ -73,12 +67,7 @@ impl Effect {
     pub(crate) fn abort(self, stopped: &Stopped) {
         match self {
             Self::Enqueue(job, _) => job.stop(stopped),
-            Self::Settle(promise, answers, _) => promise.keep(
-                answers
-                    .into_iter()
-                    .map(|_| Err(stopped.clone().into()))
-                    .collect(),
-            ),
+            Self::Settle(job) => job.stop(stopped),
             Self::Hand(..) => {}
             Self::Answer(answer) => answer(Some(stopped)),
         }

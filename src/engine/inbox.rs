@@ -3,12 +3,14 @@
 //! Invariant: nothing that was put is lost; a pool's permits bound its leases. They come and go in batches, so a lock taken once for each is
 //! cheaper than a ring of boxes (`docs/decisions/0007-leases-come-in-batches.md`).
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mq_core::backend::Wake;
 use mq_core::command::Granted;
-use mq_core::id::LeaseToken;
+use mq_core::id::{LeaseToken, PoolId};
 use mq_core::manager::GrantFacts;
 use mq_persistence::pins::Pinned;
 use parking_lot::Mutex;
@@ -72,6 +74,50 @@ impl Inbox {
     /// Everything that was put, in order.
     pub(crate) fn take(&self) -> Vec<Handed> {
         std::mem::take(&mut *self.handed.lock())
+    }
+}
+
+/// The inboxes of all pools, and what is about to leave for them.
+#[derive(Debug, Default)]
+pub(crate) struct Inboxes {
+    pools: HashMap<PoolId, (Arc<Inbox>, Vec<Handed>)>,
+    /// Pools for which something is about to leave.
+    filled: Vec<PoolId>,
+}
+
+impl Inboxes {
+    pub(crate) fn add(&mut self, pool: PoolId, inbox: Inbox) {
+        self.pools.insert(pool, (Arc::new(inbox), Vec::new()));
+    }
+
+    pub(crate) fn get(&self, pool: PoolId) -> Option<Arc<Inbox>> {
+        let (inbox, _) = self.pools.get(&pool)?;
+        Some(Arc::clone(inbox))
+    }
+
+    pub(crate) fn remove(&mut self, pool: PoolId) -> Option<Arc<Inbox>> {
+        let (inbox, _) = self.pools.remove(&pool)?;
+        Some(inbox)
+    }
+
+    /// Adds to what is about to leave for a pool; a pool that is gone gets nothing.
+    pub(crate) fn put(&mut self, pool: PoolId, handed: Handed) {
+        if let Some((_, batch)) = self.pools.get_mut(&pool) {
+            if batch.is_empty() {
+                self.filled.push(pool);
+            }
+            batch.push(handed);
+        }
+    }
+
+    /// What is about to leave for one of the pools.
+    pub(crate) fn take(&mut self) -> Option<(Arc<Inbox>, Vec<Handed>)> {
+        while let Some(pool) = self.filled.pop() {
+            if let Some((inbox, batch)) = self.pools.get_mut(&pool) {
+                return Some((Arc::clone(inbox), std::mem::take(batch)));
+            }
+        }
+        None
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
 use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
-
 use mq_core::few::Few;
 
 use super::effects::{Effect, EnqueuePromise, Needs, SettlePromise};
@@ -27,7 +27,7 @@ pub(crate) struct EnqueueJob {
 }
 
 impl EnqueueJob {
-    /// Gives the receipts; `accepted` has as many as were sent. The job goes back with them.
+    /// Gives the receipts; `accepted` has as many as were sent. The job goes back with them, if somebody waits.
     pub(crate) fn accept(mut self: Box<Self>, accepted: Few<Accepted>, durability: Durability) {
         let mut receipts = accepted.into_iter().map(|accepted| Receipt {
             accepted,
@@ -99,5 +99,26 @@ pub(crate) struct SettleJob {
     pub(crate) settles: VecDeque<Result<Settle, SettleError>>,
     /// Of those that are decided.
     pub(crate) answers: Vec<Result<SettleReceipt, SettleError>>,
-    pub(crate) promise: SettlePromise,
+    /// Cached envelopes that they left behind: dropped by whoever waits for the answers, for most came from a thread of the program.
+    pub(crate) spent: Vec<Bytes>,
+    /// `None` once it is given.
+    pub(crate) promise: Option<SettlePromise>,
+}
+
+impl SettleJob {
+    /// Gives the answers; the job goes back with them.
+    pub(crate) fn answer(mut self: Box<Self>) {
+        let answers = std::mem::take(&mut self.answers);
+        if let Some(promise) = self.promise.take() {
+            promise.keep_with(answers, self);
+        }
+    }
+
+    /// Says of each settlement why nobody knows whether it was stored.
+    pub(crate) fn stop(mut self: Box<Self>, stopped: &Stopped) {
+        let len = self.answers.len() + self.settles.len();
+        if let Some(promise) = self.promise.take() {
+            promise.keep((0..len).map(|_| Err(stopped.clone().into())).collect());
+        }
+    }
 }

@@ -4,7 +4,7 @@ use mq_core::backend::{EnqueueError, SettleError, SettleRequest};
 use mq_core::command::{EnqueueBatch, Settle};
 use mq_core::few::Few;
 use mq_core::key::{KeyHash, KeyHasher};
-use mq_core::message::{Draft, Envelope, InvalidMessage, NewMessage};
+use mq_core::message::{Draft, InvalidMessage, NewMessage};
 use mq_persistence::envelope::{seal, unseal};
 
 use super::shell::Shell;
@@ -26,20 +26,20 @@ pub(crate) fn prepare_batch(
 
 /// The messages that a batch was prepared from, to be given back to a caller who is refused.
 pub(crate) fn messages_of(batch: &EnqueueBatch) -> Vec<NewMessage> {
-    batch.drafts.iter().map(message_of).collect()
+    batch.drafts.iter().filter_map(message_of).collect()
 }
 
-/// The message that a draft was prepared from.
-fn message_of(draft: &Draft) -> NewMessage {
-    let envelope = unseal(&draft.sealed.bytes).unwrap_or_else(|error| {
+/// The message that a draft was prepared from. What was sealed a moment ago can be read; if not, no message is better than a wrong one.
+fn message_of(draft: &Draft) -> Option<NewMessage> {
+    let envelope = unseal(&draft.sealed.bytes);
+    let envelope = envelope.inspect_err(|error| {
         debug_assert!(false, "what was sealed can be read: {error}");
         tracing::error!(%error, "a message that was refused cannot be given back");
-        Envelope::default()
     });
-    NewMessage {
+    Some(NewMessage {
         queue: draft.queue.clone(),
         kind: draft.kind.clone(),
-        envelope,
+        envelope: envelope.ok()?,
         priority: draft.priority,
         due: draft.due,
         expires_in: draft.expires_in,
@@ -50,7 +50,7 @@ fn message_of(draft: &Draft) -> NewMessage {
         retain: draft.retain,
         awaited: draft.awaited,
         index: &[], // what its type declares was taken up when it was prepared
-    }
+    })
 }
 
 /// Checks and encodes a settlement with what it stages.

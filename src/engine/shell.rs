@@ -324,7 +324,7 @@ impl Shell {
             let Some(job) = self.settlements.try_pop() else {
                 break;
             };
-            desk.settle(now, *job);
+            desk.settle(now, job);
         }
         for _ in 0..SUBMISSIONS_CAPACITY {
             if desk.is_full() && !desk.refuses_new() {

@@ -15,6 +15,7 @@ mod indexing;
 mod logging;
 mod memory;
 mod operating;
+mod pools;
 mod requests;
 mod schedules;
 mod steering;

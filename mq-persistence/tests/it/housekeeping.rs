@@ -11,7 +11,7 @@ use mq_testing::oracle::Ending;
 use mq_testing::random::SplitMix64;
 use mq_testing::sim_disk::{CrashMode, IoKind, SimDisk};
 
-use crate::journal::{Journal, Known, Model, SMALL};
+use crate::journal::{Journal, Known, Model, SMALL, open};
 use crate::store::Store;
 
 const SEED: u64 = 77_001;
@@ -186,4 +186,19 @@ fn a_crash_on_a_full_disk_leaves_a_store_that_can_be_emptied() {
     });
     println!("{report:?}");
     assert!(report.workload_ios > 500, "{report:?}");
+}
+
+#[test]
+fn a_file_that_is_filled_ahead_is_synced_every_8_mib_and_not_more_often() {
+    let syncs_of = |segment_size: u32| {
+        let disk = SimDisk::new();
+        let options = JournalOptions {
+            segment_size_first: segment_size,
+            segment_size_max: segment_size,
+            ..SMALL
+        };
+        drop(open(&disk, &options, 1_000).unwrap());
+        disk.count_of(IoKind::SyncData)
+    };
+    assert_eq!(syncs_of(20 << 20), syncs_of(16 << 10) + 2);
 }

@@ -16,7 +16,7 @@ use crate::engine::telling::Cause;
 
 impl Desk {
     /// Ends leases. Each settlement is one command: its message, its staged messages and its result share a frame.
-    pub(crate) fn settle(&mut self, now: &Now, mut job: SettleJob) {
+    pub(crate) fn settle(&mut self, now: &Now, mut job: Box<SettleJob>) {
         while let Some(next) = job.settles.pop_front() {
             let answer = match next {
                 Ok(settle) => match self.settle_one(now, &settle) {
@@ -30,13 +30,9 @@ impl Desk {
                 Err(refused) => Err(refused),
             };
             job.answers.push(answer);
+            job.spent.append(&mut self.spent);
         }
-        // Freed by whoever waits for the answer: by a thread of the program, as most came from, and under no token.
-        let spent = std::mem::take(&mut self.spent);
-        self.push(
-            Needs::Write,
-            Effect::Settle(job.promise, job.answers, spent),
-        );
+        self.push(Needs::Write, Effect::Settle(job));
     }
 
     /// `None` if it has to wait for the next frame, or for room on the disk.

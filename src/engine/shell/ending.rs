@@ -176,14 +176,7 @@ impl Shell {
             job.stop(reason);
         }
         while let Some(job) = self.settlements.try_pop() {
-            let refusals = job
-                .answers
-                .iter()
-                .map(drop)
-                .chain(job.settles.iter().map(drop))
-                .map(|_| Err(reason.clone().into()))
-                .collect();
-            job.promise.keep(refusals);
+            job.stop(reason);
         }
         let given_up = self.desk.lock().give_up();
         given_up.into_iter().for_each(|effect| effect.abort(reason));
