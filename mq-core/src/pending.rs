@@ -318,7 +318,7 @@ mod tests {
 
     impl Drop for Told {
         fn drop(&mut self) {
-            drop(self.0.send(std::thread::current().id()));
+            self.0.send(std::thread::current().id()).unwrap();
         }
     }
 

@@ -58,7 +58,11 @@ pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
     }
     bytes.extend_from_slice(&envelope.payload);
     let crc = identity.seed().checksum(&bytes);
-    debug_assert_eq!(bytes.len(), size, "what is kept in memory is counted by its length");
+    debug_assert_eq!(
+        bytes.len(),
+        size,
+        "what is kept in memory is counted by its length"
+    );
     Sealed {
         bytes: bytes.into(),
         crc,

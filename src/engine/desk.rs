@@ -22,12 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_core::backend::Stopped;
 use mq_core::canary;
 use mq_core::command::{Granted, Notice};
 use mq_core::event::Event;
 use mq_core::few::Few;
-use mq_core::id::{PoolId, Seq};
+use mq_core::id::Seq;
 use mq_core::manager::{Close, Command, QueueManager};
 use mq_core::time::{Monotonic, Now};
 use mq_persistence::compaction::still_lives;

@@ -115,9 +115,9 @@ impl SettleJob {
     }
 
     /// Says of each settlement why nobody knows whether it was stored.
-    pub(crate) fn stop(mut self: Box<Self>, stopped: &Stopped) {
+    pub(crate) fn stop(self, stopped: &Stopped) {
         let len = self.answers.len() + self.settles.len();
-        if let Some(promise) = self.promise.take() {
+        if let Some(promise) = self.promise {
             promise.keep((0..len).map(|_| Err(stopped.clone().into())).collect());
         }
     }

@@ -3,6 +3,9 @@
 
 use std::ops::ControlFlow;
 
+use mq_core::event::Event;
+use mq_core::message::Sealed;
+use mq_persistence::frame::Frame;
 use mq_persistence::inspect::{Dumped, dump};
 use mq_persistence::open::JournalOptions;
 use mq_persistence::segment::number_of;
@@ -11,6 +14,7 @@ use mq_testing::oracle::Ending;
 use mq_testing::random::SplitMix64;
 use mq_testing::sim_disk::{CrashMode, IoKind, SimDisk};
 
+use crate::fixture::{enqueued, now, sealed};
 use crate::journal::{Journal, Known, Model, SMALL, open};
 use crate::store::Store;
 
@@ -190,15 +194,20 @@ fn a_crash_on_a_full_disk_leaves_a_store_that_can_be_emptied() {
 
 #[test]
 fn a_file_that_is_filled_ahead_is_synced_every_8_mib_and_not_more_often() {
-    let syncs_of = |segment_size: u32| {
+    // A frame that is larger than any segment gets one of its own.
+    let syncs_for = |size: usize| {
         let disk = SimDisk::new();
-        let options = JournalOptions {
-            segment_size_first: segment_size,
-            segment_size_max: segment_size,
-            ..SMALL
-        };
-        drop(open(&disk, &options, 1_000).unwrap());
+        let mut opened = open(&disk, &SMALL, 1_000).unwrap();
+        let mut frame = Frame::new(&opened.identity);
+        let bytes = sealed(1, size).bytes;
+        let crc = opened.identity.seed().checksum(&bytes);
+        frame.append(&Event::Enqueued(enqueued(1, Some(Sealed { bytes, crc }))));
+        opened.log.write(&mut frame, &now(2_000)).unwrap();
         disk.count_of(IoKind::SyncData)
     };
-    assert_eq!(syncs_of(20 << 20), syncs_of(16 << 10) + 2);
+    let once = syncs_for(5 << 20);
+    assert_eq!(
+        (syncs_for(9 << 20), syncs_for(17 << 20)),
+        (once + 1, once + 2)
+    );
 }
