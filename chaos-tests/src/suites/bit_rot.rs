@@ -59,7 +59,7 @@ fn judge(specimen: &Specimen, damage: Damage) -> Result<Verdict, String> {
 const fn density(level: Level) -> Density {
     level.of(
         Density {
-            head_bits: 151,
+            head_bits: 41,
             bytes: 499,
             all_bits: false,
             cuts: 701,
