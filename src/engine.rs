@@ -45,9 +45,9 @@ use mq_persistence::open::OpenReport;
 
 pub(crate) use backend::{EngineBackend, block_on, block_until_ready};
 pub(crate) use desk::Desk;
-pub(crate) use effects::{EnqueuePromise, Needs};
+pub(crate) use effects::Needs;
 pub(crate) use estate::Inside;
-pub(crate) use jobs::EnqueueJob;
+pub(crate) use jobs::{EnqueueJob, EnqueuePromise};
 pub(crate) use prepare::prepare_batch;
 pub(crate) use scan::Scan;
 pub(crate) use shell::{Images, Shell};

@@ -2,8 +2,8 @@
 //!
 //! Invariants: the [`Promise`] is kept exactly once or broken by dropping it, and a broken promise wakes the waiter
 //! too. What a promise gives back with the answer ([`Promise::keep_with`]) goes to a waiter that is there, else whoever keeps
-//! the promise drops it; not under the lock of the answer. Dropping a [`Pending`] takes nothing back: what was asked for still happens. Only work that is left to the waiter
-//! ([`Promise::keep_later`]) is dropped with it.
+//! the promise drops it; not under the lock of the answer. Dropping a [`Pending`] takes nothing back: what was asked for still
+//! happens. Only work that is left to the waiter ([`Promise::keep_later`]) is dropped with it.
 
 use std::fmt;
 use std::future::Future;

@@ -30,12 +30,6 @@ const HEADER_SIZE_MIN: usize = 8;
 /// Encodes an envelope and computes the first part of its record's checksum.
 #[must_use]
 pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
-    let keys = [
-        &envelope.idempotency_key,
-        &envelope.dedup_key,
-        &envelope.ordering_key,
-    ];
-    let ids = [envelope.correlation, envelope.cause];
     // One byte more than it takes: of a vector that is full, `Bytes` would allocate its shared header at the first clone, on the
     // thread that commits.
     let size = size_of(envelope);
@@ -50,10 +44,10 @@ pub fn seal(envelope: &Envelope, identity: &Identity) -> Sealed {
     if !envelope.headers.is_empty() {
         put_headers(&mut bytes, &envelope.headers);
     }
-    for key in keys.into_iter().flatten() {
+    for key in keys_of(envelope) {
         put_blob(&mut bytes, key.as_bytes());
     }
-    for id in ids.into_iter().flatten() {
+    for id in ids_of(envelope) {
         put_u128(&mut bytes, id.as_u128());
     }
     bytes.extend_from_slice(&envelope.payload);
@@ -121,23 +115,32 @@ fn present(envelope: &Envelope) -> u16 {
     present.fold(0, |bits, (_, bit)| bits | bit)
 }
 
-/// Bytes that an envelope takes: what is sealed is kept in memory, too, and counted there.
-fn size_of(envelope: &Envelope) -> usize {
-    let headers = envelope.headers.iter();
-    let headers = headers.map(|(name, value)| HEADER_SIZE_MIN + name.len() + value.len());
-    let count_size = if envelope.headers.is_empty() { 0 } else { 4 };
+/// Its keys, in the order in which they are written.
+fn keys_of(envelope: &Envelope) -> impl Iterator<Item = &Key> {
     let keys = [
         &envelope.idempotency_key,
         &envelope.dedup_key,
         &envelope.ordering_key,
     ];
-    let keys = keys.into_iter().flatten();
-    let ids = [envelope.correlation, envelope.cause];
+    keys.into_iter().flatten()
+}
+
+/// The ids it names, in the order in which they are written.
+fn ids_of(envelope: &Envelope) -> impl Iterator<Item = MessageId> {
+    [envelope.correlation, envelope.cause].into_iter().flatten()
+}
+
+/// Bytes that an envelope takes: what is sealed is kept in memory, too, and counted there.
+fn size_of(envelope: &Envelope) -> usize {
+    let headers = envelope.headers.iter();
+    let headers = headers.map(|(name, value)| HEADER_SIZE_MIN + name.len() + value.len());
+    let count_size = if envelope.headers.is_empty() { 0 } else { 4 };
+    let keys = keys_of(envelope);
     FIXED_SIZE
         + count_size
         + headers.sum::<usize>()
         + keys.map(|key| 4 + key.as_bytes().len()).sum::<usize>()
-        + ids.iter().flatten().count() * 16
+        + ids_of(envelope).count() * 16
         + envelope.payload.len()
 }
 

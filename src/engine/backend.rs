@@ -28,9 +28,9 @@ use mq_persistence::envelope::{seal, unseal};
 use mq_persistence::pins::{ReadFailure, ReadFault};
 
 use super::desk::{Desk, frees_room};
-use super::effects::{Effect, EnqueuePromise, Needs};
+use super::effects::{Effect, Needs};
 use super::inbox::{Body, Handed, Inbox};
-use super::jobs::{EnqueueJob, SettleJob};
+use super::jobs::{EnqueueJob, EnqueuePromise, SettleJob};
 use super::prepare::{prepare_batch, prepare_settle};
 use super::shell::Shell;
 use crate::stats::Refusal;

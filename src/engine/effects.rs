@@ -8,10 +8,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
+use mq_core::backend::{Durability, Stopped};
 use mq_core::command::{Accepted, EnqueueRefused};
 use mq_core::few::Few;
-use mq_core::pending::Promise;
 
 use super::inbox::{Handed, Inbox};
 use super::jobs::{EnqueueJob, SettleJob};
@@ -24,17 +23,6 @@ pub(crate) enum Needs {
     /// Synced: survives a power cut.
     Sync,
 }
-
-/// Whoever waits for the answer to an enqueue.
-#[derive(Debug)]
-pub(crate) enum EnqueuePromise {
-    /// Sent one message.
-    One(Promise<Result<Receipt, EnqueueError>>),
-    /// Sent several.
-    Many(Promise<Result<Vec<Receipt>, EnqueueError>>),
-}
-
-pub(crate) type SettlePromise = Promise<Vec<Result<SettleReceipt, SettleError>>>;
 
 /// Something that leaves the engine.
 pub(crate) enum Effect {

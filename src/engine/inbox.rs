@@ -1,7 +1,7 @@
 //! The inbox of one worker pool: what the engine has handed out and the pool has not yet taken.
 //!
-//! Invariant: nothing that was put is lost; a pool's permits bound its leases. They come and go in batches, so a lock taken once for each is
-//! cheaper than a ring of boxes (`docs/decisions/0007-leases-come-in-batches.md`).
+//! Invariant: nothing that was put is lost; a pool's permits bound its leases. They come and go in batches, so a lock taken once for
+//! each is cheaper than a ring of boxes (`docs/decisions/0007-leases-come-in-batches.md`).
 
 use std::collections::HashMap;
 use std::fmt;

@@ -7,9 +7,19 @@ use bytes::Bytes;
 use mq_core::backend::{Durability, EnqueueError, Receipt, SettleError, SettleReceipt, Stopped};
 use mq_core::command::{Accepted, EnqueueBatch, EnqueueRefused, Settle};
 use mq_core::few::Few;
+use mq_core::pending::Promise;
 
-use super::effects::{Effect, EnqueuePromise, Needs, SettlePromise};
+use super::effects::{Effect, Needs};
 use super::prepare::messages_of;
+
+/// Whoever waits for the answer to an enqueue.
+#[derive(Debug)]
+pub(crate) enum EnqueuePromise {
+    /// Sent one message.
+    One(Promise<Result<Receipt, EnqueueError>>),
+    /// Sent several.
+    Many(Promise<Result<Vec<Receipt>, EnqueueError>>),
+}
 
 /// An enqueue on its way.
 #[derive(Debug)]
@@ -99,14 +109,14 @@ pub(crate) struct SettleJob {
     pub(crate) settles: VecDeque<Result<Settle, SettleError>>,
     /// Of those that are decided.
     pub(crate) answers: Vec<Result<SettleReceipt, SettleError>>,
-    /// Cached envelopes that they left behind: dropped by whoever waits for the answers, for most came from a thread of the program.
+    /// Cached envelopes that they left behind: a waiter drops them, for most came from a thread of the program.
     pub(crate) spent: Vec<Bytes>,
     /// `None` once it is given.
-    pub(crate) promise: Option<SettlePromise>,
+    pub(crate) promise: Option<Promise<Vec<Result<SettleReceipt, SettleError>>>>,
 }
 
 impl SettleJob {
-    /// Gives the answers; the job goes back with them.
+    /// Gives the answers; the job goes back with them, if somebody waits.
     pub(crate) fn answer(mut self: Box<Self>) {
         let answers = std::mem::take(&mut self.answers);
         if let Some(promise) = self.promise.take() {
