@@ -20,6 +20,7 @@ const SMALLEST: f64 = 10.0;
 #[must_use]
 pub fn file_name(load: Load) -> String {
     match load {
+        Load::Blocking => "enqueue-blocking.svg".to_owned(),
         Load::Enqueue(callers) => format!("enqueue-{callers}.svg"),
         Load::Jobs(callers) => format!("jobs-{callers}.svg"),
     }

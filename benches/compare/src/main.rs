@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use mq_benches::{machine, page};
-use mq_compare::peers::{ALL, Entry, PROGRAMS};
-use mq_compare::race::{self, Pace, Result};
-use mq_compare::{alone, chart, table};
+use mq_compare::peers::{ALL, PROGRAMS};
+use mq_compare::race::{self, Result};
+use mq_compare::{chart, table};
+
+/// How often the peers take turns.
+const ROUNDS: usize = 3;
 
 const HELP: &str = "\
 Examples:
-  cargo xtask compare                          every peer, about ten minutes
+  cargo xtask compare                          every peer, about fifteen minutes
   cargo xtask compare --quick mq redis         a look at two
   cargo xtask compare --page docs/performance.md
 
@@ -22,7 +25,8 @@ loopback in a temporary folder and ended by their process id; services of the sy
 is skipped, and the table says so. Syncs are counted by the kernel (perf stat on the processes of the peer), which needs perf
 and root; without them that column is empty.
 
-Every peer gets the same payload (256 bytes), the same number of callers, each with one request in flight, and the same time.";
+Every peer gets the same payload (256 bytes), the same number of callers, each with one request in flight, and the same time,
+each load on an empty store. The peers take turns, three rounds; the one in the middle is told.";
 
 /// The same loads on mq and on other queues.
 #[derive(Debug, Parser)]
@@ -31,7 +35,7 @@ struct Arguments {
     /// Which peers; all if none is named
     #[arg(value_name = "PEER")]
     peers: Vec<String>,
-    /// One short run of each load
+    /// One short round
     #[arg(long)]
     quick: bool,
     /// Writes the results as a JSON list
@@ -75,22 +79,30 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         |name: &str| arguments.peers.is_empty() || arguments.peers.iter().any(|peer| peer == name);
     let machine = machine::describe(&arguments.folder);
     eprintln!("{machine}");
-    let pace = Pace {
-        time: Duration::from_millis(if arguments.quick { 700 } else { 2_000 }),
-        runs: if arguments.quick { 1 } else { 3 },
-    };
+    let time = Duration::from_millis(if arguments.quick { 700 } else { 2_000 });
+    let rounds = if arguments.quick { 1 } else { ROUNDS };
     std::fs::create_dir_all(&arguments.folder)?;
     let folder = tempfile::Builder::new()
         .prefix("mq-compare-")
         .tempdir_in(arguments.folder.canonicalize()?)
         .context("cannot make a folder for the stores")?;
+    let programs: Vec<_> = PROGRAMS
+        .into_iter()
+        .filter(|name| wanted(name))
+        .map(|name| (name, build(name)))
+        .collect();
     let mut results = Vec::new();
-    for entry in ALL.into_iter().filter(|entry| wanted(entry.name)) {
-        results.extend(linked(entry, folder.path(), pace)?);
+    for _ in 0..rounds {
+        for entry in ALL.into_iter().filter(|entry| wanted(entry.name)) {
+            let own = own_folder(folder.path(), entry.name)?;
+            results.extend(race::all(entry.name, entry.open, &own, time)?);
+        }
+        for (name, program) in &programs {
+            let own = own_folder(folder.path(), name)?;
+            results.extend(apart(name, program, &own, time));
+        }
     }
-    for name in PROGRAMS.into_iter().filter(|name| wanted(name)) {
-        results.extend(apart(name, folder.path(), pace));
-    }
+    let results = race::in_the_middle(results);
     if let Some(file) = &arguments.json {
         std::fs::write(file, serde_json::to_vec_pretty(&results)?)?;
     }
@@ -105,43 +117,46 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Races a peer that this program is linked with. Its files are removed before the next one starts.
-fn linked(entry: Entry, parent: &Path, pace: Pace) -> anyhow::Result<Vec<Result>> {
-    let folder = parent.join(entry.name);
-    std::fs::create_dir(&folder)?;
-    let runtime = alone::runtime()?;
-    let results = runtime.block_on(async {
-        match (entry.open)(&folder).await {
-            Ok(peer) => race::all(&*peer, &folder, pace).await,
-            Err(error) => Result::skipped(entry.name, &format!("{error:#}")),
-        }
-    });
-    drop(runtime);
-    std::fs::remove_dir_all(&folder).context("cannot remove the files of a peer")?;
-    Ok(results)
+fn own_folder(parent: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = parent.join(name);
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
-/// Builds and races a peer that is a program of its own.
-fn apart(name: &str, parent: &Path, pace: Pace) -> Vec<Result> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(name)
-        .join("Cargo.toml");
-    let folder = parent.join(name);
+/// Builds a peer that is a program of its own, before anything is measured; answers where the program is.
+fn build(name: &str) -> anyhow::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = here.join("target");
+    let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--quiet", "--manifest-path"])
+        .arg(here.join(name).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .stdin(Stdio::null())
+        .status()?;
+    if !built.success() {
+        bail!("it could not be built: {built}");
+    }
+    Ok(target.join("release").join(format!("mq-compare-{name}")))
+}
+
+/// Races a peer that is a program of its own.
+fn apart(
+    name: &str,
+    program: &anyhow::Result<PathBuf>,
+    folder: &Path,
+    time: Duration,
+) -> Vec<Result> {
     let raced = || {
-        std::fs::create_dir(&folder)?;
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["run", "--release", "--quiet", "--manifest-path"])
-            .arg(&manifest)
-            .arg("--target-dir")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
-            .args(["--", "--for", &pace.time.as_millis().to_string()])
-            .args(["--runs", &pace.runs.to_string(), "--in"])
-            .arg(&folder)
+        let program = program.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        let output = Command::new(program)
+            .args(["--for", &time.as_millis().to_string(), "--in"])
+            .arg(folder)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .output()?;
         if !output.status.success() {
-            bail!("it could not be built or did not run: {}", output.status);
+            bail!("it did not run: {}", output.status);
         }
         serde_json::from_slice(&output.stdout).context("it told nonsense")
     };

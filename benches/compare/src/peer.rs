@@ -1,6 +1,7 @@
 //! What a peer is: something that takes a payload and says when it is safe, and hands it out until it is acked.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -17,6 +18,12 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Work that a peer does for the race.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + Send + 'a>>;
+
+/// Opens a peer in a folder.
+pub type Open = for<'a> fn(&'a Path) -> Work<'a, Box<dyn Peer>>;
+
+/// Enqueues the payload and blocks until the peer says that it is safe.
+pub type Blocker = Box<dyn FnMut() -> anyhow::Result<()> + Send>;
 
 /// What a peer says of itself.
 #[derive(Clone, Debug)]
@@ -39,6 +46,16 @@ pub trait Peer: Send + Sync {
 
     /// One more caller.
     fn producer(&self) -> Work<'_, Box<dyn Producer>>;
+
+    /// A caller for a thread that blocks, if the peer has such clients.
+    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+        None
+    }
+
+    /// Ends it, where dropping it is not enough.
+    fn close(self: Box<Self>) -> Work<'static, ()> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Starts so many handlers that do nothing, and counts each job whose ack was confirmed.
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers>;

@@ -10,9 +10,7 @@ mod rustqueue;
 mod sqlite;
 mod yaque;
 
-use std::path::Path;
-
-use crate::peer::{Peer, Work};
+use crate::peer::Open;
 
 /// A peer that this program can be linked with.
 #[derive(Clone, Copy)]
@@ -20,7 +18,7 @@ pub struct Entry {
     /// Its name on the command line.
     pub name: &'static str,
     /// Opens or starts it in a folder of its own.
-    pub open: for<'a> fn(&'a Path) -> Work<'a, Box<dyn Peer>>,
+    pub open: Open,
 }
 
 /// All of them, in the order of the tables.

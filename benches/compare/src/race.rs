@@ -13,7 +13,7 @@ use mq_benches::measure::middle;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::peer::{Peer, Producer};
+use crate::peer::{Blocker, Open, Peer, Producer};
 
 /// More answers than so many for each sync and caller: not synced, whatever was said.
 const HONEST: f64 = 1.02;
@@ -26,6 +26,8 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Load {
+    /// Enqueues by one thread that blocks until its answer is there.
+    Blocking,
     /// Enqueues by so many callers, each of which waits for its answer.
     Enqueue(usize),
     /// Enqueue, handler, ack: so many callers and as many handlers.
@@ -34,7 +36,8 @@ pub enum Load {
 
 impl Load {
     /// All that are raced.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
+        Self::Blocking,
         Self::Enqueue(1),
         Self::Enqueue(64),
         Self::Enqueue(1024),
@@ -45,8 +48,9 @@ impl Load {
     #[must_use]
     pub fn name(self) -> String {
         match self {
-            Self::Enqueue(1) => "enqueue, 1 caller".to_owned(),
-            Self::Enqueue(callers) => format!("enqueue, {callers} callers"),
+            Self::Blocking => "enqueue, 1 thread that blocks".to_owned(),
+            Self::Enqueue(1) => "enqueue, 1 task".to_owned(),
+            Self::Enqueue(callers) => format!("enqueue, {callers} tasks"),
             Self::Jobs(callers) => format!("enqueue → handle → ack, {callers} and {callers}"),
         }
     }
@@ -94,37 +98,88 @@ pub struct Measured {
     pub answers_per_sync_and_caller: Option<f64>,
 }
 
-/// How long, and how often.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How long a run takes, about.
-    pub time: Duration,
-    /// How many runs; the one in the middle is told.
-    pub runs: usize,
-}
-
-/// Puts every load on a peer.
-pub async fn all(peer: &dyn Peer, folder: &Path, pace: Pace) -> Vec<Result> {
-    let about = peer.about();
+/// Puts every load on a peer once, each on a store of its own in `parent`: what one load leaves behind is not another's.
+///
+/// # Errors
+/// What the file system or the system's threads say; a peer that does not open is a skipped result.
+pub fn all(name: &str, open: Open, parent: &Path, time: Duration) -> anyhow::Result<Vec<Result>> {
     let mut results = Vec::new();
     for load in Load::ALL {
-        let raw = raw_rate(folder, RAW_SIZE, RAW_TIME).map_or(f64::NAN, |raw| raw.per_second);
-        let outcome = match several(peer, load, pace).await {
-            Ok(measured) => Outcome::Measured(measured),
-            Err(error) => Outcome::Skipped(format!("{error:#}")),
-        };
-        let result = Result {
-            peer: about.name.clone(),
-            settings: about.settings.clone(),
-            synced: about.synced,
-            load,
-            raw_syncs: raw,
-            outcome,
-        };
-        eprintln!("{}", result.line());
-        results.push(result);
+        let folder = parent.join("store");
+        std::fs::create_dir(&folder)?;
+        let runtime = runtime()?;
+        let result = runtime.block_on(async {
+            match open(&folder).await {
+                Ok(peer) => anyhow::Ok(once(peer, load, &folder, time).await),
+                Err(error) => Err(error),
+            }
+        });
+        drop(runtime);
+        std::fs::remove_dir_all(&folder).context("cannot remove the files of a peer")?;
+        match result {
+            Ok(result) => results.extend(result),
+            Err(error) => return Ok(Result::skipped(name, &format!("{error:#}"))),
+        }
     }
-    results
+    Ok(results)
+}
+
+/// One load on a peer; none if the peer knows no such callers.
+async fn once(peer: Box<dyn Peer>, load: Load, folder: &Path, time: Duration) -> Option<Result> {
+    let about = peer.about();
+    let raw = raw_rate(folder, RAW_SIZE, RAW_TIME).map_or(f64::NAN, |raw| raw.per_second);
+    let measured = match load {
+        Load::Blocking => blocking(&*peer, time).await.transpose()?,
+        Load::Enqueue(callers) => enqueues(&*peer, callers, time).await,
+        Load::Jobs(callers) => jobs(&*peer, callers, time).await,
+    };
+    let closed = peer.close().await;
+    let outcome = match measured.and_then(|measured| closed.map(|()| measured)) {
+        Ok(measured) => Outcome::Measured(measured),
+        Err(error) => Outcome::Skipped(format!("{error:#}")),
+    };
+    let result = Result {
+        peer: about.name,
+        settings: about.settings,
+        synced: about.synced,
+        load,
+        raw_syncs: raw,
+        outcome,
+    };
+    eprintln!("{}", result.line());
+    Some(result)
+}
+
+/// Of several rounds, the one in the middle of each peer and load.
+#[must_use]
+pub fn in_the_middle(rounds: Vec<Result>) -> Vec<Result> {
+    let mut kinds: Vec<Vec<Result>> = Vec::new();
+    for result in rounds {
+        let same = |kind: &&mut Vec<Result>| {
+            kind.iter()
+                .any(|first| first.peer == result.peer && first.load == result.load)
+        };
+        match kinds.iter_mut().find(same) {
+            Some(kind) => kind.push(result),
+            None => kinds.push(vec![result]),
+        }
+    }
+    let rate = |result: &Result| match &result.outcome {
+        Outcome::Measured(measured) => measured.rate,
+        Outcome::Skipped(_) => 0.0,
+    };
+    kinds
+        .into_iter()
+        .filter_map(|kind| middle(kind, rate))
+        .collect()
+}
+
+/// The runtime of every race: two threads.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }
 
 impl Result {
@@ -178,17 +233,6 @@ impl Result {
     }
 }
 
-async fn several(peer: &dyn Peer, load: Load, pace: Pace) -> anyhow::Result<Measured> {
-    let mut runs = Vec::new();
-    for _ in 0..pace.runs {
-        runs.push(match load {
-            Load::Enqueue(callers) => enqueues(peer, callers, pace.time).await?,
-            Load::Jobs(callers) => jobs(peer, callers, pace.time).await?,
-        });
-    }
-    middle(runs, |run: &Measured| run.rate).context("no run was asked for")
-}
-
 async fn producers(peer: &dyn Peer, count: usize) -> anyhow::Result<Vec<Box<dyn Producer>>> {
     let mut producers = Vec::new();
     for _ in 0..count {
@@ -206,22 +250,44 @@ async fn enqueues(peer: &dyn Peer, callers: usize, time: Duration) -> anyhow::Re
     measured(count, callers, elapsed, &recorder, kernel)
 }
 
+/// Enqueues from a thread outside of the runtime; none if the peer has no client that blocks.
+async fn blocking(peer: &dyn Peer, time: Duration) -> anyhow::Result<Option<Measured>> {
+    let Some(blocker) = peer.blocker() else {
+        return Ok(None);
+    };
+    let blocker = blocker.context("a caller")?;
+    let (recorder, kernel) = (Recorder::new()?, KernelCount::start(&peer.processes()));
+    let (sender, ended) = tokio::sync::oneshot::channel();
+    let began = Instant::now();
+    let of_thread = recorder.clone();
+    std::thread::spawn(move || {
+        drop(sender.send(block_until(blocker, began + time, &of_thread)));
+    });
+    let count = ended.await.context("a caller panicked")??;
+    measured(count, 1, began.elapsed(), &recorder, kernel).map(Some)
+}
+
+fn block_until(mut blocker: Blocker, end: Instant, recorder: &Recorder) -> anyhow::Result<u64> {
+    let (mut count, mut began) = (0_u64, Instant::now());
+    while began < end {
+        blocker()?;
+        let now = Instant::now();
+        recorder.record(now - began);
+        (began, count) = (now, count + 1);
+    }
+    Ok(count)
+}
+
 async fn jobs(peer: &dyn Peer, callers: usize, time: Duration) -> anyhow::Result<Measured> {
     let producers = producers(peer, callers).await?;
     let done = Arc::new(AtomicU64::new(0));
     let (recorder, kernel) = (Recorder::new()?, KernelCount::start(&peer.processes()));
-    // What earlier loads left behind is handled first and not counted.
     let mut workers = peer.workers(callers, Arc::clone(&done)).await?;
-    drain(&mut workers, &done).await?;
-    let before = done.load(Relaxed);
     let began = Instant::now();
     let enqueued = enqueue_until(producers, began + time, &recorder).await?;
-    while done.load(Relaxed) - before < enqueued {
+    while done.load(Relaxed) < enqueued {
         if began.elapsed() > time + DRAIN {
-            bail!(
-                "{} of {enqueued} jobs were done",
-                done.load(Relaxed) - before
-            );
+            bail!("{} of {enqueued} jobs were done", done.load(Relaxed));
         }
         workers.check().await?;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -229,22 +295,6 @@ async fn jobs(peer: &dyn Peer, callers: usize, time: Duration) -> anyhow::Result
     let elapsed = began.elapsed();
     workers.stop().await?;
     measured(enqueued, callers, elapsed, &recorder, kernel)
-}
-
-/// Waits until nothing was done for a while.
-async fn drain(workers: &mut crate::peer::Workers, done: &AtomicU64) -> anyhow::Result<()> {
-    let began = Instant::now();
-    loop {
-        let before = done.load(Relaxed);
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        workers.check().await?;
-        if done.load(Relaxed) == before {
-            return Ok(());
-        }
-        if began.elapsed() > DRAIN {
-            bail!("what earlier loads left behind was not handled in {DRAIN:?}");
-        }
-    }
 }
 
 async fn enqueue_until(

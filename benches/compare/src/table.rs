@@ -32,7 +32,7 @@ pub fn markdown(results: &[Result]) -> String {
         out.push('\n');
     }
     out.push_str("Settings:\n\n");
-    for row in sorted(results, Load::ALL[0]) {
+    for row in sorted(results, Load::Enqueue(64)) {
         if !row.settings.is_empty() {
             out.push_str(&format!("- {}: {}.\n", row.peer, row.settings));
         }

@@ -19,6 +19,7 @@ fn main() -> anyhow::Result<()> {
     alone::run(&[("effectum", |folder| Box::pin(open(folder)))])
 }
 
+/// Its thread that writes ends outside of a runtime, where its pool of connections panics and says so; by then everything is measured.
 async fn open(folder: &Path) -> anyhow::Result<Box<dyn Peer>> {
     let queue = Queue::new(&folder.join("queue.db")).await?;
     Ok(Box::new(Effectum(Arc::new(queue))))

@@ -1,5 +1,7 @@
 //! beanstalkd with a binlog that is synced at every write: `put`, `reserve`, `delete` over its text protocol.
 
+use std::io::{BufRead, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::peer::{About, Consumer, PAYLOAD, PAYLOAD_SIZE, Peer, Producer, Work, Workers};
+use crate::peer::{About, Blocker, Consumer, PAYLOAD, PAYLOAD_SIZE, Peer, Producer, Work, Workers};
 use crate::server::{Server, folder, free_port};
 
 struct Beanstalkd {
@@ -72,6 +74,34 @@ impl Connection {
     }
 }
 
+fn put() -> Vec<u8> {
+    let mut command = format!("put 1024 0 60 {PAYLOAD_SIZE}\r\n").into_bytes();
+    command.extend_from_slice(&PAYLOAD);
+    command.extend_from_slice(b"\r\n");
+    command
+}
+
+fn check_put(answer: &str) -> anyhow::Result<()> {
+    if !answer.starts_with("INSERTED") {
+        bail!("put was answered with {answer:?}");
+    }
+    Ok(())
+}
+
+/// The same from a thread that blocks.
+fn blocker(port: u16) -> anyhow::Result<Blocker> {
+    let stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    let mut stream = std::io::BufReader::new(stream);
+    let mut line = String::new();
+    Ok(Box::new(move || {
+        stream.get_mut().write_all(&put())?;
+        line.clear();
+        stream.read_line(&mut line)?;
+        check_put(&line)
+    }))
+}
+
 impl Peer for Beanstalkd {
     fn about(&self) -> About {
         About {
@@ -95,6 +125,10 @@ impl Peer for Beanstalkd {
         })
     }
 
+    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+        Some(blocker(self.server.port))
+    }
+
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {
         Box::pin(async move {
             let mut consumers: Vec<Box<dyn Consumer>> = Vec::new();
@@ -109,14 +143,8 @@ impl Peer for Beanstalkd {
 impl Producer for Connection {
     fn enqueue(&mut self) -> Work<'_, ()> {
         Box::pin(async {
-            let mut command = format!("put 1024 0 60 {PAYLOAD_SIZE}\r\n").into_bytes();
-            command.extend_from_slice(&PAYLOAD);
-            command.extend_from_slice(b"\r\n");
-            let answer = self.say(&command).await?;
-            if !answer.starts_with("INSERTED") {
-                bail!("put was answered with {answer:?}");
-            }
-            Ok(())
+            let answer = self.say(&put()).await?;
+            check_put(&answer)
         })
     }
 }

@@ -9,7 +9,7 @@ use mq::{Engine, Fail, HandlerOptions, NewMessage};
 use mq_benches::store::CAPACITY;
 use mq_core::command::Selector;
 
-use crate::peer::{About, PAYLOAD, Peer, Producer, Work, Workers};
+use crate::peer::{About, Blocker, PAYLOAD, Peer, Producer, Work, Workers};
 
 const NAME: &str = "bench";
 
@@ -36,11 +36,21 @@ impl Peer for Mq {
     }
 
     fn producer(&self) -> Work<'_, Box<dyn Producer>> {
-        Box::pin(async {
-            let payload = Bytes::from_static(&PAYLOAD);
-            let message = NewMessage::new(NAME.parse()?, NAME.parse()?, payload);
-            Ok(Box::new(Caller(self.0.clone(), message)) as Box<dyn Producer>)
-        })
+        Box::pin(async { Ok(Box::new(Caller(self.0.clone(), message()?)) as Box<dyn Producer>) })
+    }
+
+    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+        let engine = self.0.clone();
+        Some(message().map(|message| -> Blocker {
+            Box::new(move || {
+                engine.enqueue_raw(message.clone()).wait()?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn close(self: Box<Self>) -> Work<'static, ()> {
+        Box::pin(async move { Ok(self.0.close().await?) })
     }
 
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {
@@ -59,6 +69,11 @@ impl Peer for Mq {
             Ok(Workers::pushed(Box::new((workers, Ends(counter)))))
         })
     }
+}
+
+fn message() -> anyhow::Result<NewMessage> {
+    let payload = Bytes::from_static(&PAYLOAD);
+    Ok(NewMessage::new(NAME.parse()?, NAME.parse()?, payload))
 }
 
 /// Counts jobs as they leave the store: what the engine says of succeeded messages, after a sync that covers them.

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicU64;
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamReadReply;
-use redis::{Client, cmd, pipe};
+use redis::{Client, Cmd, cmd, pipe};
 use rustix::process::Signal;
 
-use crate::peer::{About, Consumer, PAYLOAD, Peer, Producer, Work, Workers};
+use crate::peer::{About, Blocker, Consumer, PAYLOAD, Peer, Producer, Work, Workers};
 use crate::server::{Server, folder, free_port};
 
 const STREAM: &str = "jobs";
@@ -64,6 +64,24 @@ pub(super) async fn open(parent: &Path) -> anyhow::Result<Box<dyn Peer>> {
     }))
 }
 
+fn add() -> Cmd {
+    let mut add = cmd("XADD");
+    add.arg(STREAM)
+        .arg("*")
+        .arg("payload")
+        .arg(PAYLOAD.as_slice());
+    add
+}
+
+/// The same from a thread that blocks.
+fn blocker(client: &Client) -> anyhow::Result<Blocker> {
+    let mut connection = client.get_connection()?;
+    Ok(Box::new(move || {
+        let _id: String = add().query(&mut connection)?;
+        Ok(())
+    }))
+}
+
 impl Peer for Redis {
     fn about(&self) -> About {
         About {
@@ -85,6 +103,10 @@ impl Peer for Redis {
         Box::pin(async { Ok(Box::new(caller) as Box<dyn Producer>) })
     }
 
+    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+        Some(blocker(&self.client))
+    }
+
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {
         Box::pin(async move {
             let mut consumers: Vec<Box<dyn Consumer>> = Vec::new();
@@ -100,12 +122,7 @@ impl Peer for Redis {
 impl Producer for Caller {
     fn enqueue(&mut self) -> Work<'_, ()> {
         Box::pin(async {
-            let mut add = cmd("XADD");
-            add.arg(STREAM)
-                .arg("*")
-                .arg("payload")
-                .arg(PAYLOAD.as_slice());
-            let _id: String = add.query_async(&mut self.0).await?;
+            let _id: String = add().query_async(&mut self.0).await?;
             Ok(())
         })
     }

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Mutex;
 
-use crate::peer::{About, Consumer, LOOK_AGAIN, PAYLOAD, Peer, Producer, Work, Workers};
+use crate::peer::{About, Blocker, Consumer, LOOK_AGAIN, PAYLOAD, Peer, Producer, Work, Workers};
 
 type Shared = Arc<Mutex<Connection>>;
 
@@ -40,6 +40,14 @@ fn with<T>(
     Ok(work(&connection)?)
 }
 
+fn insert(shared: &Shared) -> anyhow::Result<()> {
+    with(shared, |connection| {
+        let mut insert = connection.prepare_cached("INSERT INTO jobs (payload) VALUES (?1)")?;
+        insert.execute(params![PAYLOAD])
+    })?;
+    Ok(())
+}
+
 impl Peer for Sqlite {
     fn about(&self) -> About {
         About {
@@ -61,6 +69,11 @@ impl Peer for Sqlite {
         Box::pin(async { Ok(Box::new(caller) as Box<dyn Producer>) })
     }
 
+    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+        let shared = Arc::clone(&self.0);
+        Some(Ok(Box::new(move || insert(&shared))))
+    }
+
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {
         let consumers = (0..count)
             .map(|_| Box::new(Caller(Arc::clone(&self.0))) as Box<dyn Consumer>)
@@ -72,11 +85,7 @@ impl Peer for Sqlite {
 impl Producer for Caller {
     fn enqueue(&mut self) -> Work<'_, ()> {
         Box::pin(async {
-            with(&self.0, |connection| {
-                let mut insert =
-                    connection.prepare_cached("INSERT INTO jobs (payload) VALUES (?1)")?;
-                insert.execute(params![PAYLOAD])
-            })?;
+            insert(&self.0)?;
             // A task that never waits would keep the others out.
             tokio::task::yield_now().await;
             Ok(())
