@@ -232,7 +232,9 @@ impl<'a> Plan<'a> {
         self.accepted.push(Accepted { id, enqueue });
         let noted = note.map(|note| noted(&new, note));
         events.push(Event::Enqueued(new));
-        events.extend(noted.map(Event::Changed));
+        if let Some(noted) = noted {
+            events.push(Event::Changed(noted)); // `extend` would copy an event, even if there is none
+        }
         Ok(())
     }
 
