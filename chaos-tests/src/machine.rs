@@ -9,7 +9,7 @@ use mq::environment::Environment;
 use mq::{Builder, Engine, Limit};
 use mq_core::backend::{Backend, Delivery, Grant, SettleReceipt, SettleRequest};
 use mq_core::command::{PoolSpec, Selector, Settlement};
-use mq_core::id::{PoolId, Seq};
+use mq_core::id::{LeaseToken, PoolId, Seq};
 use mq_core::message::NewMessage;
 use mq_core::pending::{Abandoned, Pending};
 use mq_core::retry::{Backoff, RetryPolicy};
@@ -208,6 +208,12 @@ impl Machine {
         self.puppets.run("mq-commit");
     }
 
+    /// How long the commit thread meant to sleep when it last went to sleep.
+    #[must_use]
+    pub fn sleep_limit(&self) -> Option<Duration> {
+        self.puppets.sleep_limit("mq-commit")
+    }
+
     /// Lets the maintenance thread work until it sleeps, then the commit thread.
     pub fn maintain(&self) {
         self.puppets.run("mq-maintain");
@@ -289,6 +295,20 @@ impl Machine {
                 Delivery::CancelRequested(_) | Delivery::LeaseLost(_) => None,
             });
         grants.collect()
+    }
+
+    /// The leases of which the pool was told that somebody wants them cancelled.
+    #[must_use]
+    pub fn notices(&self) -> Vec<LeaseToken> {
+        let mut deliveries = Vec::new();
+        self.backend.take(self.pool, &mut deliveries);
+        let cancelled = deliveries
+            .into_iter()
+            .filter_map(|delivery| match delivery {
+                Delivery::CancelRequested(token) => Some(token),
+                Delivery::Grant(_) | Delivery::LeaseLost(_) => None,
+            });
+        cancelled.collect()
     }
 
     /// Ends a lease.

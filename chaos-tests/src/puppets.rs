@@ -10,7 +10,7 @@
 //! After [`Puppets::release`] the threads run freely, for an orderly end; their parkers then sleep until called.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ struct Stage {
     finished: Vec<bool>,
     /// The threads whose sleep would end at once.
     called: BTreeSet<usize>,
+    /// How long each thread wants to sleep that has gone to sleep; none for ever.
+    limits: BTreeMap<usize, Duration>,
     /// Where the next thread is to be held, and how many times that is passed first.
     hold: Option<(Moment, u64)>,
     /// The thread that is held.
@@ -92,6 +94,7 @@ impl Puppets {
             names: Vec::new(),
             finished: Vec::new(),
             called: BTreeSet::new(),
+            limits: BTreeMap::new(),
             hold: None,
             held: None,
             stuck: false,
@@ -180,6 +183,14 @@ impl Puppets {
         while stage.finished.get(thread) == Some(&false) && !stage.called.contains(&thread) {
             self.theatre.changed.wait(&mut stage);
         }
+    }
+
+    /// How long the thread of this name meant to sleep when it last went to sleep: no clock wakes it here.
+    #[must_use]
+    pub fn sleep_limit(&self, name: &str) -> Option<Duration> {
+        let stage = self.theatre.stage.lock();
+        let thread = stage.names.iter().position(|known| known == name)?;
+        stage.limits.get(&thread).copied()
     }
 
     /// From now on everybody runs freely.
@@ -282,9 +293,11 @@ struct PuppetParker {
 }
 
 impl Parker for PuppetParker {
-    fn park(&self, _limit: Option<Duration>) {
+    fn park(&self, limit: Option<Duration>) {
         let Some(thread) = SELF.get() else { return };
         let mut stage = self.theatre.stage.lock();
+        stage.limits.remove(&thread);
+        stage.limits.extend(limit.map(|limit| (thread, limit)));
         *self.sleeper.lock() = Some(thread);
         if stage.turn == Turn::Everybody {
             while !*self.called.lock() {

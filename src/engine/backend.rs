@@ -222,6 +222,7 @@ impl Backend for EngineBackend {
                 );
             }
         });
+        self.0.refuse_if_stopped(); // nobody else comes for what was left on a desk that has stopped
         self.0.call();
     }
 
@@ -271,6 +272,11 @@ impl Backend for EngineBackend {
         tokens: Vec<LeaseToken>,
         duration: Duration,
     ) -> Pending<Vec<Result<(), StaleLease>>> {
+        if self.0.stopped().is_some() {
+            // Nobody knows whose they are: another process may have opened the store.
+            let stale = |token| Err(StaleLease { token });
+            return Pending::ready(tokens.into_iter().map(stale).collect());
+        }
         let answers = self.0.look(|desk, now| {
             tokens
                 .into_iter()
@@ -303,6 +309,9 @@ impl Backend for EngineBackend {
         messages: u64,
         bytes: u64,
     ) -> Pending<Result<(), SettleError>> {
+        if let Some(reason) = self.0.stopped() {
+            return Pending::ready(Err(reason.clone().into()));
+        }
         Pending::ready(self.0.look(|desk, _| {
             desk.manager
                 .reserve(&Reserve {
@@ -368,7 +377,7 @@ impl Backend for EngineBackend {
 
     fn envelope(&self, id: MessageId) -> Pending<Result<Option<Arc<Envelope>>, ReadError>> {
         let find = move |desk: &mut Desk, now: &Now| match desk.manager.lookup(now, id) {
-            Lookup::Found(_) => Some(desk.find_envelope(id.seq()).unwrap_or(Body::Missing)),
+            Lookup::Found(_) => Some(desk.find_envelope(id.seq())),
             Lookup::SettledNotKept | Lookup::NeverIssued => None,
         };
         let shell = Arc::clone(&self.0);
@@ -455,7 +464,7 @@ impl EngineBackend {
     ) -> Result<(Operation, Option<Bytes>), OperateError> {
         let found = self.0.look(|desk, _| {
             let kind = desk.manager.glimpse(id.seq())?.kind;
-            Some((kind, desk.find_envelope(id.seq())?))
+            Some((kind, desk.find_envelope(id.seq())))
         });
         let Some((kind, stored)) = found else {
             return Ok((Operation::Replay { edit: None }, None));

@@ -2,6 +2,10 @@
 //!
 //! When the budget is full, what is there stays and newcomers are left to the disk: messages are handed out oldest
 //! first, so the ones already cached are needed first. Without a journal there is no budget: memory is the store.
+//!
+//! Invariant: of a new message there is an envelope here until its frame is written and its place in the journal is known.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -12,6 +16,8 @@ pub(crate) struct EnvelopeCache {
     envelopes: HashMap<Seq, Bytes>,
     size: u64,
     size_max: u64,
+    /// New messages that did not fit, with the frames they stand in: ascending in both. As many bytes as two frames have, at most.
+    passing: VecDeque<(u64, Seq, Bytes)>,
 }
 
 impl EnvelopeCache {
@@ -21,23 +27,45 @@ impl EnvelopeCache {
             envelopes: HashMap::new(),
             size: 0,
             size_max,
+            passing: VecDeque::new(),
         }
     }
 
-    /// Keeps the sealed envelope of a new message if it fits.
-    pub(crate) fn insert(&mut self, seq: Seq, envelope: &Bytes) {
+    /// Keeps the sealed envelope of a new message if it fits, else until frame `mark` is written.
+    pub(crate) fn insert(&mut self, seq: Seq, envelope: &Bytes, mark: u64) {
         debug_assert!(!self.envelopes.contains_key(&seq), "{seq} is not new");
+        if !self.keep(seq, envelope) {
+            self.passing.push_back((mark, seq, envelope.clone()));
+        }
+    }
+
+    fn keep(&mut self, seq: Seq, envelope: &Bytes) -> bool {
         let size = size_of_envelope(envelope);
-        if self.size.saturating_add(size) <= self.size_max {
+        let fits = self.size.saturating_add(size) <= self.size_max;
+        if fits {
             self.size += size;
             self.envelopes.insert(seq, envelope.clone());
         }
+        fits
+    }
+
+    /// Frames up to `mark` are written: what did not fit is found there.
+    pub(crate) fn note_written(&mut self, mark: u64) {
+        while self.passing.front().is_some_and(|(of, ..)| *of <= mark) {
+            self.passing.pop_front();
+        }
+    }
+
+    /// The envelope of a message whose place in the journal is not known yet.
+    pub(crate) fn passing(&self, seq: Seq) -> Option<&Bytes> {
+        let place = self.passing.binary_search_by_key(&seq, |(_, seq, _)| *seq);
+        self.passing.get(place.ok()?).map(|(.., envelope)| envelope)
     }
 
     /// Keeps another envelope of a message if it fits; the older one never stays.
     pub(crate) fn replace(&mut self, seq: Seq, envelope: &Bytes) {
         drop(self.remove(seq));
-        self.insert(seq, envelope);
+        self.keep(seq, envelope);
     }
 
     pub(crate) fn get(&self, seq: Seq) -> Option<&Bytes> {
@@ -69,8 +97,8 @@ mod tests {
     fn what_does_not_fit_is_left_to_the_disk_and_an_older_envelope_never_stays() {
         let mut cache = EnvelopeCache::new(1_000);
         let (small, large) = (Bytes::from(vec![1; 100]), Bytes::from(vec![2; 900]));
-        cache.insert(seq(1), &small);
-        cache.insert(seq(2), &large);
+        cache.insert(seq(1), &small, 1);
+        cache.insert(seq(2), &large, 1);
         assert_eq!((cache.get(seq(1)), cache.get(seq(2))), (Some(&small), None));
         cache.replace(seq(1), &large);
         assert_eq!(cache.get(seq(1)), None, "it is another message now");
@@ -78,5 +106,24 @@ mod tests {
         cache.replace(seq(1), &small);
         assert_eq!(cache.remove(seq(1)), Some(small));
         assert_eq!(cache.size, 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_there_until_it_is_written() {
+        let mut cache = EnvelopeCache::new(0);
+        let envelope = Bytes::from_static(b"sealed");
+        for number in 1..=4 {
+            cache.insert(seq(number), &envelope, number.div_ceil(2));
+        }
+        let passing = |cache: &EnvelopeCache| -> Vec<u64> {
+            (1..=4)
+                .filter(|number| cache.passing(seq(*number)).is_some())
+                .collect()
+        };
+        assert_eq!(passing(&cache), [1, 2, 3, 4]);
+        cache.note_written(1);
+        assert_eq!(passing(&cache), [3, 4], "the first frame has two");
+        cache.note_written(2);
+        assert_eq!(passing(&cache), [0; 0]);
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mq_core::canary;
-use mq_core::command::{Granted, Notice};
+use mq_core::command::Notice;
 use mq_core::event::Event;
 use mq_core::few::Few;
 use mq_core::id::Seq;
@@ -266,23 +266,35 @@ impl Desk {
         if events.is_empty() {
             return;
         }
-        let needs = if self.written_is_durable {
-            Needs::Write
-        } else {
-            Needs::Sync
-        };
-        let rests_on = self.open - u64::from(self.open_events == 0);
+        let (needs, rests_on) = (self.durably(), self.newest());
         self.effects
             .push(needs, rests_on, telling::effect(&self.sight, events));
     }
 
+    /// The newest frame in which something stands: what is decided now rests on it.
+    fn newest(&self) -> u64 {
+        self.open - u64::from(self.open_events == 0)
+    }
+
+    /// What counts as durable for handing out.
+    fn durably(&self) -> Needs {
+        if self.written_is_durable {
+            Needs::Write
+        } else {
+            Needs::Sync
+        }
+    }
+
+    /// If somebody's turn comes when what was decided is durable: do not let it wait for the 10 ms.
+    fn hurry_if_awaited(&mut self) {
+        if !self.written_is_durable && self.manager.awaits_durable() {
+            self.sync_wanted = self.open;
+        }
+    }
+
     /// Queues an effect behind everything decided so far.
     pub(crate) fn push(&mut self, needs: Needs, effect: Effect) {
-        let rests_on = if self.open_events > 0 {
-            self.open
-        } else {
-            self.open - 1
-        };
+        let rests_on = self.newest();
         if needs == Needs::Sync {
             self.sync_wanted = self.sync_wanted.max(rests_on);
         }
@@ -304,7 +316,7 @@ impl Desk {
             self.events.push(event);
             self.append_and_apply(now);
             if let Some(facts) = self.manager.grant_facts(granted.seq) {
-                let body = self.body(granted);
+                let body = self.body(granted.seq);
                 let lease = Handed::Grant {
                     granted,
                     facts,
@@ -313,24 +325,21 @@ impl Desk {
                 self.pools.put(granted.pool, lease);
             }
         }
-        self.hand_out();
+        self.hand_out(Needs::Write);
     }
 
-    /// Lets what was put for pools leave when this frame is written.
-    fn hand_out(&mut self) {
+    /// Lets what was put for pools leave.
+    fn hand_out(&mut self, needs: Needs) {
         while let Some((inbox, batch)) = self.pools.take() {
-            self.push(Needs::Write, Effect::Hand(inbox, batch));
+            self.push(needs, Effect::Hand(inbox, batch));
         }
     }
 
-    fn body(&self, granted: Granted) -> Body {
-        if let Some(envelope) = self.cache.get(granted.seq) {
+    fn body(&self, seq: Seq) -> Body {
+        if let Some(envelope) = self.cache.get(seq) {
             return Body::Cached(envelope.clone());
         }
-        let pinned = self
-            .paper
-            .as_ref()
-            .and_then(|paper| paper.places.pin(granted.seq));
+        let pinned = self.paper.as_ref().and_then(|paper| paper.places.pin(seq));
         pinned.map_or(Body::Missing, Body::Cold)
     }
 
@@ -344,18 +353,14 @@ impl Desk {
             };
             self.pools.put(pool, handed);
         }
-        self.hand_out();
+        self.hand_out(self.durably());
         self.notices = notices;
         self.notices.clear();
     }
 
     /// Asks for a sync of everything decided so far.
     pub(crate) fn want_sync(&mut self) {
-        self.sync_wanted = if self.open_events > 0 {
-            self.open
-        } else {
-            self.open - 1
-        };
+        self.sync_wanted = self.newest();
     }
 
     /// Writes down that the store is closed in order; nothing is decided after it.
@@ -423,14 +428,14 @@ impl Desk {
         self.effects.drain().chain(waiting).collect()
     }
 
-    /// The cached envelope of a message, or where it can be read.
-    pub(crate) fn find_envelope(&self, seq: Seq) -> Option<Body> {
-        if let Some(envelope) = self.cache.get(seq) {
-            return Some(Body::Cached(envelope.clone()));
+    /// The envelope of a message, or where it can be read: also of one whose frame is not written yet.
+    pub(crate) fn find_envelope(&self, seq: Seq) -> Body {
+        match self.body(seq) {
+            Body::Missing => self
+                .cache
+                .passing(seq)
+                .map_or(Body::Missing, |envelope| Body::Cached(envelope.clone())),
+            body => body,
         }
-        self.paper
-            .as_ref()
-            .and_then(|paper| paper.places.pin(seq))
-            .map(Body::Cold)
     }
 }

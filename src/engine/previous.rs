@@ -11,7 +11,6 @@ use mq_core::view::Lookup;
 use super::backend::{EngineBackend, open_body};
 use super::desk::Desk;
 use super::effects::Needs;
-use super::inbox::Body;
 
 impl EngineBackend {
     /// Finds it at the desk, and reads what its producer gave under no token.
@@ -29,7 +28,7 @@ impl EngineBackend {
             let Lookup::Found(view) = desk.manager.lookup(now, id) else {
                 return None;
             };
-            let body = desk.find_envelope(id.seq()).unwrap_or(Body::Missing);
+            let body = desk.find_envelope(id.seq());
             Some((id, view.tail.result, body))
         };
         let shell = Arc::clone(&self.0);

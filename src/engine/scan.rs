@@ -56,10 +56,7 @@ impl Scan {
     pub(crate) fn sight(&self, desk: &Desk, now: &Now, after: Seq, limit: usize) -> Sighted {
         let page = desk.manager.list(now, &self.facts, after, limit);
         let reads = !self.predicates.is_empty();
-        let body = |view: &MessageView| {
-            let body = desk.find_envelope(view.id.seq());
-            reads.then(|| body.unwrap_or(Body::Missing))
-        };
+        let body = |view: &MessageView| reads.then(|| desk.find_envelope(view.id.seq()));
         let messages = page.messages.into_iter();
         Sighted {
             messages: messages

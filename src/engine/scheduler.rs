@@ -126,7 +126,8 @@ impl Shell {
             }
             let known = scheduler.known(&kept);
             match self.fire(known, &kept, &now) {
-                Ok(()) => known.trouble.reason = None,
+                Ok(true) => known.trouble.reason = None,
+                Ok(false) => {}
                 Err(refusal) => self.put_off(&mut known.trouble, &kept, refusal, &now),
             }
         }
@@ -163,13 +164,14 @@ impl Shell {
         self.look(|desk, _| desk.manager.postpone_schedule(&kept.name, until));
     }
 
-    fn fire(&self, known: &Known, kept: &Arc<Kept>, now: &Now) -> Result<(), Refusal> {
+    /// Answers whether it is not due any more.
+    fn fire(&self, known: &Known, kept: &Arc<Kept>, now: &Now) -> Result<bool, Refusal> {
         let plan = known.plan.as_ref().map_err(|reason| Refusal {
             reason: reason.clone(),
             again_after: REREAD_AFTER,
         })?;
         let Some(due) = kept.next else {
-            return Ok(());
+            return Ok(true);
         };
         let runs = search(plan, due, now.wall)?;
         let messages = runs
@@ -190,9 +192,10 @@ impl Shell {
         };
         let fired = self.look(|desk, now| {
             if desk.is_closed() || (desk.is_full() && !desk.is_held()) {
-                return Ok(()); // it stays due: the next pass comes after the next frame
+                return Ok(false); // it stays due: the next pass comes after the next frame
             }
-            let fired = desk.fire_schedule(now, &fire).map(drop);
+            let fired = desk.fire_schedule(now, &fire);
+            let fired = fired.map(|fired| fired.is_some());
             if !matches!(
                 fired,
                 Err(ScheduleRefused::Enqueue(EnqueueRefused::KeyHeld { .. }))
@@ -205,11 +208,13 @@ impl Shell {
                 skipped: runs.skipped.saturating_add(runs.at.len() as u64),
                 next: runs.next,
             };
-            desk.fire_schedule(now, &fire).map(drop)
+            let fired = desk.fire_schedule(now, &fire);
+            fired.map(|fired| fired.is_some())
         });
         match fired {
-            Ok(()) | Err(ScheduleRefused::Changed { .. } | ScheduleRefused::Unknown { .. }) => {
-                Ok(()) // if it was changed, the next pass sees what it is now
+            Ok(fired) => Ok(fired),
+            Err(ScheduleRefused::Changed { .. } | ScheduleRefused::Unknown { .. }) => {
+                Ok(false) // the next pass sees what it is now
             }
             Err(refused) => Err(refusal(refused)),
         }

@@ -128,8 +128,8 @@ pub(crate) enum Round {
     More,
     /// Nothing for so long, unless somebody asks; `None` is for ever.
     Idle(Option<Duration>),
-    /// Nothing before there is more room on the disk: whoever keeps house says so.
-    Held,
+    /// Nothing before there is more room on the disk, whoever keeps house says so, or so much time has passed.
+    Held(Option<Duration>),
 }
 
 /// What a shell is set up with.
@@ -301,7 +301,8 @@ impl Shell {
         pending.driven_by(Arc::clone(self) as Arc<dyn Drive>)
     }
 
-    /// Looks at the desk without changing what is journalled. The caller says [`Shell::call`] if time or permits changed.
+    /// Acts at the desk and asks for no answer: whether the engine has stopped, or is closed, is the caller's to ask. He says
+    /// [`Shell::call`] if he left events, time or permits there.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Desk, &Now) -> T) -> T {
         let _guard = StopOnPanic::new(self);
         let mut desk = self.desk.lock();
@@ -320,10 +321,12 @@ impl Shell {
             return Vec::new(); // what is still in the rings is refused when the close is done
         }
         desk.take_put_off(now);
+        let mut popped = false;
         while !desk.is_full() {
             let Some(job) = self.settlements.try_pop() else {
                 break;
             };
+            popped = true;
             desk.settle(now, job);
         }
         for _ in 0..SUBMISSIONS_CAPACITY {
@@ -333,7 +336,11 @@ impl Shell {
             let Some(job) = self.submissions.try_pop() else {
                 break;
             };
+            popped = true;
             desk.enqueue(now, job);
+        }
+        if !popped {
+            return Vec::new(); // there is no more space than before: who is woken for nothing asks again at once
         }
         std::mem::take(&mut *self.space.lock())
     }
@@ -352,7 +359,7 @@ impl Shell {
         let _inside = Inside::enter();
         let guard = StopOnPanic::new(self);
         if !self.write_held(side)? {
-            return Ok(Round::Held);
+            return Ok(Round::Held(None));
         }
         let mut desk = self.desk.lock();
         self.check()?;
@@ -370,18 +377,19 @@ impl Shell {
             desk.release(&mut side.effects); // refusals of stale leases, say, rest on frames that are written already
         }
         drop(desk);
-        // Not under the desk's lock: waking runs code of the caller's executor, which may come back to the desk.
-        found_space.into_iter().for_each(Waker::wake);
         if let Some(reason) = fault {
             let operation = "applying an event".to_owned();
             return Err(Stopped::Poisoned { operation, reason });
         }
         side.let_leave();
+        // Not under the desk's lock: waking runs code of the caller's executor, which may come back to the desk. And when nothing is
+        // left to be told: that code may panic.
+        found_space.into_iter().for_each(Waker::wake);
         if handover.has_events {
             let events = u32::try_from(handover.len).unwrap_or(u32::MAX);
             self.sight.batch.record_number(events);
             if !self.write(side, handover, &now)? {
-                return Ok(Round::Held);
+                return Ok(Round::Held(None));
             }
         }
         if handover.sync
@@ -456,15 +464,19 @@ impl Shell {
         if desk.has_work() || settles || (takes_in && !self.submissions.is_empty()) {
             return Round::More;
         }
-        if held {
-            return Round::Held;
-        }
-        let rest = desk.idle_for(&now);
+        let rest = if held {
+            desk.held_for(&now)
+        } else {
+            desk.idle_for(&now)
+        };
         let until = rest.map_or(u64::MAX, |rest| now.monotonic.after(rest).as_ms());
         if until < self.planned.load(Relaxed) {
             self.planned.store(until, Relaxed);
             drop(desk);
             self.signal.call(); // it sleeps too long now
+        }
+        if held {
+            return Round::Held(rest);
         }
         Round::Idle(rest)
     }

@@ -4,11 +4,11 @@
 //! Nothing is timed: a wake-up that is lost makes a test hang.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use mq::prelude::*;
-use mq::{Durability, EnqueueError, Lookup, MessageId};
+use mq::{Durability, EnqueueError, Limit, Lookup, MessageId};
 use parking_lot::Mutex;
 
 #[derive(Serialize, Deserialize, Message)]
@@ -164,4 +164,32 @@ async fn whoever_sends_while_the_engine_closes_is_answered_and_the_answer_is_tru
         assert!(matches!(found, Lookup::Found(_)), "{id}: {found:?}");
     }
     engine.close().await.unwrap();
+}
+
+/// Whoever keeps house gets his turn between two frames, and so does the close: the ring of submissions is never empty here.
+#[test]
+fn under_a_load_that_never_pauses_there_are_snapshots_and_a_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Engine::builder(folder.path()).capacity(Limit::messages(100_000_000));
+    let engine = builder.open_wait().unwrap();
+    let sent = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for producer in 0..2 {
+            let (engine, sent) = (&engine, &sent);
+            scope.spawn(move || {
+                for number in 0.. {
+                    let Ok(pending) = engine.enqueue(Job { producer, number }).submit() else {
+                        return;
+                    };
+                    sent.fetch_add(1, Relaxed);
+                    drop(pending);
+                }
+            });
+        }
+        while sent.load(Relaxed) < 20_000 {
+            thread::yield_now();
+        }
+        engine.admin().snapshot().wait().unwrap();
+        engine.close_wait().unwrap();
+    });
 }

@@ -1,19 +1,23 @@
-//! A peer in a program of its own: `PROGRAM --in DIR --for MS` prints a JSON list of results.
+//! A peer in a program of its own: `PROGRAM --in DIR --load N --for MS` prints a JSON list of results.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::peer::Open;
-use crate::race;
+use crate::race::{self, Load};
 
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Folder for its files; it exists
     #[arg(long = "in")]
     folder: PathBuf,
-    /// Milliseconds of a load
+    /// Which load, by its place among all
+    #[arg(long)]
+    load: usize,
+    /// Milliseconds of it
     #[arg(long = "for")]
     time: u64,
 }
@@ -21,14 +25,14 @@ struct Arguments {
 /// Races the peers one after another and prints what came of it.
 ///
 /// # Errors
-/// The arguments are wrong, or nothing could be printed; a peer that does not open is a skipped result.
+/// The arguments are wrong, or nothing could be printed.
 pub fn run(peers: &[(&str, Open)]) -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let time = Duration::from_millis(arguments.time);
-    let mut results = Vec::new();
-    for (name, open) in peers {
-        results.extend(race::all(name, *open, &arguments.folder, time)?);
-    }
+    let load = Load::ALL.get(arguments.load).context("no such load")?;
+    let once =
+        |(name, open): &(&str, Open)| race::once(name, *open, &arguments.folder, *load, time);
+    let results: Vec<_> = peers.iter().map(once).collect();
     println!("{}", serde_json::to_string(&results)?);
     Ok(())
 }

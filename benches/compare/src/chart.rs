@@ -5,7 +5,7 @@ use std::path::Path;
 use mq_benches::report::grouped;
 
 use crate::race::{Load, Result};
-use crate::table::{MQ, is_durable, measured, sorted};
+use crate::table::{MQ, is_durable, sorted};
 
 /// Pixels.
 const WIDTH: f64 = 760.0;
@@ -13,7 +13,7 @@ const NAMES: f64 = 190.0;
 const BARS: f64 = 440.0;
 const ROW: f64 = 26.0;
 const TOP: f64 = 40.0;
-/// Where the scale begins: one in a second.
+/// Where the scale begins: ten in a second.
 const SMALLEST: f64 = 10.0;
 
 /// Name of the file of a load's plot.
@@ -44,7 +44,7 @@ pub fn write_all(results: &[Result], folder: &Path) -> anyhow::Result<()> {
 fn svg(load: Load, rows: &[&Result]) -> String {
     let bars: Vec<(&Result, f64)> = rows
         .iter()
-        .filter_map(|row| Some((*row, measured(row)?.rate)))
+        .filter_map(|row| Some((*row, row.measured()?.rate)))
         .collect();
     let most = bars.iter().map(|(_, rate)| *rate).fold(SMALLEST, f64::max);
     #[expect(clippy::cast_precision_loss, reason = "pixels")]

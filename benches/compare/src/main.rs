@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use mq_benches::{machine, page};
-use mq_compare::peers::{ALL, PROGRAMS};
-use mq_compare::race::{self, Result};
+use mq_compare::peers::{ALL, Entry, PROGRAMS};
+use mq_compare::race::{self, Load, Result};
 use mq_compare::{chart, table};
 
 /// How often the peers take turns.
@@ -26,7 +26,8 @@ is skipped, and the table says so. Syncs are counted by the kernel (perf stat on
 and root; without them that column is empty.
 
 Every peer gets the same payload (256 bytes), the same number of callers, each with one request in flight, and the same time,
-each load on an empty store. The peers take turns, three rounds; the one in the middle is told.";
+each load on an empty store, after 0.4 s that do not count. The peers take turns under each load, three rounds, the second in reverse; the
+middle one is told.";
 
 /// The same loads on mq and on other queues.
 #[derive(Debug, Parser)]
@@ -38,7 +39,7 @@ struct Arguments {
     /// One short round
     #[arg(long)]
     quick: bool,
-    /// Writes the results as a JSON list
+    /// Writes the results of all rounds as a JSON list
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Puts tables between `<!-- peers -->` and `<!-- peers end -->` of a page, and plots into `img` beside it
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let names = || ALL.iter().map(|entry| entry.name).chain(PROGRAMS);
+    let names = || ALL.iter().map(|entry| entry.key).chain(PROGRAMS);
     if arguments.list {
         names().for_each(|name| println!("{name}"));
         return Ok(());
@@ -80,31 +81,32 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let machine = machine::describe(&arguments.folder);
     eprintln!("{machine}");
     let time = Duration::from_millis(if arguments.quick { 700 } else { 2_000 });
-    let rounds = if arguments.quick { 1 } else { ROUNDS };
     std::fs::create_dir_all(&arguments.folder)?;
     let folder = tempfile::Builder::new()
         .prefix("mq-compare-")
         .tempdir_in(arguments.folder.canonicalize()?)
         .context("cannot make a folder for the stores")?;
-    let programs: Vec<_> = PROGRAMS
-        .into_iter()
-        .filter(|name| wanted(name))
-        .map(|name| (name, build(name)))
-        .collect();
-    let mut results = Vec::new();
-    for _ in 0..rounds {
-        for entry in ALL.into_iter().filter(|entry| wanted(entry.name)) {
-            let own = own_folder(folder.path(), entry.name)?;
-            results.extend(race::all(entry.name, entry.open, &own, time)?);
-        }
-        for (name, program) in &programs {
-            let own = own_folder(folder.path(), name)?;
-            results.extend(apart(name, program, &own, time));
-        }
+    let mut peers: Vec<Runner> = Vec::new();
+    peers.extend(
+        ALL.into_iter()
+            .filter(|entry| wanted(entry.key))
+            .map(Runner::Linked),
+    );
+    for name in PROGRAMS.into_iter().filter(|name| wanted(name)) {
+        peers.push(Runner::Apart(name, build(name)));
     }
-    let results = race::in_the_middle(results);
+    let mut rounds = Vec::new();
+    for _ in 0..if arguments.quick { 1 } else { ROUNDS } {
+        for load in 0..Load::ALL.len() {
+            for peer in &peers {
+                rounds.extend(peer.race(folder.path(), load, time));
+            }
+        }
+        peers.reverse(); // nobody is always the first
+    }
+    let results = race::in_the_middle(&rounds);
     if let Some(file) = &arguments.json {
-        std::fs::write(file, serde_json::to_vec_pretty(&results)?)?;
+        std::fs::write(file, serde_json::to_vec_pretty(&rounds)?)?;
     }
     let tables = table::markdown(&results);
     if let Some(file) = &arguments.page {
@@ -117,10 +119,27 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn own_folder(parent: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let folder = parent.join(name);
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
+/// How a peer is raced.
+enum Runner {
+    /// This program is linked with it.
+    Linked(Entry),
+    /// It is a program of its own: where that is, unless it could not be built.
+    Apart(&'static str, anyhow::Result<PathBuf>),
+}
+
+impl Runner {
+    /// Puts a load on it, by its place among all.
+    fn race(&self, folder: &Path, load: usize, time: Duration) -> Vec<Result> {
+        let Some(kind) = Load::ALL.get(load) else {
+            return Vec::new();
+        };
+        let time = time * if kind.is_heavy() { 2 } else { 1 };
+        match self {
+            Self::Linked(entry) => vec![race::once(entry.name, entry.open, folder, *kind, time)],
+            Self::Apart(name, program) => apart(program, folder, load, time)
+                .unwrap_or_else(|error| vec![Result::skipped(name, *kind, &format!("{error:#}"))]),
+        }
+    }
 }
 
 /// Builds a peer that is a program of its own, before anything is measured; answers where the program is.
@@ -142,23 +161,21 @@ fn build(name: &str) -> anyhow::Result<PathBuf> {
 
 /// Races a peer that is a program of its own.
 fn apart(
-    name: &str,
     program: &anyhow::Result<PathBuf>,
     folder: &Path,
+    load: usize,
     time: Duration,
-) -> Vec<Result> {
-    let raced = || {
-        let program = program.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-        let output = Command::new(program)
-            .args(["--for", &time.as_millis().to_string(), "--in"])
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()?;
-        if !output.status.success() {
-            bail!("it did not run: {}", output.status);
-        }
-        serde_json::from_slice(&output.stdout).context("it told nonsense")
-    };
-    raced().unwrap_or_else(|error: anyhow::Error| Result::skipped(name, &format!("{error:#}")))
+) -> anyhow::Result<Vec<Result>> {
+    let program = program.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    let output = Command::new(program)
+        .args(["--load", &load.to_string()])
+        .args(["--for", &time.as_millis().to_string(), "--in"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("it did not run: {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("it told nonsense")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 /// Bytes of every payload.
@@ -28,8 +29,6 @@ pub type Blocker = Box<dyn FnMut() -> anyhow::Result<()> + Send>;
 /// What a peer says of itself.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// Its name.
-    pub name: String,
     /// Version and settings.
     pub settings: String,
     /// An answered enqueue is synced, as it says.
@@ -47,9 +46,12 @@ pub trait Peer: Send + Sync {
     /// One more caller.
     fn producer(&self) -> Work<'_, Box<dyn Producer>>;
 
-    /// A caller for a thread that blocks, if the peer has such clients.
-    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
-        None
+    /// A caller for a thread that blocks: by default one of those for tasks, driven on that thread.
+    fn blocker(&self) -> Work<'_, Blocker> {
+        Box::pin(async {
+            let (mut producer, runtime) = (self.producer().await?, Handle::current());
+            Ok(Box::new(move || runtime.block_on(producer.enqueue())) as Blocker)
+        })
     }
 
     /// Ends it, where dropping it is not enough.
@@ -57,7 +59,7 @@ pub trait Peer: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// Starts so many handlers that do nothing, and counts each job whose ack was confirmed.
+    /// Starts so many handlers that do nothing, and counts each job whose ack was confirmed, where the peer confirms acks.
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers>;
 }
 

@@ -16,46 +16,62 @@ use crate::peer::Open;
 #[derive(Clone, Copy)]
 pub struct Entry {
     /// Its name on the command line.
+    pub key: &'static str,
+    /// Its name in tables.
     pub name: &'static str,
     /// Opens or starts it in a folder of its own.
     pub open: Open,
 }
 
 /// All of them, in the order of the tables.
-pub const ALL: [Entry; 9] = [
+pub const ALL: [Entry; 10] = [
     Entry {
+        key: "mq",
         name: "mq",
         open: |folder| Box::pin(mq::open(folder)),
     },
     Entry {
-        name: "sqlite",
+        key: "sqlite",
+        name: "SQLite by hand",
         open: |folder| Box::pin(sqlite::open(folder)),
     },
     Entry {
-        name: "redis",
+        key: "redis",
+        name: "Redis streams",
         open: |folder| Box::pin(redis::open(folder)),
     },
     Entry {
+        key: "beanstalkd",
         name: "beanstalkd",
         open: |folder| Box::pin(beanstalkd::open(folder)),
     },
     Entry {
-        name: "postgres",
+        key: "postgres",
+        name: "PostgreSQL",
         open: |folder| Box::pin(postgres::open(folder)),
     },
     Entry {
-        name: "rabbitmq",
+        key: "rabbitmq",
+        name: "RabbitMQ quorum",
         open: |folder| Box::pin(rabbitmq::open(folder)),
     },
     Entry {
-        name: "nats",
+        key: "nats",
+        name: "NATS JetStream",
         open: |folder| Box::pin(nats::open(folder)),
     },
     Entry {
+        key: "rustqueue",
         name: "rustqueue",
-        open: |folder| Box::pin(rustqueue::open(folder)),
+        open: |folder| Box::pin(rustqueue::open(folder, false)),
     },
     Entry {
+        key: "rustqueue-coalescing",
+        name: "rustqueue, coalescing",
+        open: |folder| Box::pin(rustqueue::open(folder, true)),
+    },
+    Entry {
+        key: "yaque",
         name: "yaque",
         open: |folder| Box::pin(yaque::open(folder)),
     },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use mq_benches::disk::raw_rate;
 use mq_benches::kernel::KernelCount;
 use mq_benches::latency::{Latency, Recorder};
@@ -13,7 +13,7 @@ use mq_benches::measure::middle;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::peer::{Blocker, Open, Peer, Producer};
+use crate::peer::{Blocker, Open, Peer, Producer, Workers};
 
 /// More answers than so many for each sync and caller: not synced, whatever was said.
 const HONEST: f64 = 1.02;
@@ -22,6 +22,8 @@ const RAW_TIME: Duration = Duration::from_millis(200);
 const RAW_SIZE: usize = 512;
 /// How long jobs may take to run dry after the callers have stopped.
 const DRAIN: Duration = Duration::from_secs(60);
+/// Load before what is measured, so that nobody is measured while files, caches and plans are new.
+const WARM_UP: Duration = Duration::from_millis(400);
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,12 @@ impl Load {
         Self::Enqueue(1024),
         Self::Jobs(64),
     ];
+
+    /// So many callers that each has few turns: it takes twice the time.
+    #[must_use]
+    pub const fn is_heavy(self) -> bool {
+        matches!(self, Self::Enqueue(1_000..))
+    }
 
     /// In words.
     #[must_use]
@@ -98,38 +106,41 @@ pub struct Measured {
     pub answers_per_sync_and_caller: Option<f64>,
 }
 
-/// Puts every load on a peer once, each on a store of its own in `parent`: what one load leaves behind is not another's.
-///
-/// # Errors
-/// What the file system or the system's threads say; a peer that does not open is a skipped result.
-pub fn all(name: &str, open: Open, parent: &Path, time: Duration) -> anyhow::Result<Vec<Result>> {
-    let mut results = Vec::new();
-    for load in Load::ALL {
-        let folder = parent.join("store");
+/// Puts a load on a peer once, on a store of its own in `parent`: what one load leaves behind is not another's. Whatever goes wrong is
+/// a result that says so.
+#[must_use]
+pub fn once(name: &str, open: Open, parent: &Path, load: Load, time: Duration) -> Result {
+    let folder = parent.join("store");
+    let run = || {
         std::fs::create_dir(&folder)?;
         let runtime = runtime()?;
         let result = runtime.block_on(async {
-            match open(&folder).await {
-                Ok(peer) => anyhow::Ok(once(peer, load, &folder, time).await),
-                Err(error) => Err(error),
-            }
+            let peer = open(&folder).await?;
+            anyhow::Ok(measure(name, peer, load, &folder, time).await)
         });
         drop(runtime);
         std::fs::remove_dir_all(&folder).context("cannot remove the files of a peer")?;
-        match result {
-            Ok(result) => results.extend(result),
-            Err(error) => return Ok(Result::skipped(name, &format!("{error:#}"))),
-        }
-    }
-    Ok(results)
+        result
+    };
+    let result = run().unwrap_or_else(|error| {
+        drop(std::fs::remove_dir_all(&folder)); // the next load says so if it is still there
+        Result::skipped(name, load, &format!("{error:#}"))
+    });
+    eprintln!("{}", result.line());
+    result
 }
 
-/// One load on a peer; none if the peer knows no such callers.
-async fn once(peer: Box<dyn Peer>, load: Load, folder: &Path, time: Duration) -> Option<Result> {
+async fn measure(
+    name: &str,
+    peer: Box<dyn Peer>,
+    load: Load,
+    folder: &Path,
+    time: Duration,
+) -> Result {
     let about = peer.about();
     let raw = raw_rate(folder, RAW_SIZE, RAW_TIME).map_or(f64::NAN, |raw| raw.per_second);
     let measured = match load {
-        Load::Blocking => blocking(&*peer, time).await.transpose()?,
+        Load::Blocking => blocking(&*peer, time).await,
         Load::Enqueue(callers) => enqueues(&*peer, callers, time).await,
         Load::Jobs(callers) => jobs(&*peer, callers, time).await,
     };
@@ -138,40 +149,41 @@ async fn once(peer: Box<dyn Peer>, load: Load, folder: &Path, time: Duration) ->
         Ok(measured) => Outcome::Measured(measured),
         Err(error) => Outcome::Skipped(format!("{error:#}")),
     };
-    let result = Result {
-        peer: about.name,
+    Result {
+        peer: name.to_owned(),
         settings: about.settings,
         synced: about.synced,
         load,
         raw_syncs: raw,
         outcome,
-    };
-    eprintln!("{}", result.line());
-    Some(result)
+    }
 }
 
-/// Of several rounds, the one in the middle of each peer and load.
+/// Of several rounds, the one in the middle of each peer and load; one that was not measured counts only where none was. Who did not
+/// sync under one load is not synced under any.
 #[must_use]
-pub fn in_the_middle(rounds: Vec<Result>) -> Vec<Result> {
-    let mut kinds: Vec<Vec<Result>> = Vec::new();
-    for result in rounds {
-        let same = |kind: &&mut Vec<Result>| {
-            kind.iter()
-                .any(|first| first.peer == result.peer && first.load == result.load)
-        };
-        match kinds.iter_mut().find(same) {
-            Some(kind) => kind.push(result),
-            None => kinds.push(vec![result]),
+pub fn in_the_middle(rounds: &[Result]) -> Vec<Result> {
+    let mut middles: Vec<Result> = Vec::new();
+    for first in rounds {
+        let is_same = |other: &Result| other.peer == first.peer && other.load == first.load;
+        if middles.iter().any(is_same) {
+            continue;
         }
+        let all = rounds.iter().filter(|round| is_same(round));
+        let measured = all.filter_map(|round| Some((round, round.measured()?.rate)));
+        let middle = middle(measured.collect(), |(_, rate)| *rate);
+        middles.push(middle.map_or(first, |(round, _)| round).clone());
     }
-    let rate = |result: &Result| match &result.outcome {
-        Outcome::Measured(measured) => measured.rate,
-        Outcome::Skipped(_) => 0.0,
+    let caught = |row: &Result| {
+        middles
+            .iter()
+            .any(|other| other.peer == row.peer && other.is_dishonest())
     };
-    kinds
-        .into_iter()
-        .filter_map(|kind| middle(kind, rate))
-        .collect()
+    let caught: Vec<bool> = middles.iter().map(caught).collect();
+    for (row, caught) in middles.iter_mut().zip(caught) {
+        row.synced &= !caught;
+    }
+    middles
 }
 
 /// The runtime of every race: two threads.
@@ -183,31 +195,34 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 impl Result {
-    /// A peer that could not be started.
+    /// A load that was not measured.
     #[must_use]
-    pub fn skipped(peer: &str, reason: &str) -> Vec<Self> {
-        let of = |load| Self {
+    pub fn skipped(peer: &str, load: Load, reason: &str) -> Self {
+        Self {
             peer: peer.to_owned(),
             settings: String::new(),
             synced: true,
             load,
             raw_syncs: 0.0,
             outcome: Outcome::Skipped(reason.to_owned()),
-        };
-        eprintln!("{peer}: skipped: {reason}");
-        Load::ALL.map(of).to_vec()
+        }
+    }
+
+    /// What was measured, unless it was skipped.
+    #[must_use]
+    pub const fn measured(&self) -> Option<Measured> {
+        match &self.outcome {
+            Outcome::Measured(measured) => Some(*measured),
+            Outcome::Skipped(_) => None,
+        }
     }
 
     /// Whether it answered more often than its syncs allow, though it says that it syncs.
     #[must_use]
     pub fn is_dishonest(&self) -> bool {
-        let Outcome::Measured(measured) = &self.outcome else {
-            return false;
-        };
-        self.synced
-            && measured
-                .answers_per_sync_and_caller
-                .is_some_and(|ratio| ratio > HONEST)
+        let measured = self.measured();
+        let ratio = measured.and_then(|measured| measured.answers_per_sync_and_caller);
+        self.synced && ratio.is_some_and(|ratio| ratio > HONEST)
     }
 
     fn line(&self) -> String {
@@ -243,32 +258,36 @@ async fn producers(peer: &dyn Peer, count: usize) -> anyhow::Result<Vec<Box<dyn 
 
 async fn enqueues(peer: &dyn Peer, callers: usize, time: Duration) -> anyhow::Result<Measured> {
     let producers = producers(peer, callers).await?;
+    let (_, producers) = enqueue_for(producers, WARM_UP, &Recorder::new()?).await?;
     let (recorder, kernel) = (Recorder::new()?, KernelCount::start(&peer.processes()));
     let began = Instant::now();
-    let count = enqueue_until(producers, began + time, &recorder).await?;
+    let (count, _) = enqueue_for(producers, time, &recorder).await?;
     let elapsed = began.elapsed();
     measured(count, callers, elapsed, &recorder, kernel)
 }
 
-/// Enqueues from a thread outside of the runtime; none if the peer has no client that blocks.
-async fn blocking(peer: &dyn Peer, time: Duration) -> anyhow::Result<Option<Measured>> {
-    let Some(blocker) = peer.blocker() else {
-        return Ok(None);
-    };
-    let blocker = blocker.context("a caller")?;
+/// Enqueues from a thread outside of the runtime.
+async fn blocking(peer: &dyn Peer, time: Duration) -> anyhow::Result<Measured> {
+    let mut blocker = peer.blocker().await.context("a caller")?;
     let (recorder, kernel) = (Recorder::new()?, KernelCount::start(&peer.processes()));
     let (sender, ended) = tokio::sync::oneshot::channel();
-    let began = Instant::now();
-    let of_thread = recorder.clone();
+    let (of_thread, unrecorded) = (recorder.clone(), Recorder::new()?);
     std::thread::spawn(move || {
-        drop(sender.send(block_until(blocker, began + time, &of_thread)));
+        let run = || {
+            block_for(&mut blocker, WARM_UP, &unrecorded)?;
+            let kernel = kernel;
+            let began = Instant::now();
+            let count = block_for(&mut blocker, time, &of_thread)?;
+            measured(count, 1, began.elapsed(), &of_thread, kernel)
+        };
+        drop(sender.send(run()));
     });
-    let count = ended.await.context("a caller panicked")??;
-    measured(count, 1, began.elapsed(), &recorder, kernel).map(Some)
+    ended.await.context("a caller panicked")?
 }
 
-fn block_until(mut blocker: Blocker, end: Instant, recorder: &Recorder) -> anyhow::Result<u64> {
+fn block_for(blocker: &mut Blocker, time: Duration, recorder: &Recorder) -> anyhow::Result<u64> {
     let (mut count, mut began) = (0_u64, Instant::now());
+    let end = began + time;
     while began < end {
         blocker()?;
         let now = Instant::now();
@@ -281,27 +300,41 @@ fn block_until(mut blocker: Blocker, end: Instant, recorder: &Recorder) -> anyho
 async fn jobs(peer: &dyn Peer, callers: usize, time: Duration) -> anyhow::Result<Measured> {
     let producers = producers(peer, callers).await?;
     let done = Arc::new(AtomicU64::new(0));
-    let (recorder, kernel) = (Recorder::new()?, KernelCount::start(&peer.processes()));
     let mut workers = peer.workers(callers, Arc::clone(&done)).await?;
+    let (warm, producers) = enqueue_for(producers, WARM_UP, &Recorder::new()?).await?;
+    until_done(&mut workers, &done, warm, DRAIN).await?;
+    let (recorder, kernel) = (Recorder::new()?, KernelCount::start(&peer.processes()));
+    let before = done.load(Relaxed);
     let began = Instant::now();
-    let enqueued = enqueue_until(producers, began + time, &recorder).await?;
-    while done.load(Relaxed) < enqueued {
-        if began.elapsed() > time + DRAIN {
-            bail!("{} of {enqueued} jobs were done", done.load(Relaxed));
-        }
+    let (enqueued, _) = enqueue_for(producers, time, &recorder).await?;
+    until_done(&mut workers, &done, before + enqueued, DRAIN).await?;
+    let (elapsed, count) = (began.elapsed(), done.load(Relaxed) - before);
+    workers.stop().await?;
+    measured(count, callers, elapsed, &recorder, kernel)
+}
+
+/// Waits until so many jobs are done, or for so long: who is slower is measured by what he has done by then.
+async fn until_done(
+    workers: &mut Workers,
+    done: &AtomicU64,
+    count: u64,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while done.load(Relaxed) < count && began.elapsed() < limit {
         workers.check().await?;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let elapsed = began.elapsed();
-    workers.stop().await?;
-    measured(enqueued, callers, elapsed, &recorder, kernel)
+    Ok(())
 }
 
-async fn enqueue_until(
+/// Lets the callers enqueue for so long; answers how often they did, and the callers.
+async fn enqueue_for(
     producers: Vec<Box<dyn Producer>>,
-    end: Instant,
+    time: Duration,
     recorder: &Recorder,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<(u64, Vec<Box<dyn Producer>>)> {
+    let end = Instant::now() + time;
     let callers: Vec<_> = producers
         .into_iter()
         .map(|mut producer| {
@@ -314,15 +347,17 @@ async fn enqueue_until(
                     recorder.record(now - began);
                     (began, count) = (now, count + 1);
                 }
-                anyhow::Ok(count)
+                anyhow::Ok((count, producer))
             })
         })
         .collect();
-    let mut count = 0;
+    let (mut count, mut producers) = (0, Vec::new());
     for caller in callers {
-        count += caller.await.context("a caller panicked")??;
+        let (of_caller, producer) = caller.await.context("a caller panicked")??;
+        count += of_caller;
+        producers.push(producer);
     }
-    Ok(count)
+    Ok((count, producers))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates")]

@@ -89,8 +89,11 @@ impl Drop for Server {
             }
             pause();
         }
-        // It would not end by itself.
-        drop(self.child.kill());
+        // It would not end by itself: it, and what it has started.
+        for id in self.processes() {
+            let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+            let _gone = id.map(|id| kill_process(id, Signal::KILL));
+        }
         drop(self.child.wait());
     }
 }

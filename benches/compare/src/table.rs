@@ -2,7 +2,7 @@
 
 use mq_benches::report::grouped;
 
-use crate::race::{Load, Measured, Outcome, Result};
+use crate::race::{Load, Outcome, Result};
 
 /// The name under which mq races.
 pub const MQ: &str = "mq";
@@ -19,9 +19,14 @@ pub fn markdown(results: &[Result]) -> String {
         let mq = rows
             .iter()
             .find(|row| row.peer == MQ)
-            .and_then(|row| measured(row))
+            .and_then(|row| row.measured())
             .map(|measured| measured.rate);
-        out.push_str(&format!("### {}\n\n![{}](img/{})\n\n| | per second | mq is | p50 µs | p99 µs | syncs counted | answers per sync and caller | raw syncs/s just before |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        // No job is timed from enqueue to ack: peers cannot say when theirs was enqueued.
+        let latency = match load {
+            Load::Jobs(_) => "enqueue ",
+            Load::Blocking | Load::Enqueue(_) => "",
+        };
+        out.push_str(&format!("### {}\n\n![{}](img/{})\n\n| | per second | mq is | {latency}p50 µs | {latency}p99 µs | syncs counted | answers per sync and caller | raw syncs/s just before |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
             load.name(),
             load.name(),
             crate::chart::file_name(load)
@@ -46,7 +51,9 @@ pub fn sorted(results: &[Result], load: Load) -> Vec<&Result> {
     let mut rows: Vec<&Result> = results.iter().filter(|row| row.load == load).collect();
     rows.sort_by(|left, right| {
         let key = |row: &Result| {
-            let rate = measured(row).map_or(f64::NEG_INFINITY, |measured| measured.rate);
+            let rate = row
+                .measured()
+                .map_or(f64::NEG_INFINITY, |measured| measured.rate);
             (is_durable(row) && rate > 0.0, rate)
         };
         let ((left, left_rate), (right, right_rate)) = (key(left), key(right));
@@ -59,15 +66,6 @@ pub fn sorted(results: &[Result], load: Load) -> Vec<&Result> {
 #[must_use]
 pub fn is_durable(result: &Result) -> bool {
     result.synced && !result.is_dishonest()
-}
-
-/// What was measured, unless it was skipped.
-#[must_use]
-pub fn measured(result: &Result) -> Option<Measured> {
-    match &result.outcome {
-        Outcome::Measured(measured) => Some(*measured),
-        Outcome::Skipped(_) => None,
-    }
 }
 
 fn line(row: &Result, mq: Option<f64>) -> String {

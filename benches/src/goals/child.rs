@@ -132,6 +132,7 @@ fn weigh(store: &Path, flavour: Flavour, count: usize, load: Duration) -> anyhow
     let rate = if load.is_zero() {
         f64::NAN
     } else {
+        let clock = SystemClock::start();
         let answered = runtime()?.block_on(async {
             let callers = Callers {
                 engine: &engine,
@@ -140,10 +141,9 @@ fn weigh(store: &Path, flavour: Flavour, count: usize, load: Duration) -> anyhow
                 size: PAYLOAD_SIZE,
             };
             let recorder = Recorder::new()?;
-            let clock = SystemClock::start();
             callers.enqueue_until(clock, load, &recorder).await
         })?;
-        answered as f64 / load.as_secs_f64()
+        answered as f64 / clock.monotonic().as_secs_f64()
     };
     engine.close_wait()?;
     Ok(Weighed {

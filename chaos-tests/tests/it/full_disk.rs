@@ -9,7 +9,7 @@ use mq_core::backend::{
     EnqueueError, OperateError, OperateRequest, SettleError, SettleReceipt, SettleRequest, WhenFull,
 };
 use mq_core::command::{EnqueueRefused, OperateRefused, Settlement};
-use mq_core::id::MessageId;
+use mq_core::id::{MessageId, Seq};
 use mq_core::message::NewMessage;
 use mq_core::pending::Pending;
 use mq_core::queue::QueueChange;
@@ -96,7 +96,6 @@ fn an_operator_may_free_room_and_nothing_else() {
         OperateRequest::Hold("aside".parse().unwrap()),
         OperateRequest::SetPriority(mq::Priority::new(9).unwrap()),
         OperateRequest::MoveTo("elsewhere".parse().unwrap()),
-        OperateRequest::RunNow,
     ] {
         let refused = operate(ids[0], request).unwrap_err();
         assert!(
@@ -474,4 +473,56 @@ fn intervals_begin_anew_as_soon_as_there_is_room_to_write_that_down() {
     let latest = Timestamp::from_ms(START_MS - DAYS * DAY_MS + DAY_MS / 2).after(YEAR);
     let late = schedules.iter().filter(|it| it.next.unwrap() > latest);
     assert_eq!((late.count(), schedules.len()), (0, INTERVALS));
+}
+
+/// A settlement that was answered when it was written is synced within 10 ms, whatever waits for room meanwhile.
+#[test]
+fn what_waits_for_room_delays_no_sync() {
+    let (_disk, machine) = scarce();
+    let lag = || {
+        machine
+            .engine()
+            .unwrap()
+            .stats()
+            .journal
+            .map(|journal| journal.lag)
+    };
+    let grant = machine.take(1).remove(0);
+    machine.settle_down();
+    let patient = WhenFull::Wait(Duration::from_secs(3_600));
+    let held = machine.backend().enqueue(vec![message(60_000)], patient);
+    machine.commit();
+    machine.settle(&grant, DONE, Vec::new()).unwrap();
+    machine.commit();
+    assert!(!held.is_done(), "it waits for room");
+    assert_ne!(lag(), Some(0), "it was answered when it was written");
+    let within = Duration::from_millis(10);
+    let limit = machine.sleep_limit();
+    assert!(limit.is_some_and(|limit| limit <= within), "{limit:?}");
+    machine.pass(within);
+    assert_eq!(lag(), Some(0));
+    assert!(!held.is_done());
+}
+
+#[test]
+fn a_full_disk_hides_no_mistake() {
+    let (machine, ids) = full(&SimDisk::with_capacity(3 << 20));
+    let never = MessageId::new(START_MS, Seq::MAX, ids[0].tag());
+    let operate = |id, request| machine.backend().operate(id, request).wait().unwrap();
+    let refused = operate(never, OperateRequest::Hold("look".parse().unwrap()));
+    assert!(
+        matches!(
+            refused,
+            Err(OperateError::Refused(OperateRefused::NeverIssued { .. }))
+        ),
+        "{refused:?}"
+    );
+    let refused = operate(ids[0], OperateRequest::RunNow);
+    assert!(
+        matches!(
+            refused,
+            Err(OperateError::Refused(OperateRefused::WrongState { .. }))
+        ),
+        "{refused:?}: it is ready"
+    );
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chaos_tests::machine::{LEASE, Machine, RETRY};
+use chaos_tests::puppets::Moment;
 use mq::{Engine, Limit};
-use mq_core::backend::{EnqueueError, Grant, OperateRequest, WhenFull};
-use mq_core::command::{Enqueue, EnqueueRefused, Settlement};
+use mq_core::backend::{EnqueueError, Grant, OperateRequest, SettleError, WhenFull};
+use mq_core::command::{Enqueue, EnqueueRefused, Settlement, StaleLease};
 use mq_core::id::{MessageId, Seq};
 use mq_core::key::{DedupPolicy, Key};
 use mq_core::message::{Due, NewMessage};
@@ -339,6 +340,61 @@ fn a_late_answer_is_refused_and_harms_nobody() {
     machine.settle(&current[0], SUCCEED, Vec::new()).unwrap();
     assert!(machine.take(1).is_empty());
     assert_eq!(machine.backend().stats().live_messages, 0);
+}
+
+/// In the mode in which the operating system syncs when it likes, the next of a line comes when its predecessor's end is written.
+#[test]
+fn a_weaker_mode_syncs_for_nobodys_turn() {
+    let disk = SimDisk::new();
+    let buffered = |builder: mq::Builder| builder.durability(mq::Durability::Buffered);
+    let machine = Machine::open_with(&disk, 0, buffered).unwrap();
+    for text in ["1", "2"] {
+        let mut one = message(text);
+        one.envelope.ordering_key = Some(Key::new("line".to_owned()).unwrap());
+        enqueue(&machine, one);
+    }
+    let first = machine.take(1).remove(0);
+    let before = disk.count_of(IoKind::SyncData);
+    machine.settle(&first, SUCCEED, Vec::new()).unwrap();
+    assert_eq!(payloads(&machine.take(1)), [b"2"]);
+    assert_eq!(disk.count_of(IoKind::SyncData), before);
+}
+
+/// Another process may have opened the store since, and handed the message out again.
+#[test]
+fn an_engine_that_stopped_says_of_no_lease_that_it_goes_on() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    enqueue(&machine, message("1"));
+    let token = machine.take(1).remove(0).token;
+    let extend = || machine.backend().extend(vec![token], LEASE).wait().unwrap();
+    assert_eq!(extend(), [Ok(())]);
+    disk.fail_from(IoKind::SyncData, 1, Fault::IoError);
+    assert!(try_enqueue(&machine, message("2")).is_err());
+    assert_eq!(extend(), [Err(StaleLease { token })]);
+    let reserved = machine.backend().reserve(token, 1, 100).wait().unwrap();
+    assert!(
+        matches!(reserved, Err(SettleError::Stopped(_))),
+        "{reserved:?}"
+    );
+}
+
+/// A handler that was told to give up, by an operator whose word is lost with the power, would be told what never was.
+#[test]
+fn a_cancel_is_told_to_its_handler_when_it_is_synced() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    let id = enqueue(&machine, message("1"));
+    let grants = machine.take(1);
+    machine.hold_at(Some((Moment::Before(IoKind::SyncData), 1)));
+    let cancel = machine.backend().operate(id, OperateRequest::Cancel);
+    machine.commit();
+    assert!(machine.is_held());
+    assert_eq!(machine.notices(), [], "it is not synced");
+    machine.hold_at(None);
+    machine.commit();
+    cancel.wait().unwrap().unwrap();
+    assert_eq!(machine.notices(), [grants[0].token]);
 }
 
 #[test]

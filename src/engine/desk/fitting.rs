@@ -233,7 +233,7 @@ impl Desk {
         if self.disk_low {
             let counted = self.manager.counted();
             let decided = self.manager.decide(now, command, &mut self.events);
-            if decided.is_ok() && self.events.is_empty() {
+            if decided.is_err() || self.events.is_empty() {
                 return decided;
             }
             self.discard(Some(counted));

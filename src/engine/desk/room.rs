@@ -289,7 +289,8 @@ impl Desk {
     pub(super) fn remember(&mut self, accepted: &[Accepted], drafts: &[Draft]) {
         for (accepted, draft) in accepted.iter().zip(drafts) {
             if accepted.is_new() && self.manager.contains(accepted.id.seq()) {
-                self.cache.insert(accepted.id.seq(), &draft.sealed.bytes);
+                self.cache
+                    .insert(accepted.id.seq(), &draft.sealed.bytes, self.open);
             }
         }
     }

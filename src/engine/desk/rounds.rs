@@ -49,11 +49,7 @@ impl Desk {
 
     /// Lets those who waited for what ended in the open frame hear of it with that frame.
     fn answer_waiters(&mut self) {
-        let needs = if self.written_is_durable {
-            Needs::Write
-        } else {
-            Needs::Sync
-        };
+        let needs = self.durably();
         for answer in self.waiters.take_over() {
             self.push(needs, answer);
         }
@@ -113,6 +109,7 @@ impl Desk {
         if let (Some(paper), Some(written)) = (&mut self.paper, written) {
             paper.places.note(written);
         }
+        self.cache.note_written(self.written);
         if self.written_is_durable {
             self.manager.durable(self.written);
         }
@@ -154,6 +151,18 @@ impl Desk {
         wall.is_some_and(|due| due <= now.wall) || self.schedule_wait(now) == Some(Duration::ZERO)
     }
 
+    /// How long nothing needs to be done while work waits for room on the disk: what needs none goes on.
+    pub(crate) fn held_for(&self, now: &Now) -> Option<Duration> {
+        let waits = [
+            self.sync_by.map(|by| by.since(now.monotonic)),
+            self.waiters
+                .first_deadline()
+                .map(|until| until.since(now.monotonic)),
+            self.waiting_for_room.first_over(now),
+        ];
+        waits.into_iter().flatten().min()
+    }
+
     /// How long nothing needs to be done, if nobody asks for anything.
     pub(crate) fn idle_for(&self, now: &Now) -> Option<Duration> {
         let deadline = self.manager.next_deadline();
@@ -162,11 +171,7 @@ impl Desk {
             deadline.monotonic.map(|end| end.since(now.monotonic)),
             deadline.store.map(|end| end.since(now.store)),
             self.schedule_wait(now),
-            self.sync_by.map(|by| by.since(now.monotonic)),
-            self.waiters
-                .first_deadline()
-                .map(|until| until.since(now.monotonic)),
-            self.waiting_for_room.first_over(now),
+            self.held_for(now),
         ];
         waits.into_iter().flatten().min()
     }

@@ -83,9 +83,7 @@ impl Desk {
         };
         self.remember(&accepted, &fire.drafts);
         self.waiters.note_replaced(&accepted);
-        if self.manager.awaits_durable() {
-            self.sync_wanted = self.open; // its messages are handed out when this is durable
-        }
+        self.hurry_if_awaited();
         Ok(Some(accepted))
     }
 

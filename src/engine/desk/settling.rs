@@ -62,9 +62,7 @@ impl Desk {
         let seq = settle.token.id.seq();
         self.waiters.note_settled(seq, &settle.settlement);
         self.waiters.note_replaced(&settled.staged);
-        if self.manager.awaits_durable() {
-            self.sync_wanted = self.open; // somebody's turn comes when this is durable: do not let it wait for the 10 ms
-        }
+        self.hurry_if_awaited();
         SettleReceipt {
             state: settled.state,
             staged: settled.staged,

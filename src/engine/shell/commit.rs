@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mq_core::backend::Stopped;
+use parking_lot::MutexGuard;
 
 use super::{IDLE_MARK_AFTER, LogSide, Round, Shell, StopOnPanic, poisoned};
 
@@ -13,8 +14,10 @@ enum Next {
     Fire,
     /// Sleeps, for so long at most.
     Sleep(Option<Duration>),
-    /// Sleeps until somebody says that there is room on the disk.
-    AwaitRoom,
+    /// Sleeps until somebody says that there is room on the disk, for so long at most.
+    AwaitRoom(Option<Duration>),
+    /// Lets the log token go: the close was asked for.
+    Close,
 }
 
 /// Work that is held is looked at this often, if nobody says that there is room.
@@ -44,10 +47,12 @@ impl Shell {
                     self.fire_schedules();
                     continue;
                 }
+                Next::Close => continue, // whoever keeps house had it: work goes on until he is done
                 Next::Sleep(rest) => (rest, false),
-                Next::AwaitRoom => {
+                Next::AwaitRoom(rest) => {
                     self.maintenance.call();
-                    (Some(LOOK_WHILE_HELD), true)
+                    let rest = rest.map_or(LOOK_WHILE_HELD, |rest| rest.min(LOOK_WHILE_HELD));
+                    (Some(rest), true)
                 }
             };
             // What is held is worth another look when somebody calls: there may be room, or something to refuse.
@@ -66,23 +71,33 @@ impl Shell {
         }
     }
 
-    /// Works until nothing is left to do under the log token.
-    fn work(&self, side: &mut LogSide) -> Result<Next, Stopped> {
+    /// Works until nothing is left to do under the log token. Whoever waits for the token gets it between two rounds: under a load that
+    /// never pauses there would be no snapshot and no close otherwise.
+    fn work(&self, side: &mut MutexGuard<'_, LogSide>) -> Result<Next, Stopped> {
         loop {
             self.gather(side);
             match self.round(side)? {
-                Round::Held => return Ok(Next::AwaitRoom),
+                Round::Held(rest) => {
+                    self.plan_to_wake(rest);
+                    return Ok(Next::AwaitRoom(rest));
+                }
+                Round::More if self.can_close() => return Ok(Next::Close),
                 Round::More | Round::Idle(_) if side.schedule_is_due => return Ok(Next::Fire),
-                Round::More => {}
+                Round::More => MutexGuard::bump(side),
                 Round::Idle(rest) => {
-                    let until = rest.map_or(u64::MAX, |rest| {
-                        self.look(|_, now| now.monotonic.after(rest).as_ms())
-                    });
-                    self.planned.store(until, Relaxed);
+                    self.plan_to_wake(rest);
                     return Ok(Next::Sleep(self.idle_mark(side, rest)?));
                 }
             }
         }
+    }
+
+    /// Says until when the commit thread sleeps: whoever leads meanwhile and leaves something earlier behind calls it.
+    fn plan_to_wake(&self, rest: Option<Duration>) {
+        let until = rest.map_or(u64::MAX, |rest| {
+            self.look(|_, now| now.monotonic.after(rest).as_ms())
+        });
+        self.planned.store(until, Relaxed);
     }
 
     /// Waits a moment for those who were just answered, if that has paid lately. See [`Gather`].

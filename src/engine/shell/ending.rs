@@ -165,7 +165,7 @@ impl Shell {
     }
 
     /// After a stop: nothing that is still in a ring or on the desk may wait for ever.
-    pub(super) fn refuse_if_stopped(&self) {
+    pub(in crate::engine) fn refuse_if_stopped(&self) {
         // Partner: this same fence on the other side. Either the stopper sees what was just pushed, or the pusher sees the
         // reason and comes to empty the ring itself.
         fence(SeqCst);

@@ -78,7 +78,7 @@ impl Shell {
         while goes_on() {
             match self.round(&mut side) {
                 Ok(Round::More) => {}
-                Ok(Round::Idle(_) | Round::Held) => break,
+                Ok(Round::Idle(_) | Round::Held(_)) => break,
                 Err(reason) => {
                     drop(side);
                     return self.stop(reason);

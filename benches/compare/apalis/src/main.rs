@@ -59,16 +59,12 @@ impl Apalis {
 
 impl Peer for Apalis {
     fn about(&self) -> About {
-        let (name, setting) = if self.synced {
-            (
-                "apalis-sqlite, FULL",
-                "synchronous = FULL on every connection",
-            )
+        let setting = if self.synced {
+            "synchronous = FULL on every connection"
         } else {
-            ("apalis-sqlite, as shipped", "as its set-up leaves it")
+            "as its set-up leaves it"
         };
         About {
-            name: name.to_owned(),
             settings: format!("apalis-sqlite 1.0, {setting}, {CONNECTIONS} connections"),
             synced: self.synced,
         }

@@ -28,7 +28,6 @@ async fn open(folder: &Path) -> anyhow::Result<Box<dyn Peer>> {
 impl Peer for Effectum {
     fn about(&self) -> About {
         About {
-            name: "effectum".to_owned(),
             settings: "effectum 0.7 as shipped; a job counts when its worker has completed it"
                 .to_owned(),
             synced: true,

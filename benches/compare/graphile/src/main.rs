@@ -80,7 +80,6 @@ impl Peer for Graphile {
     fn about(&self) -> About {
         let milliseconds = COMPLETION_DELAY.as_millis();
         About {
-            name: "graphile_worker".to_owned(),
             settings: format!(
                 "graphile_worker 0.14 on PostgreSQL with default settings, {CONNECTIONS} connections, local queue of {LOCAL_QUEUE}, completions in batches of {milliseconds} ms; a job counts when its completion is committed"
             ),

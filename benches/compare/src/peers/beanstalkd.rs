@@ -105,7 +105,6 @@ fn blocker(port: u16) -> anyhow::Result<Blocker> {
 impl Peer for Beanstalkd {
     fn about(&self) -> About {
         About {
-            name: "beanstalkd".to_owned(),
             settings: format!(
                 "beanstalkd {} -f0; a connection for each caller",
                 self.version
@@ -125,8 +124,8 @@ impl Peer for Beanstalkd {
         })
     }
 
-    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
-        Some(blocker(self.server.port))
+    fn blocker(&self) -> Work<'_, Blocker> {
+        Box::pin(async { blocker(self.server.port) })
     }
 
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {

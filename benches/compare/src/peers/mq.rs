@@ -25,8 +25,7 @@ pub(super) async fn open(folder: &Path) -> anyhow::Result<Box<dyn Peer>> {
 impl Peer for Mq {
     fn about(&self) -> About {
         About {
-            name: "mq".to_owned(),
-            settings: "default options; a job counts when its ack is synced".to_owned(),
+            settings: "default options but for room; a handler is free when its ack is written, a job counts when its ack is synced".to_owned(),
             synced: true,
         }
     }
@@ -39,14 +38,15 @@ impl Peer for Mq {
         Box::pin(async { Ok(Box::new(Caller(self.0.clone(), message()?)) as Box<dyn Producer>) })
     }
 
-    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+    fn blocker(&self) -> Work<'_, Blocker> {
         let engine = self.0.clone();
-        Some(message().map(|message| -> Blocker {
-            Box::new(move || {
+        Box::pin(async {
+            let message = message()?;
+            Ok(Box::new(move || {
                 engine.enqueue_raw(message.clone()).wait()?;
                 Ok(())
-            })
-        }))
+            }) as Blocker)
+        })
     }
 
     fn close(self: Box<Self>) -> Work<'static, ()> {
@@ -78,13 +78,12 @@ fn message() -> anyhow::Result<NewMessage> {
 
 /// Counts jobs as they leave the store: what the engine says of succeeded messages, after a sync that covers them.
 async fn count_acks(engine: Engine, done: Arc<AtomicU64>) {
-    let before = succeeded(&engine);
     loop {
-        let now = succeeded(&engine);
+        let succeeded = succeeded(&engine);
         if engine.sync().await.is_err() {
             return;
         }
-        done.store(now - before, Relaxed);
+        done.store(succeeded, Relaxed);
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }

@@ -11,6 +11,7 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::join_all;
 use rustix::process::Signal;
 
 use crate::peer::{About, Consumer, PAYLOAD, Peer, Producer, Work, Workers};
@@ -70,9 +71,8 @@ pub(super) async fn open(parent: &Path) -> anyhow::Result<Box<dyn Peer>> {
 impl Peer for Nats {
     fn about(&self) -> About {
         About {
-            name: "NATS JetStream".to_owned(),
             settings: format!(
-                "nats-server {}, file storage, default sync_interval (2 min); consumers take {PREFETCH}",
+                "nats-server {}, file storage, default sync_interval (2 min); consumers take {PREFETCH} and ack them together",
                 self.version
             ),
             synced: false,
@@ -116,16 +116,17 @@ impl Consumer for Taker {
                 .expires(Duration::from_millis(200))
                 .messages()
                 .await?;
-            let mut count = 0;
+            let mut acks = Vec::new();
             while let Some(message) = batch.next().await {
                 let message = message.map_err(|error| anyhow::anyhow!(error))?;
-                message
-                    .double_ack()
-                    .await
-                    .map_err(|error| anyhow::anyhow!(error))?;
-                count += 1;
+                acks.push(async move { message.double_ack().await });
             }
-            Ok(count)
+            let acked = join_all(acks).await;
+            let count = acked.len();
+            for ack in acked {
+                ack.map_err(|error| anyhow::anyhow!(error))?;
+            }
+            Ok(u64::try_from(count)?)
         })
     }
 }

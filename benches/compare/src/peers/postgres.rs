@@ -70,7 +70,6 @@ async fn connect(port: u16) -> anyhow::Result<Client> {
 impl Peer for Postgres {
     fn about(&self) -> About {
         About {
-            name: "PostgreSQL".to_owned(),
             settings: format!(
                 "PostgreSQL {}, default settings, {CONNECTIONS} connections; a job is select for update skip locked and delete in one transaction",
                 self.version

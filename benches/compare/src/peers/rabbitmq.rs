@@ -105,8 +105,7 @@ impl Drop for Names {
 impl Peer for RabbitMq {
     fn about(&self) -> About {
         About {
-            name: "RabbitMQ quorum".to_owned(),
-            settings: "rabbitmq-server of Debian, quorum queue on one node, publisher confirms, a channel for each caller".to_owned(),
+            settings: "rabbitmq-server of Debian, quorum queue on one node, publisher confirms, a channel for each caller; prefetch of 16, acks are not confirmed".to_owned(),
             synced: true,
         }
     }

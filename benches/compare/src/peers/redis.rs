@@ -85,9 +85,8 @@ fn blocker(client: &Client) -> anyhow::Result<Blocker> {
 impl Peer for Redis {
     fn about(&self) -> About {
         About {
-            name: "Redis streams".to_owned(),
             settings: format!(
-                "redis-server {}, appendfsync always; callers share one pipelined connection, consumers take {PREFETCH}",
+                "redis-server {}, appendfsync always; callers share one pipelined connection, consumers take {PREFETCH} and ack them together",
                 self.version
             ),
             synced: true,
@@ -103,8 +102,8 @@ impl Peer for Redis {
         Box::pin(async { Ok(Box::new(caller) as Box<dyn Producer>) })
     }
 
-    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
-        Some(blocker(&self.client))
+    fn blocker(&self) -> Work<'_, Blocker> {
+        Box::pin(async { blocker(&self.client) })
     }
 
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {
@@ -140,19 +139,14 @@ impl Consumer for Taker {
                 .into_iter()
                 .flat_map(|reply| reply.keys)
                 .flat_map(|key| key.ids);
-            let mut count = 0;
-            for entry in entries {
+            let ids: Vec<String> = entries.map(|entry| entry.id).collect();
+            if !ids.is_empty() {
                 let mut ack = pipe();
-                ack.cmd("XACK")
-                    .arg(STREAM)
-                    .arg(GROUP)
-                    .arg(&entry.id)
-                    .ignore();
-                ack.cmd("XDEL").arg(STREAM).arg(&entry.id).ignore();
+                ack.cmd("XACK").arg(STREAM).arg(GROUP).arg(&ids).ignore();
+                ack.cmd("XDEL").arg(STREAM).arg(&ids).ignore();
                 ack.query_async::<()>(&mut self.0).await?;
-                count += 1;
             }
-            Ok(count)
+            Ok(u64::try_from(ids.len())?)
         })
     }
 }

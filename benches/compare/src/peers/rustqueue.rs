@@ -5,19 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use rustqueue::RustQueue;
+use rustqueue::storage::BufferedRedbConfig;
 use serde_json::json;
 
 use crate::peer::{About, Consumer, LOOK_AGAIN, PAYLOAD, Peer, Producer, Work, Workers};
 
 const NAME: &str = "jobs";
 
-struct Redb(RustQueue);
+struct Redb(RustQueue, bool);
 
 struct Caller(RustQueue, String);
 
-pub(super) async fn open(folder: &Path) -> anyhow::Result<Box<dyn Peer>> {
-    let queue = RustQueue::redb(folder.join("queue.redb"))?.build()?;
-    Ok(Box::new(Redb(queue)))
+/// As it ships, or with pushes and acks of a millisecond in one transaction.
+pub(super) async fn open(folder: &Path, coalesces: bool) -> anyhow::Result<Box<dyn Peer>> {
+    let mut builder = RustQueue::redb(folder.join("queue.redb"))?;
+    if coalesces {
+        builder = builder.with_write_coalescing(BufferedRedbConfig {
+            interval_ms: 1,
+            max_batch: 64,
+        });
+    }
+    Ok(Box::new(Redb(builder.build()?, coalesces)))
 }
 
 impl Redb {
@@ -32,8 +40,11 @@ impl Redb {
 impl Peer for Redb {
     fn about(&self) -> About {
         About {
-            name: "rustqueue".to_owned(),
-            settings: "rustqueue 0.3, RustQueue::redb, no write coalescing".to_owned(),
+            settings: if self.1 {
+                "rustqueue 0.3, RustQueue::redb, write coalescing of 1 ms or 64".to_owned()
+            } else {
+                "rustqueue 0.3, RustQueue::redb as it ships".to_owned()
+            },
             synced: true,
         }
     }

@@ -51,7 +51,6 @@ fn insert(shared: &Shared) -> anyhow::Result<()> {
 impl Peer for Sqlite {
     fn about(&self) -> About {
         About {
-            name: "SQLite by hand".to_owned(),
             settings: format!(
                 "SQLite {}, WAL, synchronous = FULL, one connection; a job is an update and a delete",
                 rusqlite::version()
@@ -69,9 +68,9 @@ impl Peer for Sqlite {
         Box::pin(async { Ok(Box::new(caller) as Box<dyn Producer>) })
     }
 
-    fn blocker(&self) -> Option<anyhow::Result<Blocker>> {
+    fn blocker(&self) -> Work<'_, Blocker> {
         let shared = Arc::clone(&self.0);
-        Some(Ok(Box::new(move || insert(&shared))))
+        Box::pin(async { Ok(Box::new(move || insert(&shared)) as Blocker) })
     }
 
     fn workers(&self, count: usize, done: Arc<AtomicU64>) -> Work<'_, Workers> {

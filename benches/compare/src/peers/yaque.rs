@@ -30,7 +30,6 @@ pub(super) async fn open(folder: &Path) -> anyhow::Result<Box<dyn Peer>> {
 impl Peer for Yaque {
     fn about(&self) -> About {
         About {
-            name: "yaque".to_owned(),
             settings: "yaque 0.6; one sender behind a lock, one receiver".to_owned(),
             synced: false,
         }
