@@ -260,9 +260,11 @@ impl Jobs {
                 size: self.size,
             };
             let clock = meter.clock();
-            callers.enqueue_until(clock, self.time, &recorder).await?;
+            let sent = callers.enqueue_until(clock, self.time, &recorder).await?;
             engine.run_queue_until_empty(Some(&NAME.parse()?)).await?;
             engine.sync().await?;
+            let done = handled.load(Relaxed);
+            anyhow::ensure!(done == sent, "{sent} were sent and {done} handled");
             let run = meter.finish(handled.load(Relaxed), Some(&recorder))?;
             workers.stop(secs(5)).await;
             engine.close().await?;

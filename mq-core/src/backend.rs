@@ -388,7 +388,7 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn settle(&self, batch: Vec<SettleRequest>)
     -> Pending<Vec<Result<SettleReceipt, SettleError>>>;
 
-    /// Makes leases last until `duration` from now.
+    /// Makes leases last at least until `duration` from now, 12 h at most; none ends earlier for it.
     fn extend(
         &self,
         tokens: Vec<LeaseToken>,

@@ -35,6 +35,9 @@ use super::prepare::{prepare_batch, prepare_settle};
 use super::shell::Shell;
 use crate::stats::Refusal;
 
+/// A message that the system did not deliver is read again after this.
+const UNDELIVERED_PAUSE: Duration = Duration::from_secs(10);
+
 /// The engine's implementation of the contract.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineBackend(pub(crate) Arc<Shell>);
@@ -94,7 +97,8 @@ impl EngineBackend {
         self.give_back(tokens.collect());
     }
 
-    /// What is damaged goes dead at once: no retry reads other bytes. What the system did not deliver is tried again.
+    /// What is damaged goes dead at once: no retry reads other bytes. What the system did not deliver is tried again, and costs no attempt:
+    /// no handler has seen it.
     fn unreadable(&self, pool: PoolId, token: LeaseToken, reason: &Unread) {
         let text = reason.to_string();
         let settlement = match reason {
@@ -111,13 +115,8 @@ impl EngineBackend {
             }
             Unread::Failed(_) => {
                 tracing::error!(id = %token.id, reason = text, "a message could not be read back; it is tried again later");
-                Settlement::Fail {
-                    failure: Failure {
-                        error_type: "unreadable".to_owned(),
-                        text,
-                    },
-                    retry: RetryPolicy::default(),
-                    retry_in: None,
+                Settlement::Snooze {
+                    delay: UNDELIVERED_PAUSE,
                 }
             }
         };
@@ -427,7 +426,7 @@ impl EngineBackend {
                 desk.waiters.note_cancelled(id.seq());
             }
             if let Some(envelope) = &edited {
-                desk.cache.replace(id.seq(), envelope);
+                desk.replace_envelope(id.seq(), envelope);
             }
             Ok(operated)
         };

@@ -128,9 +128,14 @@ impl BulkRunner {
             .map(|job| (job.id, Plan::of(job, &hasher, now)))
             .collect();
         let mut waits = None;
+        // A job that is new has no more turns to catch up than the one that had the fewest.
+        let turns = self.plans.values().map(|plan| plan.turns).min();
         for (id, plan) in new {
             match plan {
-                Ok(plan) => drop(self.plans.insert(id, plan)),
+                Ok(mut plan) => {
+                    plan.turns = turns.unwrap_or_default();
+                    self.plans.insert(id, plan);
+                }
                 Err(reason) if self.fail(id, &reason)? => {}
                 Err(_) => waits = Some(DISK_PAUSE),
             }

@@ -18,6 +18,8 @@ pub(crate) struct EnvelopeCache {
     size_max: u64,
     /// New messages that did not fit, with the frames they stand in: ascending in both. As many bytes as two frames have, at most.
     passing: VecDeque<(u64, Seq, Bytes)>,
+    /// Other envelopes of messages that did not fit, likewise, in the order in which they were given.
+    edited: Vec<(u64, Seq, Bytes)>,
 }
 
 impl EnvelopeCache {
@@ -28,6 +30,7 @@ impl EnvelopeCache {
             size: 0,
             size_max,
             passing: VecDeque::new(),
+            edited: Vec::new(),
         }
     }
 
@@ -54,6 +57,14 @@ impl EnvelopeCache {
         while self.passing.front().is_some_and(|(of, ..)| *of <= mark) {
             self.passing.pop_front();
         }
+        self.edited.retain(|(of, ..)| *of > mark);
+    }
+
+    /// Another envelope of a message that takes the place of what is written.
+    pub(crate) fn edited(&self, seq: Seq) -> Option<&Bytes> {
+        let mut edited = self.edited.iter().rev();
+        let (.., envelope) = edited.find(|(_, of, _)| *of == seq)?;
+        Some(envelope)
     }
 
     /// The envelope of a message whose place in the journal is not known yet.
@@ -62,10 +73,12 @@ impl EnvelopeCache {
         self.passing.get(place.ok()?).map(|(.., envelope)| envelope)
     }
 
-    /// Keeps another envelope of a message if it fits; the older one never stays.
-    pub(crate) fn replace(&mut self, seq: Seq, envelope: &Bytes) {
+    /// Keeps another envelope of a message if it fits, else until frame `mark` is written; the older one never stays.
+    pub(crate) fn replace(&mut self, seq: Seq, envelope: &Bytes, mark: u64) {
         drop(self.remove(seq));
-        self.keep(seq, envelope);
+        if !self.keep(seq, envelope) {
+            self.edited.push((mark, seq, envelope.clone()));
+        }
     }
 
     pub(crate) fn get(&self, seq: Seq) -> Option<&Bytes> {
@@ -100,10 +113,13 @@ mod tests {
         cache.insert(seq(1), &small, 1);
         cache.insert(seq(2), &large, 1);
         assert_eq!((cache.get(seq(1)), cache.get(seq(2))), (Some(&small), None));
-        cache.replace(seq(1), &large);
+        cache.replace(seq(1), &large, 1);
         assert_eq!(cache.get(seq(1)), None, "it is another message now");
         assert_eq!(cache.size, 0);
-        cache.replace(seq(1), &small);
+        assert_eq!(cache.edited(seq(1)), Some(&large), "until it is written");
+        cache.note_written(1);
+        assert_eq!(cache.edited(seq(1)), None);
+        cache.replace(seq(1), &small, 2);
         assert_eq!(cache.remove(seq(1)), Some(small));
         assert_eq!(cache.size, 0);
     }

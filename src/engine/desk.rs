@@ -428,8 +428,16 @@ impl Desk {
         self.effects.drain().chain(waiting).collect()
     }
 
+    /// A message was edited: this is its envelope from now on.
+    pub(crate) fn replace_envelope(&mut self, seq: Seq, envelope: &Bytes) {
+        self.cache.replace(seq, envelope, self.open);
+    }
+
     /// The envelope of a message, or where it can be read: also of one whose frame is not written yet.
     pub(crate) fn find_envelope(&self, seq: Seq) -> Body {
+        if let Some(envelope) = self.cache.edited(seq) {
+            return Body::Cached(envelope.clone());
+        }
         match self.body(seq) {
             Body::Missing => self
                 .cache

@@ -58,8 +58,13 @@ use crate::environment::Park;
 pub(crate) const SUBMISSIONS_CAPACITY: usize = 8_192;
 /// Settlements have a ring of their own: they never queue behind producers.
 pub(crate) const SETTLEMENTS_CAPACITY: usize = 8_192;
+/// So many wakers of those who wait for space in a ring are kept while there is none: who asks again leaves another.
+const SPACE_WAITERS_MAX: usize = 4 * SUBMISSIONS_CAPACITY;
 /// More unsynced bytes than this force a sync, whatever the mode: recovery relies on the bound.
 const UNSYNCED_SIZE_MAX: u64 = 1 << 20;
+/// So many rounds a blocking caller leads: his own takes one or two; who waits for more than a sync leaves the rest to the commit thread,
+/// which lets others have the log token.
+const ROUNDS_LED_MAX: usize = 8;
 /// An idle mark is written after this long without anything to do.
 const IDLE_MARK_AFTER: Duration = Duration::from_millis(20);
 
@@ -78,6 +83,8 @@ pub(crate) struct LogSide {
     gather: Gather,
     achieved: Durability,
     segment: u32,
+    /// Jobs taken out of the rings.
+    taken_in: u64,
     /// `frame` was handed over and found no room on the disk: it is written before anything else.
     unwritten: Option<Handover>,
 }
@@ -93,6 +100,7 @@ impl LogSide {
             gather: Gather::new(),
             achieved,
             segment: 0,
+            taken_in: 0,
             unwritten: None,
         }
     }
@@ -315,18 +323,18 @@ impl Shell {
         self.rounds.subscribe()
     }
 
-    /// Takes in what stands in the rings; answers who waited for space in them.
-    fn take_in(&self, desk: &mut Desk, now: &Now) -> Vec<Waker> {
+    /// Takes in what stands in the rings; answers how many.
+    fn take_in(&self, desk: &mut Desk, now: &Now) -> u64 {
         if desk.is_closed() {
-            return Vec::new(); // what is still in the rings is refused when the close is done
+            return 0; // what is still in the rings is refused when the close is done
         }
         desk.take_put_off(now);
-        let mut popped = false;
+        let mut popped = 0;
         while !desk.is_full() {
             let Some(job) = self.settlements.try_pop() else {
                 break;
             };
-            popped = true;
+            popped += 1;
             desk.settle(now, job);
         }
         for _ in 0..SUBMISSIONS_CAPACITY {
@@ -336,13 +344,22 @@ impl Shell {
             let Some(job) = self.submissions.try_pop() else {
                 break;
             };
-            popped = true;
+            popped += 1;
             desk.enqueue(now, job);
         }
-        if !popped {
-            return Vec::new(); // there is no more space than before: who is woken for nothing asks again at once
-        }
-        std::mem::take(&mut *self.space.lock())
+        popped
+    }
+
+    /// Wakes those who wait for space in a ring. Not for nothing: they would ask again at once; but not so many that they are a burden.
+    fn wake_for_space(&self, popped: u64) {
+        let found_space = {
+            let mut space = self.space.lock();
+            if popped == 0 && space.len() <= SPACE_WAITERS_MAX {
+                return;
+            }
+            std::mem::take(&mut *space)
+        };
+        found_space.into_iter().for_each(Waker::wake);
     }
 
     fn has_work(&self) -> bool {
@@ -365,7 +382,8 @@ impl Shell {
         self.check()?;
         let now = desk.time.now();
         desk.look_for_room();
-        let found_space = self.take_in(&mut desk, &now);
+        let popped = self.take_in(&mut desk, &now);
+        side.taken_in += popped;
         desk.serve(&now);
         let fault = desk.fault().map(str::to_owned);
         let handover = if side.log.is_some() {
@@ -384,7 +402,7 @@ impl Shell {
         side.let_leave();
         // Not under the desk's lock: waking runs code of the caller's executor, which may come back to the desk. And when nothing is
         // left to be told: that code may panic.
-        found_space.into_iter().for_each(Waker::wake);
+        self.wake_for_space(popped);
         if handover.has_events {
             let events = u32::try_from(handover.len).unwrap_or(u32::MAX);
             self.sight.batch.record_number(events);
@@ -500,7 +518,10 @@ impl Drive for Shell {
         let Some(side) = self.log.try_lock() else {
             return self.signal.call();
         };
-        self.lead(side, || !is_done() && self.stopped.get().is_none());
+        let mut rounds = 0..ROUNDS_LED_MAX;
+        self.lead(side, || {
+            !is_done() && self.stopped.get().is_none() && rounds.next().is_some()
+        });
         if !is_done() {
             self.signal.call();
         }

@@ -166,6 +166,30 @@ async fn whoever_sends_while_the_engine_closes_is_answered_and_the_answer_is_tru
     engine.close().await.unwrap();
 }
 
+/// Sent is sent: more than a ring holds and a frame takes.
+#[test]
+fn what_was_sent_before_the_close_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(folder.path()).open_wait().unwrap();
+    let number = 20_000;
+    let send = |number| {
+        engine
+            .enqueue(Job {
+                producer: 1,
+                number,
+            })
+            .submit()
+    };
+    let pending: Vec<_> = (0..number).map(|number| send(number).unwrap()).collect();
+    engine.close_wait().unwrap();
+    for pending in pending {
+        pending.wait().unwrap();
+    }
+    let engine = Engine::builder(folder.path()).open_wait().unwrap();
+    assert_eq!(engine.stats().store.live_messages, number);
+    engine.close_wait().unwrap();
+}
+
 /// Whoever keeps house gets his turn between two frames, and so does the close: the ring of submissions is never empty here.
 #[test]
 fn under_a_load_that_never_pauses_there_are_snapshots_and_a_close() {
@@ -173,9 +197,24 @@ fn under_a_load_that_never_pauses_there_are_snapshots_and_a_close() {
     let builder = Engine::builder(folder.path()).capacity(Limit::messages(100_000_000));
     let engine = builder.open_wait().unwrap();
     let sent = AtomicU64::new(0);
+    let narrow = engine.admin().queue("narrow");
+    narrow.limit_messages(1).wait().unwrap();
     thread::scope(|scope| {
+        let engine = &engine;
+        // The second waits for room that never comes, and leads meanwhile.
+        scope.spawn(|| {
+            for number in 0..2 {
+                let job = engine
+                    .enqueue(Job {
+                        producer: 9,
+                        number,
+                    })
+                    .queue("narrow");
+                drop(job.wait());
+            }
+        });
         for producer in 0..2 {
-            let (engine, sent) = (&engine, &sent);
+            let sent = &sent;
             scope.spawn(move || {
                 for number in 0.. {
                     let Ok(pending) = engine.enqueue(Job { producer, number }).submit() else {

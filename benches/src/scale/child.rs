@@ -265,6 +265,15 @@ impl Piling {
 
     /// Takes messages from the pile; answers how many.
     fn work_off(&self, jobs: usize) -> anyhow::Result<usize> {
+        self.work(jobs, async { Ok(()) })
+    }
+
+    /// Handles messages until there were `jobs`, beside `load`; answers how many.
+    fn work(
+        &self,
+        jobs: usize,
+        load: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<usize> {
         let (handled, enough) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let (counter, told) = (Arc::clone(&handled), Arc::clone(&enough));
         runtime()?.block_on(async {
@@ -273,6 +282,7 @@ impl Piling {
                     told.notify_one();
                 }
             })?;
+            load.await?;
             enough.notified().await;
             workers.stop(secs(30)).await;
             anyhow::Ok(())
@@ -283,8 +293,7 @@ impl Piling {
 
     /// Enqueues messages beside the pile, which are handled at once; answers how many.
     fn enqueue_and_work(&self, jobs: usize) -> anyhow::Result<usize> {
-        runtime()?.block_on(async {
-            let workers = self.handlers(|| {})?;
+        self.work(jobs / USUAL * USUAL, async {
             let callers: Vec<_> = (0..USUAL)
                 .map(|_| {
                     let (engine, size) = (self.engine.clone(), self.size);
@@ -300,11 +309,8 @@ impl Piling {
             for caller in callers {
                 caller.await.context("a caller panicked")??;
             }
-            workers.stop(secs(30)).await;
-            anyhow::Ok(())
-        })?;
-        self.engine.sync().wait()?;
-        Ok(jobs / USUAL * USUAL)
+            Ok(())
+        })
     }
 
     fn handlers(&self, note: impl Fn() + Send + Sync + 'static) -> anyhow::Result<mq::Workers> {

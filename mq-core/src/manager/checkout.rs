@@ -139,7 +139,8 @@ impl QueueManager {
         })
     }
 
-    /// Makes a lease last until `duration` from now, at most the longest lease allowed. Volatile.
+    /// Makes a lease last at least until `duration` from now, of which the longest lease allowed counts. It never ends earlier for it: a
+    /// renewal may be on its way while its holder asks for more. Volatile.
     ///
     /// # Errors
     /// [`StaleLease`]: nothing was changed.
@@ -147,7 +148,10 @@ impl QueueManager {
         let (seq, _) = self.held(&command.token)?;
         let ends = now.monotonic.after(command.duration.min(LEASE_RANGE.1));
         let lease = self.leases.get_mut(seq);
-        if let Some(holder) = lease.and_then(|lease| lease.holder.as_mut()) {
+        if let Some(holder) = lease
+            .and_then(|lease| lease.holder.as_mut())
+            .filter(|holder| holder.ends < ends)
+        {
             let timer = &mut self.timers.lease;
             timer.remove(holder.ends.as_ms(), seq, &self.table);
             timer.insert(ends.as_ms(), seq, &self.table);

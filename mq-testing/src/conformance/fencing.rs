@@ -25,6 +25,7 @@ checks![
     a_lease_of_an_earlier_opening_is_stale,
     later_leases_of_a_message_compare_greater,
     an_extended_lease_lasts,
+    a_shorter_extension_ends_no_lease,
     a_wall_clock_that_jumps_ends_no_lease,
 ];
 
@@ -179,6 +180,21 @@ fn an_extended_lease_lasts(subject: &dyn Subject) {
         let answers = store.backend().extend(vec![grant.token], LEASE).answer();
         assert_eq!(answers.expect("an answer"), [Ok(())]);
     }
+    store.settle(grant.token, succeed());
+}
+
+/// A renewal, say, that comes behind a long extension.
+fn a_shorter_extension_ends_no_lease(subject: &dyn Subject) {
+    let store = subject.open(&Setup::default());
+    store.enqueue(message("a"));
+    let mut worker = store.worker_with(1);
+    let grant = store.grant(&mut worker);
+    for duration in [3 * LEASE, LEASE / 10] {
+        let answers = store.backend().extend(vec![grant.token], duration).answer();
+        assert_eq!(answers.expect("an answer"), [Ok(())]);
+    }
+    store.advance(2 * LEASE);
+    assert_eq!(store.granted(&mut worker), []);
     store.settle(grant.token, succeed());
 }
 

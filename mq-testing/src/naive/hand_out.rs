@@ -127,7 +127,7 @@ impl Model {
         Some(token)
     }
 
-    /// Makes a lease last until `duration` from now.
+    /// Makes a lease last at least until `duration` from now.
     ///
     /// # Errors
     /// [`StaleLease`]; nothing was changed.
@@ -137,7 +137,7 @@ impl Model {
             .find_mut(seq)
             .and_then(|message| message.lease.as_mut())
         {
-            lease.ends = now.monotonic.after(command.duration);
+            lease.ends = lease.ends.max(now.monotonic.after(command.duration));
         }
         Ok(())
     }

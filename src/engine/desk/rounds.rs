@@ -12,6 +12,9 @@ use mq_persistence::log::Written;
 use super::{Desk, Handover, PutOff, mistakes};
 use crate::engine::effects::{Needs, Released};
 
+/// What has fallen due is tried this often while work waits for room on the disk.
+const HELD_PACE: Duration = Duration::from_millis(20);
+
 impl Desk {
     /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
     pub(crate) fn serve(&mut self, now: &Now) {
@@ -151,8 +154,19 @@ impl Desk {
         wall.is_some_and(|due| due <= now.wall) || self.schedule_wait(now) == Some(Duration::ZERO)
     }
 
-    /// How long nothing needs to be done while work waits for room on the disk: what needs none goes on.
+    /// Whether something is the first of the next frame.
+    pub(crate) fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
+    }
+
+    /// [`Desk::idle_for`] while work waits for room on the disk: what has fallen due may need room, too, and is not tried all the time.
     pub(crate) fn held_for(&self, now: &Now) -> Option<Duration> {
+        let due = self.due_in(now).map(|rest| rest.max(HELD_PACE));
+        self.answers_in(now).into_iter().chain(due).min()
+    }
+
+    /// How long until somebody must be answered, or what was answered must be synced: neither needs room.
+    fn answers_in(&self, now: &Now) -> Option<Duration> {
         let waits = [
             self.sync_by.map(|by| by.since(now.monotonic)),
             self.waiters
@@ -165,13 +179,20 @@ impl Desk {
 
     /// How long nothing needs to be done, if nobody asks for anything.
     pub(crate) fn idle_for(&self, now: &Now) -> Option<Duration> {
+        self.answers_in(now)
+            .into_iter()
+            .chain(self.due_in(now))
+            .min()
+    }
+
+    /// How long until something falls due.
+    fn due_in(&self, now: &Now) -> Option<Duration> {
         let deadline = self.manager.next_deadline();
         let waits = [
             deadline.wall.map(|due| due.since(now.wall)),
             deadline.monotonic.map(|end| end.since(now.monotonic)),
             deadline.store.map(|end| end.since(now.store)),
             self.schedule_wait(now),
-            self.held_for(now),
         ];
         waits.into_iter().flatten().min()
     }

@@ -14,7 +14,7 @@ use mq_persistence::error::JournalError;
 use mq_persistence::keeper::Keeper;
 use mq_persistence::lsn::Lsn;
 
-use super::{LogSide, Shell, poisoned};
+use super::{LogSide, Round, Shell, poisoned};
 use crate::engine::estate::Inside;
 
 impl Shell {
@@ -57,7 +57,8 @@ impl Shell {
     /// in it is none of the messages.
     pub(super) fn finish(&self, side: &mut LogSide, mut keeper: Option<&mut Keeper>) {
         let closed = self
-            .gather_up(side, keeper.as_deref_mut())
+            .take_in_rest(side)
+            .and_then(|()| self.gather_up(side, keeper.as_deref_mut()))
             .and_then(|()| self.flush(side));
         let (reason, end) =
             closed.map_or_else(|reason| (reason, None), |end| (Stopped::Closed, end));
@@ -70,6 +71,18 @@ impl Shell {
         {
             tracing::warn!(%error, "the store is closed in order, but housekeeping behind it failed; look at the disk");
         }
+    }
+
+    /// What was sent before the close is taken in; what comes meanwhile is refused when the store is closed, or there would be no end.
+    fn take_in_rest(&self, side: &mut LogSide) -> Result<(), Stopped> {
+        let sent = self.submissions.len() + self.settlements.len();
+        let end = side.taken_in + sent as u64;
+        while side.taken_in < end || self.look(|desk, _| desk.has_put_off()) {
+            if let Round::Held(_) = self.round(side)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Copies what lives in old segments to the end, so that they can go.
