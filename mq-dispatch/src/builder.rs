@@ -165,8 +165,9 @@ impl WorkersBuilder {
     ///
     /// A message is asked for only when the layers are ready (`poll_ready`) to take one: a concurrency limit keeps
     /// messages in the store, not waiting under a lease. A place under a limit is taken from that moment on, also while
-    /// there is no message; so a limit that several handlers share may be held by an idle one: let such handlers share
-    /// a pool instead.
+    /// there is no message; so a limit that several handlers share may be held by an idle one for ever. Handlers that
+    /// should share a limit share a pool with that parallelism, without such a layer. In a shared pool a message is asked for
+    /// only when the layers of all its handlers are ready: one whose layer is at its limit holds up the others.
     ///
     /// `LoadShedLayer` makes what is inside it look ready at all times: a limit inside it then keeps nothing in the
     /// store and is answered with a snooze, which is rarely what a queue wants.
