@@ -20,7 +20,6 @@ use mq_core::message::{Edited, Envelope, NewMessage};
 use mq_core::name::{KindName, QueueName};
 use mq_core::pending::{Drive, Pending};
 use mq_core::queue::{QueueChange, QueueSettings, SetQueue};
-use mq_core::retry::RetryPolicy;
 use mq_core::state::{DeadReason, Failure};
 use mq_core::time::Now;
 use mq_core::view::{Filter, Lookup, Page, Stats};
