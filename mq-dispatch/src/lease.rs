@@ -9,6 +9,7 @@
 //! | `is_claimed` | renewal, statistics | `Acquire` | `claim` |
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::attempt::End;
 use crate::cancel::{CancelReason, CancelSignal};
+use crate::failure;
 use crate::observer::{Ended, Observation, within};
 use crate::states::States;
 
@@ -139,10 +141,14 @@ impl Lease {
         within(&**observation, work)
     }
 
-    /// Tells whoever watches how it ended.
+    /// Tells whoever watches how it ended. If that panics, the attempt is settled and its worker freed all the same.
     pub(crate) fn ended(&self, ended: &Ended) {
-        if let Some(observation) = self.observation.get() {
-            observation.ended(ended);
+        let Some(observation) = self.observation.get() else {
+            return;
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observation.ended(ended))) {
+            let text = failure::panic_text(panic.as_ref());
+            tracing::error!(token = %self.grant.token, panic = %text, "an observer panicked at the end of an attempt");
         }
     }
 

@@ -256,17 +256,17 @@ impl Pool {
     /// An attempt ended by itself.
     pub(crate) fn ended(self: &Arc<Self>, slot: usize, lease: &Lease, end: End) {
         self.counters.run.record(lease.started.elapsed());
+        let coming = self.shared.settler.announce();
         let claimed = lease.claim();
         self.leave(slot, Some(&end));
         if !claimed {
+            drop(coming);
             self.free(1);
             return;
         }
         let conclusion = Conclusion::of(lease, end, self.retry_of(lease));
         self.conclude(lease, &conclusion);
-        self.shared
-            .settler
-            .push(Entry::new(Arc::clone(self), lease, conclusion, true));
+        coming.push(Entry::new(Arc::clone(self), lease, conclusion, true));
     }
 
     /// It is known how an attempt ended: whoever watches is told.
@@ -280,6 +280,7 @@ impl Pool {
 
     /// An attempt was dropped: aborted by the timers or a stop, or its runtime went away.
     pub(crate) fn abandoned(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        let coming = self.shared.settler.announce();
         let claimed = lease.claim();
         self.leave(slot, None);
         if claimed {
@@ -288,6 +289,7 @@ impl Pool {
             let entry = Entry::new(Arc::clone(self), lease, conclusion, true);
             self.shared.settler.settle_blindly(entry);
         }
+        drop(coming);
         self.free(1);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! One task hands over whatever has come up since the last time as one batch and waits for its answer, so that batches
 //! grow with the load. The workers of a batch are free (their permits are sent) once the store has it: before that,
-//! handlers could outrun the store without bound. A settlement that the store refuses for what it carries is settled
+//! handlers could outrun the store without bound. What may come is announced before its lease is claimed, so that at each
+//! moment of an attempt either its pool or the settler is seen not to be done with it. A settlement that the store refuses for what it carries is settled
 //! again as a failed attempt without it.
 
 use std::sync::Arc;
@@ -79,9 +80,37 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<Entry>,
-    /// Handed over and not answered.
+    /// Announced, or handed over and not answered.
     asked: usize,
     closed: bool,
+}
+
+/// A settlement that may come: the settler counts as not empty until it has.
+#[must_use = "dropped, it does not come"]
+#[derive(Debug)]
+pub(crate) struct Coming<'a> {
+    settler: &'a Settler,
+    came: bool,
+}
+
+impl Coming<'_> {
+    /// Settles with the next batch.
+    pub(crate) fn push(mut self, entry: Entry) {
+        self.came = true;
+        let mut queue = self.settler.queue.lock();
+        queue.entries.push(entry);
+        queue.asked = queue.asked.saturating_sub(1);
+        drop(queue);
+        self.settler.filled.notify_one();
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if !self.came {
+            self.settler.answered(1);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -104,8 +133,17 @@ impl Settler {
         }
     }
 
-    /// Settles with the next batch.
-    pub(crate) fn push(&self, entry: Entry) {
+    /// Says that a settlement may come. Whoever claims a lease does so first: a stop that finds no attempt any more waits
+    /// for what became of it.
+    pub(crate) fn announce(&self) -> Coming<'_> {
+        self.queue.lock().asked += 1;
+        Coming {
+            settler: self,
+            came: false,
+        }
+    }
+
+    fn push(&self, entry: Entry) {
         self.queue.lock().entries.push(entry);
         self.filled.notify_one();
     }
@@ -115,7 +153,7 @@ impl Settler {
         self.stopped.lock().clone()
     }
 
-    /// Waits until everything pushed was answered.
+    /// Waits until everything announced was answered.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -145,7 +183,8 @@ impl Settler {
             while self.next_batch(&mut batch) {
                 self.settle(&mut batch).await;
             }
-            if self.queue.lock().closed {
+            let queue = self.queue.lock();
+            if queue.closed && queue.entries.is_empty() {
                 return;
             }
         }

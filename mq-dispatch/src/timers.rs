@@ -29,7 +29,7 @@ pub(crate) async fn run(pools: Vec<Arc<Pool>>, shared: Arc<Shared>, ended: impl 
         let next = pools
             .iter()
             .zip(&mut renewals)
-            .filter_map(|(pool, renewal)| look_after(pool, renewal, now))
+            .filter_map(|(pool, renewal)| look_after(pool, &shared, renewal, now))
             .min();
         let changed = shared.timers.notified();
         match next {
@@ -45,7 +45,12 @@ pub(crate) async fn run(pools: Vec<Arc<Pool>>, shared: Arc<Shared>, ended: impl 
 }
 
 /// Does what is due in one pool; answers when to look again, `None` while nothing runs.
-fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> Option<Instant> {
+fn look_after(
+    pool: &Arc<Pool>,
+    shared: &Shared,
+    renewal: &mut Option<Instant>,
+    now: Instant,
+) -> Option<Instant> {
     let leases = pool.leases();
     if leases.is_empty() {
         *renewal = None;
@@ -63,6 +68,8 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
         }
         *renewal = Some(now + settings.renewal);
     }
+    // From before a lease is claimed until its settlement is asked for.
+    let coming = shared.settler.announce();
     let checks = leases.iter().filter_map(|lease| match lease.check(now) {
         Check::Nothing(next) => next,
         Check::Settle => {
@@ -72,5 +79,7 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
     });
     // Whatever starts after this look is not over its time before a whole time limit has passed.
     let later = pool.timeout_min().and_then(|limit| now.checked_add(limit));
-    checks.chain(later).chain(*renewal).min()
+    let next = checks.chain(later).chain(*renewal).min();
+    drop(coming);
+    next
 }
