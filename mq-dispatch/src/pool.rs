@@ -447,8 +447,9 @@ impl Pool {
         self.balance();
     }
 
-    /// Takes nothing new for good.
+    /// Takes nothing new for good, even if somebody resumes it who came before the stop.
     pub(crate) fn stop_accepting(self: &Arc<Self>) {
+        self.state.lock().permits.close();
         self.pause(Pause::ByUser);
     }
 
