@@ -1,6 +1,6 @@
 //! One worker pool: from free workers to permits, from grants to started attempts, from ended attempts to free workers.
 //!
-//! Invariants: the store is called without the pool's lock held; no more attempts run than the limit says, except those
+//! Invariants: the store is called without the pool's lock held, and about permits by one thread at a time; no more attempts run than the limit says, except those
 //! that were running when it was lowered; a granted message that is not started is given back.
 
 mod view;
@@ -68,6 +68,10 @@ struct State {
     scaled: Vec<Promise<()>>,
     pause: Option<Pause>,
     closed: bool,
+    /// Somebody tells the store about permits.
+    telling: bool,
+    /// Something has changed that it was not told.
+    untold: bool,
     undecodable_row: u32,
 }
 
@@ -116,6 +120,8 @@ impl Pool {
             scaled: Vec::new(),
             pause: None,
             closed: false,
+            telling: false,
+            untold: false,
             undecodable_row: 0,
         };
         Arc::new(Self {
@@ -379,18 +385,35 @@ impl Pool {
         self.routes.timeout_min()
     }
 
-    /// Tells the store how many workers are free.
+    /// Tells the store how many workers are free. One caller at a time does, for those too that come meanwhile: changes
+    /// reach the store in the order in which they were computed.
     pub(crate) fn balance(self: &Arc<Self>) {
-        let mut state = self.state.lock();
         let mut surplus = Vec::new();
-        let mut change = None;
-        if !state.closed {
-            surplus = self.see_ready(&mut state);
-            change = state.permits.correct();
+        let mut scaled = Vec::new();
+        let mut state = self.state.lock();
+        state.untold = true;
+        if state.telling {
+            return;
         }
-        let scaled = state.take_scaled();
+        state.telling = true;
+        while std::mem::take(&mut state.untold) {
+            let mut change = None;
+            if !state.closed {
+                surplus.extend(self.see_ready(&mut state));
+                change = state.permits.correct();
+            }
+            scaled.append(&mut state.take_scaled());
+            drop(state);
+            self.tell(change);
+            state = self.state.lock();
+        }
+        state.telling = false;
         drop(state);
         drop(surplus);
+        keep_all(scaled);
+    }
+
+    fn tell(self: &Arc<Self>, change: Option<Change>) {
         match change {
             Some(Change::Add(permits)) => self.shared.backend.checkout(self.line, permits),
             Some(Change::TakeBack(permits)) => {
@@ -399,7 +422,6 @@ impl Pool {
             }
             None => {}
         }
-        keep_all(scaled);
     }
 
     fn take_back(self: &Arc<Self>, asked: u32, answer: Pending<u32>) {

@@ -80,8 +80,12 @@ struct Inner {
     stale: u32,
 }
 
+/// Is called before permits are added, so that a test can hold them up.
+type OnCheckout = Arc<dyn Fn() + Send + Sync>;
+
 pub(crate) struct Store {
     inner: Mutex<Inner>,
+    on_checkout: Mutex<Option<OnCheckout>>,
     changed: Notify,
     start: Instant,
 }
@@ -90,6 +94,7 @@ impl Store {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::default(),
+            on_checkout: Mutex::new(None),
             changed: Notify::new(),
             start: Instant::now(),
         })
@@ -223,6 +228,10 @@ impl Store {
 
     pub(crate) fn shut(&self) {
         self.inner.lock().stopped = true;
+    }
+
+    pub(crate) fn on_checkout(&self, call: impl Fn() + Send + Sync + 'static) {
+        *self.on_checkout.lock() = Some(Arc::new(call));
     }
 
     /// Unspent permits for this kind.
@@ -528,6 +537,10 @@ impl Backend for Store {
     }
 
     fn checkout(&self, pool: PoolId, permits: u32) {
+        let call = self.on_checkout.lock().clone();
+        if let Some(call) = call {
+            call();
+        }
         let mut inner = self.inner.lock();
         if let Some(pool) = inner.pool(pool) {
             pool.permits += permits;
