@@ -45,9 +45,27 @@ pub struct Progress {
 /// What the handler leaves behind while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    pub(crate) staged: Vec<NewMessage>,
+    staged: Vec<NewMessage>,
+    /// Its end is known: nothing can be staged any more.
+    ended: bool,
     pub(crate) checkpoint: Option<Bytes>,
     pub(crate) progress: Option<Progress>,
+}
+
+impl Work {
+    /// Keeps messages for the settlement; `false` if it is too late for that.
+    pub(crate) fn stage(&mut self, messages: &mut Vec<NewMessage>) -> bool {
+        if !self.ended {
+            self.staged.append(messages);
+        }
+        !self.ended
+    }
+
+    /// What was staged, at the end.
+    pub(crate) fn end(&mut self) -> Vec<NewMessage> {
+        self.ended = true;
+        std::mem::take(&mut self.staged)
+    }
 }
 
 /// Where the clockwork of one handler stands.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::{Grant, SettleError};
+use mq_core::command::{SettleRefused, StaleLease};
 use mq_core::key::Key;
 use mq_core::message::NewMessage;
 use mq_core::time::Timestamp;
@@ -106,8 +107,14 @@ pub(crate) fn stage_many(
     let lease = Arc::clone(&ctx.0);
     Reply::new(asked, move |answer| {
         answer??;
-        lease.work.lock().staged.append(&mut staged);
-        Ok(())
+        if lease.work.lock().stage(&mut staged) {
+            return Ok(());
+        }
+        // A clone of the context has outlived the handler: its settlement is on its way without these.
+        let stale = StaleLease {
+            token: lease.grant.token,
+        };
+        Err(SettleError::from(SettleRefused::from(stale)).into())
     })
 }
 
