@@ -123,7 +123,7 @@ fn prepare(ctx: &Ctx, message: Outgoing, index: usize) -> Result<NewMessage, Ctx
     let mut message = message.into_message()?;
     descend(&ctx.0.grant, &mut message);
     message
-        .check(mq_core::limits::PAYLOAD_SIZE_MAX)
+        .check(ctx.0.backend.payload_size_max())
         .map_err(|source| SettleError::Invalid { index, source })?;
     Ok(message)
 }

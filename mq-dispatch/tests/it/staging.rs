@@ -159,3 +159,19 @@ async fn what_is_staged_after_the_end_of_its_handler_is_refused() {
     assert_eq!(answer.unwrap_err().code(), "stale_lease");
     assert!(staged(&store).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_up_larger_than_the_store_takes_is_refused_where_it_is_staged() {
+    async fn charge(_charge: Charge, ctx: Ctx) -> Outcome {
+        let large = ctx.stage(Notify { order: u64::MAX }).await;
+        assert_eq!(large.unwrap_err().code(), "invalid");
+        ctx.stage(Notify { order: 1 }).await?;
+        Ok(())
+    }
+    let store = Store::new();
+    store.limit_payloads(20);
+    let _workers = store.workers().handle(charge).start().unwrap();
+    let id = store.send(&Charge { order: 7 });
+    assert_eq!(store.ended(id, 1).await.is, Is::Succeeded(None));
+    assert_eq!(staged(&store).len(), 1);
+}

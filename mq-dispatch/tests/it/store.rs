@@ -75,6 +75,7 @@ struct Inner {
     reserved: (u64, u64),
     stopped: bool,
     refuse_staged: bool,
+    payload_size_max: Option<usize>,
     batches: Vec<usize>,
     renewals: u32,
     stale: u32,
@@ -226,6 +227,11 @@ impl Store {
         self.inner.lock().refuse_staged = true;
     }
 
+    /// Larger payloads are not valid from now on.
+    pub(crate) fn limit_payloads(&self, size_max: usize) {
+        self.inner.lock().payload_size_max = Some(size_max);
+    }
+
     pub(crate) fn shut(&self) {
         self.inner.lock().stopped = true;
     }
@@ -364,6 +370,7 @@ impl Inner {
             return Err(Stopped::Closed.into());
         }
         let refuse = self.refuse_staged && !request.staged.is_empty();
+        let size_max = self.payload_size_max.unwrap_or(usize::MAX);
         let stored = match self.held(request.token) {
             Ok(stored) => stored,
             Err(stale) => {
@@ -378,6 +385,10 @@ impl Inner {
                 unit: "messages",
             };
             return Err(SettleRefused::from(full).into());
+        }
+        for (index, message) in request.staged.iter().enumerate() {
+            let checked = message.check(size_max);
+            checked.map_err(|source| SettleError::Invalid { index, source })?;
         }
         stored.settle(request.settlement, now);
         let mut staged = Vec::new();
@@ -683,6 +694,11 @@ impl Backend for Store {
 
     fn list(&self, _filter: Filter, _after: Seq, _limit: usize) -> Pending<Result<Page, Stopped>> {
         Pending::ready(Ok(Page::default()))
+    }
+
+    fn payload_size_max(&self) -> usize {
+        let limited = self.inner.lock().payload_size_max;
+        limited.unwrap_or(mq_core::limits::PAYLOAD_SIZE_MAX)
     }
 
     fn stats(&self) -> Stats {
