@@ -109,8 +109,8 @@ pub(crate) struct Lease {
     aborted: AtomicBool,
     task: OnceLock<AbortHandle>,
     observation: OnceLock<Box<dyn Observation>>,
-    /// The end of a thread that a layer has given up on.
-    thread: Mutex<Option<oneshot::Receiver<End>>>,
+    /// The ends of threads that a layer has given up on; several, if another layer tries again.
+    threads: Mutex<Vec<oneshot::Receiver<End>>>,
 }
 
 impl Lease {
@@ -141,7 +141,7 @@ impl Lease {
             aborted: AtomicBool::new(false),
             task: OnceLock::new(),
             observation: OnceLock::new(),
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
         }
     }
 
@@ -200,13 +200,16 @@ impl Lease {
     /// A layer has given up on the handler's thread, which is asked to stop and goes on until it does.
     pub(crate) fn give_up_thread(&self, ended: oneshot::Receiver<End>) {
         self.cancel.request(CancelReason::Timeout);
-        *self.thread.lock() = Some(ended);
+        self.threads.lock().push(ended);
     }
 
     /// Waits until no thread works on it.
     pub(crate) async fn left_by_thread(&self) {
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
+        loop {
+            let thread = self.threads.lock().pop();
+            let Some(thread) = thread else {
+                return;
+            };
             thread.await.ok();
         }
     }
@@ -295,3 +298,6 @@ impl fmt::Debug for Lease {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
