@@ -243,3 +243,28 @@ async fn a_stop_waits_for_the_settlement_of_an_attempt_that_is_just_ending() {
     stopped.await;
     assert_eq!(store.get(id).is, Is::Succeeded(None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn handlers_are_aborted_while_the_store_does_not_answer() {
+    let store = Store::new();
+    let handler = |_: Charge| std::future::pending::<()>();
+    let workers = store
+        .workers()
+        .handle_with(handler, |h| h.parallelism(1..=3))
+        .start()
+        .unwrap();
+    for order in 1..=3 {
+        store.send(&Charge { order });
+    }
+    while workers.running().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    store.hold_settlements_up();
+    let stopped = workers.stop(GRACE);
+    tokio::time::sleep(GRACE + Duration::from_secs(6)).await;
+    assert!(workers.running().is_empty(), "each of them is aborted");
+    assert_eq!(store.held_up(), 3, "and the store was told of each");
+    store.let_settlements_go();
+    let report = stopped.await;
+    assert_eq!((report.aborted, report.stuck), (3, 0));
+}

@@ -20,7 +20,7 @@ use mq_core::command::{
 use mq_core::id::{Incarnation, LeaseToken, MessageId, PoolId, Seq, StoreTag};
 use mq_core::message::{Due, Envelope, NewMessage};
 use mq_core::name::QueueName;
-use mq_core::pending::Pending;
+use mq_core::pending::{Pending, Promise};
 use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::state::{Attempt, DeadReason, Failure, Outcome};
 use mq_core::time::Timestamp;
@@ -60,6 +60,9 @@ pub(crate) struct Stored {
     lease: Option<(LeaseToken, PoolId, Duration)>,
 }
 
+/// Answers to a batch of settlements.
+type Answers = Vec<Result<SettleReceipt, SettleError>>;
+
 struct Pool {
     spec: PoolSpec,
     wake: Wake,
@@ -75,6 +78,8 @@ struct Inner {
     reserved: (u64, u64),
     stopped: bool,
     refuse_staged: bool,
+    /// Batches that wait, while they do.
+    held_up: Option<Vec<(Vec<SettleRequest>, Promise<Answers>)>>,
     payload_size_max: Option<usize>,
     batches: Vec<usize>,
     renewals: u32,
@@ -232,6 +237,29 @@ impl Store {
         self.inner.lock().payload_size_max = Some(size_max);
     }
 
+    /// Settlements wait from now on, as they do for room on a full disk.
+    pub(crate) fn hold_settlements_up(&self) {
+        self.inner.lock().held_up = Some(Vec::new());
+    }
+
+    /// Settlements that wait.
+    pub(crate) fn held_up(&self) -> usize {
+        let inner = self.inner.lock();
+        let batches = inner.held_up.iter().flatten();
+        batches.map(|(batch, _)| batch.len()).sum()
+    }
+
+    /// Settlements wait no longer.
+    pub(crate) fn let_settlements_go(&self) {
+        let held_up = self.inner.lock().held_up.take();
+        for (batch, promise) in held_up.into_iter().flatten() {
+            let mut inner = self.inner.lock();
+            let answers = inner.settle_all(batch, self.now());
+            self.grant(inner);
+            promise.keep(answers);
+        }
+    }
+
     pub(crate) fn shut(&self) {
         self.inner.lock().stopped = true;
     }
@@ -359,6 +387,12 @@ impl Inner {
         stored
             .filter(|stored| stored.lease.is_some_and(|(held, _, _)| held == token))
             .ok_or(StaleLease { token })
+    }
+
+    fn settle_all(&mut self, batch: Vec<SettleRequest>, now: Duration) -> Answers {
+        self.batches.push(batch.len());
+        let answers = batch.into_iter().map(|request| self.settle(request, now));
+        answers.collect()
     }
 
     fn settle(
@@ -607,10 +641,12 @@ impl Backend for Store {
         batch: Vec<SettleRequest>,
     ) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
         let mut inner = self.inner.lock();
-        inner.batches.push(batch.len());
-        let now = self.now();
-        let answers = batch.into_iter().map(|request| inner.settle(request, now));
-        let answers = answers.collect();
+        if let Some(held_up) = &mut inner.held_up {
+            let (promise, pending) = Pending::new();
+            held_up.push((batch, promise));
+            return pending;
+        }
+        let answers = inner.settle_all(batch, self.now());
         self.grant(inner);
         Pending::ready(answers)
     }
