@@ -83,7 +83,7 @@ pub(crate) struct Pool {
     pub(crate) settings: Settings,
     pub(crate) counters: Counters,
     /// The pool as the store knows it.
-    line: PoolId,
+    pub(crate) line: PoolId,
     routes: Routes,
     shared: Arc<Shared>,
     /// Something arrived in an inbox.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mq_core::backend::{Backend, SettleError, SettleReceipt, SettleRequest, Stopped};
 use mq_core::command::SettleRefused;
-use mq_core::id::LeaseToken;
+use mq_core::id::{LeaseToken, PoolId};
 use mq_core::pending::Pending;
 use mq_core::retry::RetryPolicy;
 use mq_core::state::Outcome;
@@ -68,6 +68,10 @@ impl Entry {
             },
         }
     }
+
+    fn held(&self) -> Held {
+        (self.request.token, self.follow_up.pool.line)
+    }
 }
 
 /// A settlement that the store has, and that is not answered.
@@ -77,12 +81,25 @@ pub(crate) struct Asked {
     follow_up: FollowUp,
 }
 
+/// A lease that must last until its settlement is answered, and whose it is.
+type Held = (LeaseToken, PoolId);
+
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<Entry>,
+    /// The batch that is handed over and not answered.
+    sent: Vec<Held>,
+    /// As well, apart from the batches.
+    apart: Vec<Held>,
     /// Announced, or handed over and not answered.
     asked: usize,
     closed: bool,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.asked == 0
+    }
 }
 
 /// A settlement that may come: the settler counts as not empty until it has.
@@ -153,15 +170,26 @@ impl Settler {
         self.stopped.lock().clone()
     }
 
+    /// Whether everything announced was answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
+    /// Leases of a pool whose attempts have ended and whose settlements are not answered: a full disk makes them wait.
+    pub(crate) fn held(&self, pool: PoolId) -> Vec<LeaseToken> {
+        let queue = self.queue.lock();
+        let waiting = queue.entries.iter().map(Entry::held);
+        let asked = queue.sent.iter().chain(&queue.apart).copied();
+        let held = waiting.chain(asked).filter(|(_, of)| *of == pool);
+        held.map(|(token, _)| token).collect()
+    }
+
     /// Waits until everything announced was answered.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
-            {
-                let queue = self.queue.lock();
-                if queue.entries.is_empty() && queue.asked == 0 {
-                    return;
-                }
+            if self.is_empty() {
+                return;
             }
             emptied.await;
         }
@@ -194,6 +222,7 @@ impl Settler {
         let mut queue = self.queue.lock();
         let len = queue.entries.len().min(BATCH_LEN_MAX);
         batch.extend(queue.entries.drain(..len));
+        queue.sent.extend(batch.iter().map(Entry::held));
         queue.asked += len;
         len > 0
     }
@@ -216,12 +245,17 @@ impl Settler {
             }
             Err(_) => self.stop(Stopped::Closed),
         }
+        self.queue.lock().sent.clear();
         self.answered(len);
     }
 
     /// Settles at once, apart from the queue, for attempts that the engine ends; no worker is free by it.
     pub(crate) fn ask(&self, entry: Entry) -> Asked {
-        self.queue.lock().asked += 1;
+        {
+            let mut queue = self.queue.lock();
+            queue.apart.push(entry.held());
+            queue.asked += 1;
+        }
         let Entry { request, follow_up } = entry;
         let token = request.token;
         Asked {
@@ -242,6 +276,9 @@ impl Settler {
             Ok(Some(answer)) => self.follow(token, follow_up, answer),
             Ok(None) | Err(_) => self.stop(Stopped::Closed),
         }
+        let mut queue = self.queue.lock();
+        queue.apart.retain(|(held, _)| *held != token);
+        drop(queue);
         self.answered(1);
     }
 
@@ -256,7 +293,7 @@ impl Settler {
     fn answered(&self, len: usize) {
         let mut queue = self.queue.lock();
         queue.asked = queue.asked.saturating_sub(len);
-        let is_empty = queue.entries.is_empty() && queue.asked == 0;
+        let is_empty = queue.is_empty();
         drop(queue);
         if is_empty {
             self.emptied.notify_waiters();

@@ -1,6 +1,7 @@
 //! Renewal of leases and time limits of handlers, for all pools.
 //!
-//! Each running lease is looked at when one of them may be over its time, and renewed three times per lease duration.
+//! Each running lease is looked at when one of them may be over its time, and renewed three times per lease duration;
+//! that of an attempt that has ended too, until the store has answered its settlement.
 //! Nothing is registered per message: while nothing runs, nothing ticks. Time is tokio's, so that a test that pauses it
 //! decides about time limits; the store's leases run on the store's clock, which such a test moves as well.
 
@@ -52,7 +53,8 @@ fn look_after(
     now: Instant,
 ) -> Option<Instant> {
     let leases = pool.leases();
-    if leases.is_empty() {
+    // In this order: an attempt is announced to the settler before it leaves the pool.
+    if leases.is_empty() && shared.settler.is_empty() {
         *renewal = None;
         return None;
     }
@@ -62,7 +64,8 @@ fn look_after(
         let alive = leases
             .iter()
             .filter(|lease| lease.needs_renewal(settings.lease, now));
-        let tokens: Vec<_> = alive.map(|lease| lease.grant.token).collect();
+        let mut tokens: Vec<_> = alive.map(|lease| lease.grant.token).collect();
+        tokens.extend(shared.settler.held(pool.line));
         if !tokens.is_empty() {
             drop(tokio::spawn(Arc::clone(pool).renew(tokens, settings.lease)));
         }
