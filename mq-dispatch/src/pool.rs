@@ -1,7 +1,8 @@
 //! One worker pool: from free workers to permits, from grants to started attempts, from ended attempts to free workers.
 //!
-//! Invariants: the store is called without the pool's lock held, and about permits by one thread at a time; no more attempts run than the limit says, except those
-//! that were running when it was lowered; a granted message that is not started is given back.
+//! Invariants: the store is called without the pool's lock held, and told about permits by one thread at a time; no more
+//! attempts run than the limit says, except those that were running when it was lowered; a granted message that is not
+//! started is given back.
 
 mod view;
 

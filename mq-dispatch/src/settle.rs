@@ -3,8 +3,8 @@
 //! One task hands over whatever has come up since the last time as one batch and waits for its answer, so that batches
 //! grow with the load. The workers of a batch are free (their permits are sent) once the store has it: before that,
 //! handlers could outrun the store without bound. What may come is announced before its lease is claimed, so that at each
-//! moment of an attempt either its pool or the settler is seen not to be done with it. A settlement that the store refuses for what it carries is settled
-//! again as a failed attempt without it.
+//! moment of an attempt either its pool or the settler is seen not to be done with it. A settlement that the store
+//! refuses for what it carries is settled again as a failed attempt without it.
 
 use std::sync::Arc;
 
