@@ -23,6 +23,7 @@ use crate::command::{
 };
 use crate::id::{LeaseToken, MessageId, PoolId, Seq};
 use crate::key::Key;
+use crate::limits::PAYLOAD_SIZE_MAX;
 use crate::message::{Due, Envelope, InvalidMessage, NewMessage, Priority};
 use crate::name::{KindName, Label, QueueName};
 use crate::pending::Pending;
@@ -449,6 +450,11 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 
     /// A page of messages, from `after` (exclusive), at most `limit` of them.
     fn list(&self, filter: Filter, after: Seq, limit: usize) -> Pending<Result<Page, Stopped>>;
+
+    /// The largest payload that it takes, in bytes.
+    fn payload_size_max(&self) -> usize {
+        PAYLOAD_SIZE_MAX
+    }
 
     /// Counts.
     fn stats(&self) -> Stats;

@@ -114,19 +114,17 @@ impl Conclusion {
 
     /// What an attempt comes to that ended by itself.
     pub(crate) fn of(lease: &Lease, end: End, retry: RetryPolicy) -> Self {
+        let staged = lease.work.lock().end();
         match end {
-            End::Succeeded { result } => {
-                let staged = std::mem::take(&mut lease.work.lock().staged);
-                Self {
-                    staged,
-                    ..Self::new(
-                        Settlement::Succeed { result },
-                        Outcome::Succeeded,
-                        Class::Plain,
-                    )
-                }
-            }
-            End::Failed(fail) => Self::of_fail(lease, fail.into_ending(), retry),
+            End::Succeeded { result } => Self {
+                staged,
+                ..Self::new(
+                    Settlement::Succeed { result },
+                    Outcome::Succeeded,
+                    Class::Plain,
+                )
+            },
+            End::Failed(fail) => Self::of_fail(lease, fail.into_ending(), retry, staged),
             End::Panicked(text) => {
                 Self::failed(failure::new("panic", &text), retry, Class::Panicked)
             }
@@ -158,7 +156,12 @@ impl Conclusion {
         }
     }
 
-    fn of_fail(lease: &Lease, ending: Ending, retry: RetryPolicy) -> Self {
+    fn of_fail(
+        lease: &Lease,
+        ending: Ending,
+        retry: RetryPolicy,
+        staged_before: Vec<NewMessage>,
+    ) -> Self {
         let Ending {
             verdict,
             failure,
@@ -167,7 +170,7 @@ impl Conclusion {
         } = ending;
         let mut messages = match verdict {
             // This run has succeeded: what it staged on its way counts.
-            Verdict::Again(_) => std::mem::take(&mut lease.work.lock().staged),
+            Verdict::Again(_) => staged_before,
             Verdict::Retry
             | Verdict::RetryIn(_)
             | Verdict::Snooze(_)

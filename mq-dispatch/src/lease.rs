@@ -9,6 +9,7 @@
 //! | `is_claimed` | renewal, statistics | `Acquire` | `claim` |
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::attempt::End;
 use crate::cancel::{CancelReason, CancelSignal};
+use crate::failure;
 use crate::observer::{Ended, Observation, within};
 use crate::states::States;
 
@@ -43,9 +45,27 @@ pub struct Progress {
 /// What the handler leaves behind while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    pub(crate) staged: Vec<NewMessage>,
+    staged: Vec<NewMessage>,
+    /// Its end is known: nothing can be staged any more.
+    ended: bool,
     pub(crate) checkpoint: Option<Bytes>,
     pub(crate) progress: Option<Progress>,
+}
+
+impl Work {
+    /// Keeps messages for the settlement; `false` if it is too late for that.
+    pub(crate) fn stage(&mut self, messages: &mut Vec<NewMessage>) -> bool {
+        if !self.ended {
+            self.staged.append(messages);
+        }
+        !self.ended
+    }
+
+    /// What was staged, at the end.
+    pub(crate) fn end(&mut self) -> Vec<NewMessage> {
+        self.ended = true;
+        std::mem::take(&mut self.staged)
+    }
 }
 
 /// Where the clockwork of one handler stands.
@@ -89,8 +109,8 @@ pub(crate) struct Lease {
     aborted: AtomicBool,
     task: OnceLock<AbortHandle>,
     observation: OnceLock<Box<dyn Observation>>,
-    /// The end of a thread that a layer has given up on.
-    thread: Mutex<Option<oneshot::Receiver<End>>>,
+    /// The ends of threads that a layer has given up on; several, if another layer tries again.
+    threads: Mutex<Vec<oneshot::Receiver<End>>>,
 }
 
 impl Lease {
@@ -121,7 +141,7 @@ impl Lease {
             aborted: AtomicBool::new(false),
             task: OnceLock::new(),
             observation: OnceLock::new(),
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
         }
     }
 
@@ -139,10 +159,14 @@ impl Lease {
         within(&**observation, work)
     }
 
-    /// Tells whoever watches how it ended.
+    /// Tells whoever watches how it ended. If that panics, the attempt is settled and its worker freed all the same.
     pub(crate) fn ended(&self, ended: &Ended) {
-        if let Some(observation) = self.observation.get() {
-            observation.ended(ended);
+        let Some(observation) = self.observation.get() else {
+            return;
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observation.ended(ended))) {
+            let text = failure::panic_text(panic.as_ref());
+            tracing::error!(token = %self.grant.token, panic = %text, "an observer panicked at the end of an attempt");
         }
     }
 
@@ -176,13 +200,16 @@ impl Lease {
     /// A layer has given up on the handler's thread, which is asked to stop and goes on until it does.
     pub(crate) fn give_up_thread(&self, ended: oneshot::Receiver<End>) {
         self.cancel.request(CancelReason::Timeout);
-        *self.thread.lock() = Some(ended);
+        self.threads.lock().push(ended);
     }
 
     /// Waits until no thread works on it.
     pub(crate) async fn left_by_thread(&self) {
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
+        loop {
+            let thread = self.threads.lock().pop();
+            let Some(thread) = thread else {
+                return;
+            };
             thread.await.ok();
         }
     }
@@ -271,3 +298,6 @@ impl fmt::Debug for Lease {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

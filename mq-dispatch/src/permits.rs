@@ -28,6 +28,8 @@ pub(crate) struct Permits {
     limit: u32,
     busy: u32,
     open: bool,
+    /// It is not opened again.
+    closed: bool,
     /// Services that are ready; without layers nothing has to be.
     ready: Option<u32>,
     /// Permits that the store has.
@@ -42,6 +44,7 @@ impl Permits {
             limit,
             busy: 0,
             open: true,
+            closed: false,
             ready: None,
             unspent: 0,
             returning: 0,
@@ -56,9 +59,15 @@ impl Permits {
         self.limit = limit;
     }
 
-    /// Whether new messages are taken.
+    /// Whether new messages are taken; none are once it is closed.
     pub(crate) fn set_open(&mut self, open: bool) {
-        self.open = open;
+        self.open = open && !self.closed;
+    }
+
+    /// Takes no new messages for good.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.open = false;
     }
 
     /// Workers that could start a message, if services are ready.

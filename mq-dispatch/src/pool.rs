@@ -1,7 +1,8 @@
 //! One worker pool: from free workers to permits, from grants to started attempts, from ended attempts to free workers.
 //!
-//! Invariants: the store is called without the pool's lock held; no more attempts run than the limit says, except those
-//! that were running when it was lowered; a granted message that is not started is given back.
+//! Invariants: the store is called without the pool's lock held, and told about permits by one thread at a time; no more
+//! attempts run than the limit says, except those that were running when it was lowered; a granted message that is not
+//! started is given back.
 
 mod view;
 
@@ -68,6 +69,10 @@ struct State {
     scaled: Vec<Promise<()>>,
     pause: Option<Pause>,
     closed: bool,
+    /// Somebody tells the store about permits.
+    telling: bool,
+    /// Something has changed that it was not told.
+    untold: bool,
     undecodable_row: u32,
 }
 
@@ -79,7 +84,7 @@ pub(crate) struct Pool {
     pub(crate) settings: Settings,
     pub(crate) counters: Counters,
     /// The pool as the store knows it.
-    line: PoolId,
+    pub(crate) line: PoolId,
     routes: Routes,
     shared: Arc<Shared>,
     /// Something arrived in an inbox.
@@ -116,6 +121,8 @@ impl Pool {
             scaled: Vec::new(),
             pause: None,
             closed: false,
+            telling: false,
+            untold: false,
             undecodable_row: 0,
         };
         Arc::new(Self {
@@ -256,17 +263,17 @@ impl Pool {
     /// An attempt ended by itself.
     pub(crate) fn ended(self: &Arc<Self>, slot: usize, lease: &Lease, end: End) {
         self.counters.run.record(lease.started.elapsed());
+        let coming = self.shared.settler.announce();
         let claimed = lease.claim();
         self.leave(slot, Some(&end));
         if !claimed {
+            drop(coming);
             self.free(1);
             return;
         }
         let conclusion = Conclusion::of(lease, end, self.retry_of(lease));
         self.conclude(lease, &conclusion);
-        self.shared
-            .settler
-            .push(Entry::new(Arc::clone(self), lease, conclusion, true));
+        coming.push(Entry::new(Arc::clone(self), lease, conclusion, true));
     }
 
     /// It is known how an attempt ended: whoever watches is told.
@@ -280,6 +287,7 @@ impl Pool {
 
     /// An attempt was dropped: aborted by the timers or a stop, or its runtime went away.
     pub(crate) fn abandoned(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        let coming = self.shared.settler.announce();
         let claimed = lease.claim();
         self.leave(slot, None);
         if claimed {
@@ -288,6 +296,7 @@ impl Pool {
             let entry = Entry::new(Arc::clone(self), lease, conclusion, true);
             self.shared.settler.settle_blindly(entry);
         }
+        drop(coming);
         self.free(1);
     }
 
@@ -377,18 +386,35 @@ impl Pool {
         self.routes.timeout_min()
     }
 
-    /// Tells the store how many workers are free.
+    /// Tells the store how many workers are free. One caller at a time does, for those too that come meanwhile: changes
+    /// reach the store in the order in which they were computed.
     pub(crate) fn balance(self: &Arc<Self>) {
-        let mut state = self.state.lock();
         let mut surplus = Vec::new();
-        let mut change = None;
-        if !state.closed {
-            surplus = self.see_ready(&mut state);
-            change = state.permits.correct();
+        let mut scaled = Vec::new();
+        let mut state = self.state.lock();
+        state.untold = true;
+        if state.telling {
+            return;
         }
-        let scaled = state.take_scaled();
+        state.telling = true;
+        while std::mem::take(&mut state.untold) {
+            let mut change = None;
+            if !state.closed {
+                surplus.extend(self.see_ready(&mut state));
+                change = state.permits.correct();
+            }
+            scaled.append(&mut state.take_scaled());
+            drop(state);
+            self.tell(change);
+            state = self.state.lock();
+        }
+        state.telling = false;
         drop(state);
         drop(surplus);
+        keep_all(scaled);
+    }
+
+    fn tell(self: &Arc<Self>, change: Option<Change>) {
         match change {
             Some(Change::Add(permits)) => self.shared.backend.checkout(self.line, permits),
             Some(Change::TakeBack(permits)) => {
@@ -397,7 +423,6 @@ impl Pool {
             }
             None => {}
         }
-        keep_all(scaled);
     }
 
     fn take_back(self: &Arc<Self>, asked: u32, answer: Pending<u32>) {
@@ -445,8 +470,9 @@ impl Pool {
         self.balance();
     }
 
-    /// Takes nothing new for good.
+    /// Takes nothing new for good, even if somebody resumes it who came before the stop.
     pub(crate) fn stop_accepting(self: &Arc<Self>) {
+        self.state.lock().permits.close();
         self.pause(Pause::ByUser);
     }
 

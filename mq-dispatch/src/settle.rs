@@ -2,14 +2,15 @@
 //!
 //! One task hands over whatever has come up since the last time as one batch and waits for its answer, so that batches
 //! grow with the load. The workers of a batch are free (their permits are sent) once the store has it: before that,
-//! handlers could outrun the store without bound. A settlement that the store refuses for what it carries is settled
-//! again as a failed attempt without it.
+//! handlers could outrun the store without bound. What may come is announced before its lease is claimed, so that at each
+//! moment of an attempt either its pool or the settler is seen not to be done with it. A settlement that the store
+//! refuses for what it carries is settled again as a failed attempt without it.
 
 use std::sync::Arc;
 
 use mq_core::backend::{Backend, SettleError, SettleReceipt, SettleRequest, Stopped};
 use mq_core::command::SettleRefused;
-use mq_core::id::LeaseToken;
+use mq_core::id::{LeaseToken, PoolId};
 use mq_core::pending::Pending;
 use mq_core::retry::RetryPolicy;
 use mq_core::state::Outcome;
@@ -67,6 +68,10 @@ impl Entry {
             },
         }
     }
+
+    fn held(&self) -> Held {
+        (self.request.token, self.follow_up.pool.line)
+    }
 }
 
 /// A settlement that the store has, and that is not answered.
@@ -76,12 +81,53 @@ pub(crate) struct Asked {
     follow_up: FollowUp,
 }
 
+/// A lease that must last until its settlement is answered, and whose it is.
+type Held = (LeaseToken, PoolId);
+
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<Entry>,
-    /// Handed over and not answered.
+    /// The batch that is handed over and not answered.
+    sent: Vec<Held>,
+    /// As well, apart from the batches.
+    apart: Vec<Held>,
+    /// Announced, or handed over and not answered.
     asked: usize,
     closed: bool,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.asked == 0
+    }
+}
+
+/// A settlement that may come: the settler counts as not empty until it has.
+#[must_use = "dropped, it does not come"]
+#[derive(Debug)]
+pub(crate) struct Coming<'a> {
+    settler: &'a Settler,
+    came: bool,
+}
+
+impl Coming<'_> {
+    /// Settles with the next batch.
+    pub(crate) fn push(mut self, entry: Entry) {
+        self.came = true;
+        let mut queue = self.settler.queue.lock();
+        queue.entries.push(entry);
+        queue.asked = queue.asked.saturating_sub(1);
+        drop(queue);
+        self.settler.filled.notify_one();
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if !self.came {
+            self.settler.answered(1);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -104,8 +150,17 @@ impl Settler {
         }
     }
 
-    /// Settles with the next batch.
-    pub(crate) fn push(&self, entry: Entry) {
+    /// Says that a settlement may come. Whoever claims a lease does so first: a stop that finds no attempt any more waits
+    /// for what became of it.
+    pub(crate) fn announce(&self) -> Coming<'_> {
+        self.queue.lock().asked += 1;
+        Coming {
+            settler: self,
+            came: false,
+        }
+    }
+
+    fn push(&self, entry: Entry) {
         self.queue.lock().entries.push(entry);
         self.filled.notify_one();
     }
@@ -115,15 +170,26 @@ impl Settler {
         self.stopped.lock().clone()
     }
 
-    /// Waits until everything pushed was answered.
+    /// Whether everything announced was answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
+    /// Leases of a pool whose attempts have ended and whose settlements are not answered: a full disk makes them wait.
+    pub(crate) fn held(&self, pool: PoolId) -> Vec<LeaseToken> {
+        let queue = self.queue.lock();
+        let waiting = queue.entries.iter().map(Entry::held);
+        let asked = queue.sent.iter().chain(&queue.apart).copied();
+        let held = waiting.chain(asked).filter(|(_, of)| *of == pool);
+        held.map(|(token, _)| token).collect()
+    }
+
+    /// Waits until everything announced was answered.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
-            {
-                let queue = self.queue.lock();
-                if queue.entries.is_empty() && queue.asked == 0 {
-                    return;
-                }
+            if self.is_empty() {
+                return;
             }
             emptied.await;
         }
@@ -145,7 +211,8 @@ impl Settler {
             while self.next_batch(&mut batch) {
                 self.settle(&mut batch).await;
             }
-            if self.queue.lock().closed {
+            let queue = self.queue.lock();
+            if queue.closed && queue.entries.is_empty() {
                 return;
             }
         }
@@ -155,6 +222,7 @@ impl Settler {
         let mut queue = self.queue.lock();
         let len = queue.entries.len().min(BATCH_LEN_MAX);
         batch.extend(queue.entries.drain(..len));
+        queue.sent.extend(batch.iter().map(Entry::held));
         queue.asked += len;
         len > 0
     }
@@ -177,12 +245,17 @@ impl Settler {
             }
             Err(_) => self.stop(Stopped::Closed),
         }
+        self.queue.lock().sent.clear();
         self.answered(len);
     }
 
     /// Settles at once, apart from the queue, for attempts that the engine ends; no worker is free by it.
     pub(crate) fn ask(&self, entry: Entry) -> Asked {
-        self.queue.lock().asked += 1;
+        {
+            let mut queue = self.queue.lock();
+            queue.apart.push(entry.held());
+            queue.asked += 1;
+        }
         let Entry { request, follow_up } = entry;
         let token = request.token;
         Asked {
@@ -203,6 +276,9 @@ impl Settler {
             Ok(Some(answer)) => self.follow(token, follow_up, answer),
             Ok(None) | Err(_) => self.stop(Stopped::Closed),
         }
+        let mut queue = self.queue.lock();
+        queue.apart.retain(|(held, _)| *held != token);
+        drop(queue);
         self.answered(1);
     }
 
@@ -217,7 +293,7 @@ impl Settler {
     fn answered(&self, len: usize) {
         let mut queue = self.queue.lock();
         queue.asked = queue.asked.saturating_sub(len);
-        let is_empty = queue.entries.is_empty() && queue.asked == 0;
+        let is_empty = queue.is_empty();
         drop(queue);
         if is_empty {
             self.emptied.notify_waiters();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_core::backend::{Grant, SettleError};
+use mq_core::command::{SettleRefused, StaleLease};
 use mq_core::key::Key;
 use mq_core::message::NewMessage;
 use mq_core::time::Timestamp;
@@ -106,8 +107,14 @@ pub(crate) fn stage_many(
     let lease = Arc::clone(&ctx.0);
     Reply::new(asked, move |answer| {
         answer??;
-        lease.work.lock().staged.append(&mut staged);
-        Ok(())
+        if lease.work.lock().stage(&mut staged) {
+            return Ok(());
+        }
+        // A clone of the context has outlived the handler: its settlement is on its way without these.
+        let stale = StaleLease {
+            token: lease.grant.token,
+        };
+        Err(SettleError::from(SettleRefused::from(stale)).into())
     })
 }
 
@@ -116,7 +123,7 @@ fn prepare(ctx: &Ctx, message: Outgoing, index: usize) -> Result<NewMessage, Ctx
     let mut message = message.into_message()?;
     descend(&ctx.0.grant, &mut message);
     message
-        .check(mq_core::limits::PAYLOAD_SIZE_MAX)
+        .check(ctx.0.backend.payload_size_max())
         .map_err(|source| SettleError::Invalid { index, source })?;
     Ok(message)
 }

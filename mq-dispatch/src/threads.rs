@@ -82,18 +82,19 @@ impl Threads {
         }
     }
 
-    /// The system has no more threads. Whoever is idle next takes the task; if there is nobody, it comes back later.
+    /// The system has no more threads. Whoever is idle next takes the task; if there is nobody, it comes back later, and
+    /// so does every other that waits: its own start may have relied on this thread.
     fn no_thread(&self, error: &std::io::Error) {
         tracing::warn!(%error, pool = %self.name, "cannot start a thread for a blocking handler");
         let mut state = self.state.lock();
         state.threads -= 1;
-        let task = if state.threads == 0 {
-            state.tasks.pop_front()
+        let tasks = if state.threads == 0 {
+            std::mem::take(&mut state.tasks)
         } else {
-            None
+            VecDeque::new()
         };
         drop(state);
-        if let Some(task) = task {
+        for task in tasks {
             task.refuse(End::Failed(Fail::snooze(NO_THREAD_SNOOZE)));
         }
     }
@@ -121,3 +122,6 @@ impl Threads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

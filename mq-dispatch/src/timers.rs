@@ -1,6 +1,7 @@
 //! Renewal of leases and time limits of handlers, for all pools.
 //!
-//! Each running lease is looked at when one of them may be over its time, and renewed three times per lease duration.
+//! Each running lease is looked at when one of them may be over its time, and renewed three times per lease duration;
+//! that of an attempt that has ended too, until the store has answered its settlement.
 //! Nothing is registered per message: while nothing runs, nothing ticks. Time is tokio's, so that a test that pauses it
 //! decides about time limits; the store's leases run on the store's clock, which such a test moves as well.
 
@@ -29,7 +30,7 @@ pub(crate) async fn run(pools: Vec<Arc<Pool>>, shared: Arc<Shared>, ended: impl 
         let next = pools
             .iter()
             .zip(&mut renewals)
-            .filter_map(|(pool, renewal)| look_after(pool, renewal, now))
+            .filter_map(|(pool, renewal)| look_after(pool, &shared, renewal, now))
             .min();
         let changed = shared.timers.notified();
         match next {
@@ -45,9 +46,15 @@ pub(crate) async fn run(pools: Vec<Arc<Pool>>, shared: Arc<Shared>, ended: impl 
 }
 
 /// Does what is due in one pool; answers when to look again, `None` while nothing runs.
-fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> Option<Instant> {
+fn look_after(
+    pool: &Arc<Pool>,
+    shared: &Shared,
+    renewal: &mut Option<Instant>,
+    now: Instant,
+) -> Option<Instant> {
     let leases = pool.leases();
-    if leases.is_empty() {
+    // In this order: an attempt is announced to the settler before it leaves the pool.
+    if leases.is_empty() && shared.settler.is_empty() {
         *renewal = None;
         return None;
     }
@@ -57,12 +64,15 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
         let alive = leases
             .iter()
             .filter(|lease| lease.needs_renewal(settings.lease, now));
-        let tokens: Vec<_> = alive.map(|lease| lease.grant.token).collect();
+        let mut tokens: Vec<_> = alive.map(|lease| lease.grant.token).collect();
+        tokens.extend(shared.settler.held(pool.line));
         if !tokens.is_empty() {
             drop(tokio::spawn(Arc::clone(pool).renew(tokens, settings.lease)));
         }
         *renewal = Some(now + settings.renewal);
     }
+    // From before a lease is claimed until its settlement is asked for.
+    let coming = shared.settler.announce();
     let checks = leases.iter().filter_map(|lease| match lease.check(now) {
         Check::Nothing(next) => next,
         Check::Settle => {
@@ -72,5 +82,7 @@ fn look_after(pool: &Arc<Pool>, renewal: &mut Option<Instant>, now: Instant) -> 
     });
     // Whatever starts after this look is not over its time before a whole time limit has passed.
     let later = pool.timeout_min().and_then(|limit| now.checked_add(limit));
-    checks.chain(later).chain(*renewal).min()
+    let next = checks.chain(later).chain(*renewal).min();
+    drop(coming);
+    next
 }

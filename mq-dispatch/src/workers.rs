@@ -149,15 +149,25 @@ impl Crew {
         asked
     }
 
+    /// Aborts every handler, and only then waits for the store: a full disk must not keep one of them alive.
     async fn abort(&self) -> usize {
-        let mut aborted = 0;
+        let now = Instant::now();
+        let mut seized = Vec::new();
         for pool in &self.pools {
-            for lease in pool.leases() {
-                if lease.seize(Instant::now()) {
-                    pool.settle_for(&lease).await;
-                    aborted += 1;
-                }
-            }
+            let leases = pool.leases().into_iter();
+            seized.extend(
+                leases
+                    .filter(|lease| lease.seize(now))
+                    .map(|lease| (pool, lease)),
+            );
+        }
+        let asked: Vec<_> = seized
+            .iter()
+            .map(|(pool, lease)| pool.settle_for(lease))
+            .collect();
+        let aborted = asked.len();
+        for answer in asked {
+            answer.await;
         }
         aborted
     }

@@ -395,6 +395,10 @@ impl Backend for EngineBackend {
         )
     }
 
+    fn payload_size_max(&self) -> usize {
+        self.0.payload_size_max
+    }
+
     fn stats(&self) -> Stats {
         self.0.look(|desk, now| desk.manager.stats(now))
     }

@@ -69,3 +69,13 @@ fn no_more_permits_are_sent_than_services_are_ready() {
     permits.set_ready(1);
     assert_eq!(permits.correct(), Some(Change::Add(1)));
 }
+
+#[test]
+fn a_pool_that_stops_takes_nothing_more_whatever_resumes_it() {
+    let mut permits = Permits::new(2);
+    permits.correct();
+    permits.close();
+    permits.set_open(true);
+    assert_eq!(permits.correct(), Some(Change::TakeBack(2)));
+    assert_eq!(permits.granted(), Placement::GiveBack);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mq_core::state::Outcome as Ended;
 use mq_dispatch::{ControlError, Fail, HandlerOptions, Outcome, Outgoing, Retry, Workers};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::store::{Is, Store};
@@ -398,4 +399,28 @@ async fn what_is_wrong_with_shared_pools_is_said_at_the_start() {
     ] {
         assert!(text.contains(problem), "{problem} is not in {text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scaling_down_that_overtakes_a_scaling_up_is_answered() {
+    let store = Store::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let workers = gated(&store, &gate, 4);
+    workers.scale("charge", 1).await.unwrap();
+    let (told, hears) = std::sync::mpsc::channel();
+    let (release, go_on) = std::sync::mpsc::channel();
+    let go_on = Mutex::new(go_on);
+    store.on_checkout(move || {
+        told.send(()).unwrap();
+        go_on.lock().recv().unwrap();
+    });
+    let control = workers.control();
+    let up = std::thread::spawn(move || drop(control.scale("charge", 4)));
+    hears.recv().unwrap();
+    let down = workers.scale("charge", 1);
+    release.send(()).unwrap();
+    up.join().unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(60), down).await;
+    answered.expect("the limit is in force").unwrap();
+    assert_eq!(store.permits("charge"), 1);
 }

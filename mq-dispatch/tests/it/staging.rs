@@ -1,10 +1,12 @@
 //! Follow-ups are committed with the ending they belong to, and checkpoints outlive attempts.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use mq_core::message::Due;
 use mq_core::state::Outcome as Ended;
-use mq_dispatch::{Ctx, Fail, Outcome, Outgoing, Retry};
+use mq_dispatch::{Ctx, CtxError, Fail, Outcome, Outgoing, Reply, Retry, State};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::store::{Is, Store, Stored};
 use crate::{Charge, Notify};
@@ -140,4 +142,36 @@ async fn a_checkpoint_outlives_the_attempt_that_saved_it() {
     let stored = store.ended(id, 3).await;
     let ends: Vec<Ended> = stored.ends.iter().map(|(outcome, _)| *outcome).collect();
     assert_eq!(ends, [Ended::Failed, Ended::Failed, Ended::Succeeded]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_staged_after_the_end_of_its_handler_is_refused() {
+    type Late = Reply<Result<(), CtxError>>;
+    async fn charge(_charge: Charge, ctx: Ctx, State(late): State<UnboundedSender<Late>>) {
+        late.send(ctx.stage(Notify { order: 1 }).into_future()).ok();
+    }
+    let (late, mut staging) = unbounded_channel::<Late>();
+    let store = Store::new();
+    let _workers = store.workers().state(late).handle(charge).start().unwrap();
+    let id = store.send(&Charge { order: 7 });
+    store.ended(id, 1).await;
+    let answer = staging.recv().await.unwrap().await;
+    assert_eq!(answer.unwrap_err().code(), "stale_lease");
+    assert!(staged(&store).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_up_larger_than_the_store_takes_is_refused_where_it_is_staged() {
+    async fn charge(_charge: Charge, ctx: Ctx) -> Outcome {
+        let large = ctx.stage(Notify { order: u64::MAX }).await;
+        assert_eq!(large.unwrap_err().code(), "invalid");
+        ctx.stage(Notify { order: 1 }).await?;
+        Ok(())
+    }
+    let store = Store::new();
+    store.limit_payloads(20);
+    let _workers = store.workers().handle(charge).start().unwrap();
+    let id = store.send(&Charge { order: 7 });
+    assert_eq!(store.ended(id, 1).await.is, Is::Succeeded(None));
+    assert_eq!(staged(&store).len(), 1);
 }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use mq_core::backend::Grant;
 use mq_core::state::Outcome as Ended;
-use mq_dispatch::{Ctx, Fail, HandlerOptions, Outcome, StopReport};
+use mq_dispatch::{
+    Ctx, Ended as AttemptEnded, Fail, HandlerOptions, Observation, Observer, Outcome, StopReport,
+};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -189,4 +192,79 @@ fn a_runtime_that_goes_away_interrupts_its_handlers_at_no_cost() {
     assert_eq!(stored.failures, 0);
     let report = workers.stop(GRACE).wait();
     assert_eq!(report.stuck, 0, "a stop without a runtime answers too");
+}
+
+/// Watches attempts; the end of each waits on its thread until the test lets it go on.
+#[derive(Debug)]
+struct Slow {
+    told: mpsc::Sender<()>,
+    go_on: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+struct SlowEnd {
+    told: mpsc::Sender<()>,
+    go_on: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+impl Observer for Slow {
+    fn started(&self, _grant: &Grant, _waited: Option<Duration>) -> Box<dyn Observation> {
+        let (told, go_on) = (self.told.clone(), Arc::clone(&self.go_on));
+        Box::new(SlowEnd { told, go_on })
+    }
+}
+
+impl Observation for SlowEnd {
+    fn within(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    fn ended(&self, _ended: &AttemptEnded) {
+        self.told.send(()).unwrap();
+        self.go_on.lock().recv().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_the_settlement_of_an_attempt_that_is_just_ending() {
+    let (told, hears) = mpsc::channel();
+    let (release, go_on) = mpsc::channel();
+    let go_on = Arc::new(Mutex::new(go_on));
+    let store = Store::new();
+    let workers = store.workers().observer(Arc::new(Slow { told, go_on }));
+    let workers = workers.handle_blocking(|_: Charge| ()).start().unwrap();
+    let id = store.send(&Charge { order: 1 });
+    while hears.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let mut stopped = Box::pin(workers.stop(GRACE));
+    let soon = tokio::time::timeout(Duration::from_secs(300), &mut stopped).await;
+    assert!(soon.is_err(), "its success is not settled yet");
+    release.send(()).unwrap();
+    stopped.await;
+    assert_eq!(store.get(id).is, Is::Succeeded(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_are_aborted_while_the_store_does_not_answer() {
+    let store = Store::new();
+    let handler = |_: Charge| std::future::pending::<()>();
+    let workers = store
+        .workers()
+        .handle_with(handler, |h| h.parallelism(1..=3))
+        .start()
+        .unwrap();
+    for order in 1..=3 {
+        store.send(&Charge { order });
+    }
+    while workers.running().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    store.hold_settlements_up();
+    let stopped = workers.stop(GRACE);
+    tokio::time::sleep(GRACE + Duration::from_secs(6)).await;
+    assert!(workers.running().is_empty(), "each of them is aborted");
+    assert_eq!(store.held_up(), 3, "and the store was told of each");
+    store.let_settlements_go();
+    let report = stopped.await;
+    assert_eq!((report.aborted, report.stuck), (3, 0));
 }

@@ -20,7 +20,7 @@ use mq_core::command::{
 use mq_core::id::{Incarnation, LeaseToken, MessageId, PoolId, Seq, StoreTag};
 use mq_core::message::{Due, Envelope, NewMessage};
 use mq_core::name::QueueName;
-use mq_core::pending::Pending;
+use mq_core::pending::{Pending, Promise};
 use mq_core::queue::{QueueChange, QueueSettings};
 use mq_core::state::{Attempt, DeadReason, Failure, Outcome};
 use mq_core::time::Timestamp;
@@ -60,6 +60,9 @@ pub(crate) struct Stored {
     lease: Option<(LeaseToken, PoolId, Duration)>,
 }
 
+/// Answers to a batch of settlements.
+type Answers = Vec<Result<SettleReceipt, SettleError>>;
+
 struct Pool {
     spec: PoolSpec,
     wake: Wake,
@@ -75,13 +78,20 @@ struct Inner {
     reserved: (u64, u64),
     stopped: bool,
     refuse_staged: bool,
+    /// Batches that wait, while they do.
+    held_up: Option<Vec<(Vec<SettleRequest>, Promise<Answers>)>>,
+    payload_size_max: Option<usize>,
     batches: Vec<usize>,
     renewals: u32,
     stale: u32,
 }
 
+/// Is called before permits are added, so that a test can hold them up.
+type OnCheckout = Arc<dyn Fn() + Send + Sync>;
+
 pub(crate) struct Store {
     inner: Mutex<Inner>,
+    on_checkout: Mutex<Option<OnCheckout>>,
     changed: Notify,
     start: Instant,
 }
@@ -90,6 +100,7 @@ impl Store {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::default(),
+            on_checkout: Mutex::new(None),
             changed: Notify::new(),
             start: Instant::now(),
         })
@@ -221,8 +232,40 @@ impl Store {
         self.inner.lock().refuse_staged = true;
     }
 
+    /// Larger payloads are not valid from now on.
+    pub(crate) fn limit_payloads(&self, size_max: usize) {
+        self.inner.lock().payload_size_max = Some(size_max);
+    }
+
+    /// Settlements wait from now on, as they do for room on a full disk.
+    pub(crate) fn hold_settlements_up(&self) {
+        self.inner.lock().held_up = Some(Vec::new());
+    }
+
+    /// Settlements that wait.
+    pub(crate) fn held_up(&self) -> usize {
+        let inner = self.inner.lock();
+        let batches = inner.held_up.iter().flatten();
+        batches.map(|(batch, _)| batch.len()).sum()
+    }
+
+    /// Settlements wait no longer.
+    pub(crate) fn let_settlements_go(&self) {
+        let held_up = self.inner.lock().held_up.take();
+        for (batch, promise) in held_up.into_iter().flatten() {
+            let mut inner = self.inner.lock();
+            let answers = inner.settle_all(batch, self.now());
+            self.grant(inner);
+            promise.keep(answers);
+        }
+    }
+
     pub(crate) fn shut(&self) {
         self.inner.lock().stopped = true;
+    }
+
+    pub(crate) fn on_checkout(&self, call: impl Fn() + Send + Sync + 'static) {
+        *self.on_checkout.lock() = Some(Arc::new(call));
     }
 
     /// Unspent permits for this kind.
@@ -346,6 +389,12 @@ impl Inner {
             .ok_or(StaleLease { token })
     }
 
+    fn settle_all(&mut self, batch: Vec<SettleRequest>, now: Duration) -> Answers {
+        self.batches.push(batch.len());
+        let answers = batch.into_iter().map(|request| self.settle(request, now));
+        answers.collect()
+    }
+
     fn settle(
         &mut self,
         request: SettleRequest,
@@ -355,6 +404,7 @@ impl Inner {
             return Err(Stopped::Closed.into());
         }
         let refuse = self.refuse_staged && !request.staged.is_empty();
+        let size_max = self.payload_size_max.unwrap_or(usize::MAX);
         let stored = match self.held(request.token) {
             Ok(stored) => stored,
             Err(stale) => {
@@ -369,6 +419,10 @@ impl Inner {
                 unit: "messages",
             };
             return Err(SettleRefused::from(full).into());
+        }
+        for (index, message) in request.staged.iter().enumerate() {
+            let checked = message.check(size_max);
+            checked.map_err(|source| SettleError::Invalid { index, source })?;
         }
         stored.settle(request.settlement, now);
         let mut staged = Vec::new();
@@ -528,6 +582,10 @@ impl Backend for Store {
     }
 
     fn checkout(&self, pool: PoolId, permits: u32) {
+        let call = self.on_checkout.lock().clone();
+        if let Some(call) = call {
+            call();
+        }
         let mut inner = self.inner.lock();
         if let Some(pool) = inner.pool(pool) {
             pool.permits += permits;
@@ -583,10 +641,12 @@ impl Backend for Store {
         batch: Vec<SettleRequest>,
     ) -> Pending<Vec<Result<SettleReceipt, SettleError>>> {
         let mut inner = self.inner.lock();
-        inner.batches.push(batch.len());
-        let now = self.now();
-        let answers = batch.into_iter().map(|request| inner.settle(request, now));
-        let answers = answers.collect();
+        if let Some(held_up) = &mut inner.held_up {
+            let (promise, pending) = Pending::new();
+            held_up.push((batch, promise));
+            return pending;
+        }
+        let answers = inner.settle_all(batch, self.now());
         self.grant(inner);
         Pending::ready(answers)
     }
@@ -670,6 +730,11 @@ impl Backend for Store {
 
     fn list(&self, _filter: Filter, _after: Seq, _limit: usize) -> Pending<Result<Page, Stopped>> {
         Pending::ready(Ok(Page::default()))
+    }
+
+    fn payload_size_max(&self) -> usize {
+        let limited = self.inner.lock().payload_size_max;
+        limited.unwrap_or(mq_core::limits::PAYLOAD_SIZE_MAX)
     }
 
     fn stats(&self) -> Stats {

@@ -299,3 +299,34 @@ fn a_blocked_runtime_does_not_keep_leases_from_being_renewed() {
         workers.stop(SECOND).await;
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_an_ended_attempt_is_renewed_until_its_settlement_is_answered() {
+    let store = Store::new();
+    let handler = |charge: Charge| async move {
+        if charge.order == 8 {
+            std::future::pending::<()>().await;
+        }
+    };
+    let workers = store
+        .workers()
+        .handle_with(handler, |h| h.timeout(SECOND).retry(Retry::never()));
+    let workers = workers.start().unwrap();
+    store.hold_settlements_up();
+    let ended = store.send(&Charge { order: 7 });
+    let taken_away = store.send(&Charge { order: 8 });
+    pass(&store, 10).await;
+    let queued = store.send(&Charge { order: 9 });
+    pass(&store, 200).await;
+    assert!(workers.running().is_empty());
+    store.let_settlements_go();
+    let queued = store.ended(queued, 1).await;
+    assert_eq!(store.get(ended).is, Is::Succeeded(None));
+    assert_eq!(queued.is, Is::Succeeded(None), "behind the first batch");
+    let ends = store.get(taken_away).ends;
+    assert_eq!(ends.first().unwrap().0, Ended::Failed);
+    assert_eq!(store.stale(), 0);
+    let renewals = store.renewals();
+    pass(&store, 60).await;
+    assert_eq!(store.renewals(), renewals, "nothing is held any more");
+}

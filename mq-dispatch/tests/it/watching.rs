@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::Charge;
-use crate::store::Store;
+use crate::store::{Is, Store};
 
 /// A message of this file's tests alone, so that its log lines can be told from others.
 #[derive(Debug, Clone, Serialize, Deserialize, Message)]
@@ -216,4 +216,43 @@ async fn attempts_are_counted_by_how_many_a_message_took() {
     let stats = workers.stats().pop().unwrap();
     assert_eq!((stats.attempts.count(), stats.attempts.sum()), (1, 3));
     assert_eq!((stats.runs.count(), stats.run.count), (3, 3));
+}
+
+/// Panics when it is told of an end.
+#[derive(Debug)]
+struct Frail;
+
+impl Observer for Frail {
+    fn started(&self, _grant: &Grant, _waited: Option<Duration>) -> Box<dyn Observation> {
+        Box::new(Self)
+    }
+}
+
+impl Observation for Frail {
+    fn within(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    fn ended(&self, _ended: &Ended) {
+        panic!("the observer has a bug");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_at_an_end_costs_neither_the_success_nor_the_worker() {
+    let store = Store::new();
+    let workers = store.workers().observer(Arc::new(Frail));
+    let workers = workers
+        .handle_with(|_: Charge| async {}, |h| h.parallelism(1..=1))
+        .start()
+        .unwrap();
+    let first = store.send(&Charge { order: 1 });
+    let second = store.send(&Charge { order: 2 });
+    let soon = tokio::time::timeout(Duration::from_secs(1), async {
+        (store.ended(first, 1).await, store.ended(second, 1).await)
+    });
+    let (first, second) = soon.await.unwrap();
+    assert_eq!(first.is, Is::Succeeded(None));
+    assert_eq!(second.is, Is::Succeeded(None));
+    assert!(workers.running().is_empty());
 }
