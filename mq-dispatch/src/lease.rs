@@ -145,10 +145,12 @@ impl Lease {
         }
     }
 
-    /// Somebody watches this attempt.
-    pub(crate) fn observe(&self, observation: Box<dyn Observation>) {
-        let refused = self.observation.set(observation);
-        debug_assert!(refused.is_ok(), "an attempt starts once");
+    /// Somebody may watch this attempt. If he panics instead, it starts unwatched.
+    pub(crate) fn observe(&self, watch: impl FnOnce() -> Box<dyn Observation>) {
+        if let Some(observation) = self.shielded(watch) {
+            let refused = self.observation.set(observation);
+            debug_assert!(refused.is_ok(), "an attempt starts once");
+        }
     }
 
     /// Runs a part of the handler in sight of whoever watches.
@@ -164,10 +166,16 @@ impl Lease {
         let Some(observation) = self.observation.get() else {
             return;
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observation.ended(ended))) {
+        self.shielded(|| observation.ended(ended));
+    }
+
+    /// Tells an observer something about this attempt; what it answers, unless it panics.
+    fn shielded<T>(&self, tell: impl FnOnce() -> T) -> Option<T> {
+        let told = catch_unwind(AssertUnwindSafe(tell)).inspect_err(|panic| {
             let text = failure::panic_text(panic.as_ref());
-            tracing::error!(token = %self.grant.token, panic = %text, "an observer panicked at the end of an attempt");
-        }
+            tracing::error!(token = %self.grant.token, panic = %text, "an observer panicked");
+        });
+        told.ok()
     }
 
     /// Takes the right to settle; `false` if somebody else has it.

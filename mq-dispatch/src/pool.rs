@@ -227,7 +227,7 @@ impl Pool {
         });
         log::started(grant, waited);
         if let Some(observer) = &self.shared.observer {
-            job.lease.observe(observer.started(grant, waited));
+            job.lease.observe(|| observer.started(grant, waited));
         }
         if let Some(route) = self.routes.of(grant) {
             route.runner.start(job);

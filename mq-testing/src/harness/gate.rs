@@ -255,6 +255,10 @@ impl Backend for Gate {
         self.inner.detach(pool);
     }
 
+    fn payload_size_max(&self) -> usize {
+        self.inner.payload_size_max()
+    }
+
     fn give_back(&self, tokens: Vec<LeaseToken>) {
         if self.lifeline.is_cut() {
             return;
