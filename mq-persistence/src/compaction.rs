@@ -13,7 +13,8 @@
 //!    compacted at a time, the next one when the last was freed, and only if what lives in it takes no more than half of what is left of
 //!    the segment in use, or of one spare: the rest is for settling. When one spare is left at most, settling waits, and all of it may
 //!    be taken.
-//! 4. A record that cannot be read stays where it is, and its segment is not tried again: damage is reported, never spread.
+//! 4. A record that cannot be read stays where it is. If it is damaged, its segment is not tried again: damage is reported, never spread.
+//!    If the system did not deliver it, its segment is tried again when no other is left.
 //!
 //! Source of the limit: ActiveMQ Artemis compacts below 30 % (`JournalConstants.JOURNAL_COMPACT_PERCENTAGE`).
 
@@ -24,7 +25,7 @@ use mq_core::id::Seq;
 use crate::frame::Relocation;
 use crate::keeper::Keeper;
 use crate::lsn::Lsn;
-use crate::pins::{Pinned, ReadFailure};
+use crate::pins::{Pinned, ReadFailure, ReadFault};
 use crate::places::{Place, Places, PlacesImage};
 
 /// Segments emptied in one round, oldest first.
@@ -49,8 +50,10 @@ pub(crate) struct Compaction {
     size_max: usize,
     /// The plan is one for a low disk.
     is_low: bool,
-    /// Segments with a record that could not be read.
+    /// Segments with a record that is damaged.
     unreadable: BTreeSet<u32>,
+    /// Segments with a record that the system did not deliver: perhaps it does later.
+    undelivered: BTreeSet<u32>,
     /// Segments with a record too large to be moved while space is scarce.
     postponed: BTreeSet<u32>,
 }
@@ -138,8 +141,14 @@ impl Keeper {
             return Ok(None);
         };
         let pinned = Pinned::new(segment, self.segments.identity().clone(), seq, place);
-        let sealed = pinned.read().inspect_err(|_| {
-            self.compaction.unreadable.insert(number);
+        let sealed = pinned.read().inspect_err(|failure| {
+            let failed = match failure.reason {
+                ReadFault::Io(_) => &mut self.compaction.undelivered,
+                ReadFault::Damaged(_) | ReadFault::Outside { .. } | ReadFault::Misplaced => {
+                    &mut self.compaction.unreadable
+                }
+            };
+            failed.insert(number);
             self.compaction.leave(number);
         })?;
         let from = place.at;
@@ -166,7 +175,9 @@ impl Keeper {
         };
         self.compaction.is_low = room.low;
         self.compaction.size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
-        if !chosen.is_empty() {
+        if chosen.is_empty() {
+            self.compaction.undelivered.clear(); // from the next survey on
+        } else {
             self.pool.keep_reserve();
             self.compaction.planned = Some((chosen, places.image()));
         }
@@ -211,6 +222,7 @@ impl Keeper {
     fn sparse(&self, places: &Places, below: u32, percent: u64) -> Vec<(u32, u64)> {
         let left_alone = |number: &u32| {
             self.compaction.unreadable.contains(number)
+                || self.compaction.undelivered.contains(number)
                 || self.compaction.postponed.contains(number)
         };
         let segments = self.segments.list();

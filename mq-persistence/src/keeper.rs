@@ -3,8 +3,8 @@
 //! It has no thread and no clock. The owner calls one bounded step after the other, in this order, for as long as there is work:
 //!
 //! 1. under the manager token: [`Keeper::survey`], which says what is wanted;
-//! 2. without it: [`Keeper::snapshot`] if wanted (the images were taken under the token), [`Keeper::reclaim`],
-//!    [`Keeper::prepare_spares`], [`Keeper::read_live`].
+//! 2. without it: [`Keeper::close_idle`], [`Keeper::snapshot`] if wanted (the images were taken under the token),
+//!    [`Keeper::reclaim`], [`Keeper::prepare_spares`], [`Keeper::read_live`].
 //!
 //! Invariants:
 //! 1. A snapshot replaces the older of two, and the journal is durable up to where it was taken.
@@ -231,10 +231,9 @@ impl Keeper {
         open_or_create(&*self.storage, NEXT_NAME).map_err(Trouble::of)
     }
 
-    /// Forgets a snapshot that did not fit.
+    /// Forgets a snapshot that did not fit, or of which not even the name did.
     fn remove_next(&self) -> Result<(), JournalError> {
-        let removed = self.storage.remove(NEXT_NAME);
-        Ok(removed.map_err(Failure::of("remove", NEXT_NAME))?)
+        Ok(remove_if_there(&*self.storage, NEXT_NAME)?)
     }
 }
 
@@ -248,5 +247,13 @@ pub(crate) fn open_or_create(
             .open(name, OpenMode::CreateNew)
             .map_err(Failure::of("create", name)),
         opened => opened.map_err(Failure::of("open", name)),
+    }
+}
+
+/// Removes a file; one that is not there is fine.
+pub(crate) fn remove_if_there(storage: &dyn Storage, name: &str) -> Result<(), Failure> {
+    match storage.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Failure::of("remove", name)),
     }
 }

@@ -32,7 +32,9 @@ use crate::lsn::Lsn;
 use crate::pins::{SegmentFile, Segments};
 use crate::places::Places;
 use crate::record::Previous;
-use crate::recovery::{self, Contradiction, LastTime, Recovered, Recovery, Replay, SegmentsOnDisk};
+use crate::recovery::{
+    self, Access, Contradiction, LastTime, Recovered, Recovery, Replay, SegmentsOnDisk,
+};
 use crate::segment::{self, SEGMENT_SIZE_MIN};
 use crate::snapshot::{self, Loaded, Slots};
 use crate::spares::{Material, Spare, SpareOptions, SparePool, Trouble};
@@ -209,7 +211,12 @@ impl Opening {
     ) -> Result<Opened<R>, OpenError> {
         sync_all(&*self.storage, names)?;
         let loaded = snapshot::load_best(&*self.storage, &self.identity)?;
-        let on_disk = SegmentsOnDisk::list(Arc::clone(&self.storage), &self.identity, names)?;
+        let on_disk = SegmentsOnDisk::list(
+            Arc::clone(&self.storage),
+            &self.identity,
+            names,
+            Access::Map,
+        )?;
         let segments = Arc::new(Segments::new(self.identity.clone()));
         let mut places = Places::new(Arc::clone(&segments));
         let recovered = Recovery {

@@ -109,12 +109,15 @@ impl SegmentFile {
         Arc::strong_count(this) == 1
     }
 
+    /// Closes the file, unless somebody is opening it now: that may take long.
     fn close(&self) {
-        *self.file.lock() = None;
+        let file = self.file.try_lock().and_then(|mut file| file.take());
+        drop(file); // not under the lock
     }
 
+    /// Whether the file is open, and nobody is opening it now.
     fn is_open(&self) -> bool {
-        self.file.lock().is_some()
+        self.file.try_lock().is_some_and(|file| file.is_some())
     }
 }
 

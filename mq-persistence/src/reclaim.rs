@@ -41,13 +41,17 @@ impl Keeper {
             durable
         };
         self.freed.extend(places.take_empty(settled, bound));
-        self.segments.close_idle();
         self.plan_compaction(places, written, durable);
         Survey {
             snapshot: self.wants_snapshot(places, written, durable),
             reclaim: !self.freed.is_empty(),
             compaction: self.compaction.is_wanted(self.pool.room().low),
         }
+    }
+
+    /// Closes the files of old segments beyond those that may be open. To be called under no token: closing one may take long.
+    pub fn close_idle(&self) {
+        self.segments.close_idle();
     }
 
     /// Hands freed segments that nobody reads any more to the pool, to become spares; answers how many. The others wait.

@@ -26,6 +26,7 @@ use mq_core::canary;
 use mq_core::event::Event;
 use mq_core::id::Seq;
 use mq_core::image::ImageRecord;
+use mq_core::limits::COMMAND_SIZE_MAX;
 use mq_core::message::Sealed;
 
 use crate::checksum::{Seed, go_on};
@@ -195,6 +196,20 @@ impl<'a> RawRecord<'a> {
     #[must_use]
     pub const fn size(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Whether a journal may hold a record of this type with these lengths. Asked of bytes that may be anything, before more is.
+    pub(crate) const fn is_plausible(&self) -> bool {
+        let envelope_max = match self.kind {
+            kind::ENQUEUED | kind::CHANGED | kind::RELOCATED => COMMAND_SIZE_MAX,
+            kind::OPENED..=kind::KIND_SET
+            | kind::SCHEDULE_SET..=kind::SCHEDULE_FIRED
+            | kind::BULK_STARTED..=kind::BULK_ENDED
+            | kind::PREVIOUS
+            | kind::NEXT => 0,
+            _ => return false,
+        };
+        self.envelope.len() <= envelope_max && self.fields.len() <= COMMAND_SIZE_MAX
     }
 
     /// Checks the whole record against its checksum, and answers the part of it that covers the envelope.

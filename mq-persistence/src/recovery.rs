@@ -36,7 +36,7 @@ use crate::places::Places;
 use crate::record::Previous;
 use crate::snapshot::{DamagedSnapshot, SnapshotContents};
 use files::SegmentOnDisk;
-pub(crate) use files::{SegmentsOnDisk, header_error};
+pub(crate) use files::{Access, SegmentsOnDisk, header_error};
 
 /// What a journal is replayed into: the queue manager, or what a test or tool collects.
 pub trait Replay {

@@ -13,7 +13,7 @@
 use std::io;
 
 use crate::error::{Failure, JournalError};
-use crate::keeper::{Keeper, open_or_create};
+use crate::keeper::{Keeper, open_or_create, remove_if_there};
 use crate::spares::{Prepared, Trouble};
 use crate::storage::{OpenMode, write_all_at};
 
@@ -74,8 +74,24 @@ impl Keeper {
         if free.saturating_add(held) < self.snapshot_estimate() {
             return Ok(false);
         }
-        let left = held.saturating_sub(wanted);
-        let opened = self.storage.open(ROOM_NAME, OpenMode::ReadWrite);
+        if held == 0 {
+            return Ok(true);
+        }
+        if self.cut(held.saturating_sub(wanted))? {
+            return Ok(true);
+        }
+        Ok(free >= self.snapshot_estimate())
+    }
+
+    /// Cuts the room; `false` if it is not there, because somebody deleted it: then nothing is held.
+    fn cut(&mut self, left: u64) -> Result<bool, JournalError> {
+        let opened = match self.storage.open(ROOM_NAME, OpenMode::ReadWrite) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.room = Some(0);
+                return Ok(false);
+            }
+            opened => opened,
+        };
         let file = opened.map_err(Failure::of("open", ROOM_NAME))?;
         // Synced, because a file system may keep the space until then.
         file.set_size(left)
@@ -128,6 +144,9 @@ impl Keeper {
     fn widen(&mut self, held: u64, stretch: u64) -> Result<(), Trouble> {
         let zeros = vec![0; usize::try_from(stretch).unwrap_or_default()];
         let file = open_or_create(&*self.storage, ROOM_NAME).map_err(Trouble::of)?;
+        // Less than was thought if somebody deleted it: behind a hole, nothing would be held.
+        let size = file.size().map_err(Failure::of("look at", ROOM_NAME));
+        let held = held.min(size.map_err(Trouble::of)?);
         write_all_at(&*file, &zeros, held)
             .and_then(|()| file.sync_data())
             .map_err(Failure::of("write", ROOM_NAME))
@@ -137,8 +156,7 @@ impl Keeper {
     }
 
     fn release(&mut self) -> Result<(), JournalError> {
-        let removed = self.storage.remove(ROOM_NAME);
-        removed.map_err(Failure::of("remove", ROOM_NAME))?;
+        remove_if_there(&*self.storage, ROOM_NAME)?;
         self.room = Some(0);
         Ok(())
     }

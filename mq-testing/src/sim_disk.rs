@@ -77,6 +77,12 @@ impl SimDisk {
         self.lock_state().count_of(kind)
     }
 
+    /// How often a map of a file was asked for since this disk was made.
+    #[must_use]
+    pub fn map_count(&self) -> u64 {
+        self.lock_state().maps
+    }
+
     /// Lets `io_count` reach `count`, and crashes at the next call of any kind. The call number `count` still answers.
     pub fn crash_after(&self, count: u64) {
         self.lock_state().crash_after = Some(count);

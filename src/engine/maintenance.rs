@@ -113,6 +113,7 @@ impl Maintenance {
 
     fn look_after(&self, keeper: &mut Keeper) -> Result<Kept, Stopped> {
         let (survey, written) = self.survey(keeper);
+        keeper.close_idle();
         let wishes = std::mem::take(&mut *self.shell.wishes.lock());
         let mut freed = false;
         if survey.snapshot || !wishes.is_empty() {

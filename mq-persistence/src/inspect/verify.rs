@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::open::OpenError;
 use crate::pins::Segments;
 use crate::places::Places;
-use crate::recovery::{JournalEnd, JournalFacts, Recovery, Replay, SegmentsOnDisk};
+use crate::recovery::{Access, JournalEnd, JournalFacts, Recovery, Replay, SegmentsOnDisk};
 use crate::snapshot::{self, SnapshotContents, SnapshotFacts};
 use crate::storage::Storage;
 
@@ -275,7 +275,7 @@ fn check_journal(
     report: &mut VerifyReport,
 ) -> Result<Places, OpenError> {
     let names: Vec<String> = report.files.iter().map(|file| file.name.clone()).collect();
-    let on_disk = SegmentsOnDisk::list(Arc::clone(storage), identity, &names)?;
+    let on_disk = SegmentsOnDisk::list(Arc::clone(storage), identity, &names, Access::Read)?;
     let segments = Arc::new(Segments::new(identity.clone()));
     let mut places = Places::new(segments);
     let recovered = Recovery {

@@ -43,6 +43,38 @@ fn a_store_of_many_segments_holds_few_files_open() {
     assert!(open(1), "and opened again when they are read");
 }
 
+/// Opening a file may take long; those who look for files to close do not wait for it.
+#[test]
+fn a_segment_that_is_being_opened_keeps_nobody_from_closing_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(DirectoryStorage::new(directory.path()));
+    let segments = Arc::new(Segments::new(identity()));
+    let count = u32::try_from(OPEN_SEGMENTS_MAX).unwrap() + 3;
+    for number in 1..=count {
+        let name = crate::segment::name(number);
+        let file = storage.open(&name, OpenMode::CreateNew).unwrap();
+        let segment = SegmentFile::new(Arc::clone(&storage), name, number, 1 << 20, 0, Some(file));
+        segments.add(Arc::new(segment));
+    }
+    let opened = segments.get(1).unwrap();
+    let being_opened = opened.file.lock();
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    let closer = Arc::clone(&segments);
+    std::thread::spawn(move || {
+        closer.close_idle();
+        closed.send(()).unwrap();
+    });
+    let done = is_closed.recv_timeout(std::time::Duration::from_secs(60));
+    assert!(done.is_ok(), "it waits for the one that is being opened");
+    let others = segments.list().into_iter().skip(1);
+    let open = others.filter(|it| it.is_open()).count();
+    assert_eq!(
+        open, OPEN_SEGMENTS_MAX,
+        "the others are closed all the same"
+    );
+    drop(being_opened);
+}
+
 /// Four gigabytes for a file of one: the length is compared with what is there before memory is taken for it.
 #[test]
 fn a_record_that_would_not_end_within_its_file_is_refused_before_it_is_read() {

@@ -38,6 +38,15 @@ impl SegmentOnDisk {
     }
 }
 
+/// How the bytes of whole segments are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Mapped: for opening, which holds the lock and must be quick.
+    Map,
+    /// Read: a bad sector, or a file that somebody cuts meanwhile, is an error and not the end of the process.
+    Read,
+}
+
 /// All segment files of a directory, by number.
 #[derive(Debug)]
 pub(crate) struct SegmentsOnDisk {
@@ -45,6 +54,7 @@ pub(crate) struct SegmentsOnDisk {
     /// Where the checksums of the store's records begin.
     pub(super) seed: Seed,
     pub(super) by_number: BTreeMap<u32, SegmentOnDisk>,
+    access: Access,
 }
 
 impl SegmentsOnDisk {
@@ -56,6 +66,7 @@ impl SegmentsOnDisk {
         storage: Arc<dyn Storage>,
         identity: &Identity,
         names: &[String],
+        access: Access,
     ) -> Result<Self, OpenError> {
         let mut by_number = BTreeMap::new();
         for name in names {
@@ -67,6 +78,7 @@ impl SegmentsOnDisk {
             storage,
             seed: identity.seed(),
             by_number,
+            access,
         })
     }
 
@@ -74,10 +86,14 @@ impl SegmentsOnDisk {
         self.by_number.get(&number)
     }
 
-    /// The bytes of a segment. Nobody writes it: the log has not begun.
+    /// The bytes of a segment. While it is mapped, nobody writes it: the log has not begun.
     pub(super) fn load(&self, segment: &SegmentOnDisk) -> Result<SegmentBytes, OpenError> {
         let file = self.open(segment)?;
-        let bytes = SegmentBytes::map(&file, segment.header.clone(), self.seed);
+        let header = segment.header.clone();
+        let bytes = match self.access {
+            Access::Map => SegmentBytes::map(&file, header, self.seed),
+            Access::Read => SegmentBytes::read(&file, header, self.seed),
+        };
         Ok(bytes.map_err(Failure::of("read", &segment.name))?)
     }
 

@@ -1,7 +1,7 @@
-//! Read-only maps of sealed files: the one file of this crate with `unsafe`.
+//! Read-only maps of files at rest: the one file of this crate with `unsafe`.
 //!
-//! Invariant: the file under a [`SealedMap`] is neither written nor cut while the map lives. Its maker sees to that: only sealed
-//! segments are mapped, by the holder of the store's lock, which recycles or removes a segment only when no map of it is left.
+//! Invariant: the file under a [`SealedMap`] is neither written nor cut while the map lives. Its maker sees to that: segments are mapped
+//! only while a store is opened, by the holder of its lock, before its log begins; no map outlives the replay.
 //!
 //! What it does not do: map a file that is still written. A read error or a cut under a map is a signal that kills the process,
 //! not an error; whoever cannot vouch for the file reads it with [`read_exact_at`](super::read_exact_at).
@@ -25,9 +25,10 @@ pub struct SealedMap {
 impl SealedMap {
     /// Maps the whole of `file`, to be read once from front to back.
     pub(super) fn of_sealed(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is read-only, and `StorageFile::map` is called for sealed segments only, under the store's exclusive lock:
-        // no handle of this process writes or cuts the file while the map lives, and no other process owns the directory. One that
-        // meddles with another's 0600 files regardless is outside what any mapping can be safe against.
+        // SAFETY: the map is read-only. `StorageFile::map` is called by recovery only, while a store is opened: under its exclusive lock,
+        // so that no other process owns the directory, and before the log begins, so that no handle of this process writes or cuts the
+        // file while the map lives. One that meddles with another's 0600 files regardless is outside what any mapping can be safe against;
+        // whoever looks at a store without its lock reads.
         let map = unsafe { Mmap::map(file)? };
         // Read-ahead is a wish; reading works without it.
         drop(map.advise(Advice::Sequential));

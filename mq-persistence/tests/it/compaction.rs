@@ -1,7 +1,8 @@
 //! Compaction: one old message does not keep the millions around it on disk.
 
 use mq_persistence::open::JournalOptions;
-use mq_testing::sim_disk::SimDisk;
+use mq_persistence::pins::ReadFault;
+use mq_testing::sim_disk::{Fault, IoKind, SECTOR_SIZE, SimDisk};
 
 use crate::journal::SMALL;
 use crate::store::Store;
@@ -214,4 +215,49 @@ fn a_damaged_record_is_reported_and_stays_where_it_is() {
         store.opened.keeper.read_live(4_000).unwrap().is_empty(),
         "not tried again"
     );
+}
+
+/// The disk answered an error once; nothing is wrong with the bytes.
+#[test]
+fn a_record_that_the_disk_did_not_deliver_is_moved_later() {
+    let mut store = new_store();
+    let old = store.enqueue(700).unwrap();
+    store.commit().unwrap();
+    let place = store.opened.places.find(old).unwrap();
+    age(&mut store);
+    assert!(store.survey().compaction);
+    store.disk.fail_nth(IoKind::Read, 1, Fault::IoError);
+    let failure = store.opened.keeper.read_live(4_000).unwrap_err();
+    assert!(matches!(failure.reason, ReadFault::Io(_)), "{failure:?}");
+    for _ in 0..3 {
+        if store.survey().compaction {
+            store.compact(4_000).unwrap();
+        }
+    }
+    assert_ne!(store.opened.places.find(old), Some(place), "it has moved");
+    assert!(store.holds(old.get(), 700));
+}
+
+/// One bad sector must not keep the segments behind it.
+#[test]
+fn a_record_that_the_disk_never_delivers_keeps_no_other_where_it_is() {
+    let mut store = new_store();
+    let first = store.enqueue(700).unwrap();
+    store.commit().unwrap();
+    age(&mut store);
+    let second = store.enqueue(700).unwrap();
+    store.commit().unwrap();
+    age(&mut store);
+    let places = [first, second].map(|seq| store.opened.places.find(seq).unwrap());
+    assert_ne!(places[0].at.segment(), places[1].at.segment());
+    let name = mq_persistence::segment::name(places[0].at.segment());
+    let sector = u64::from(places[0].at.offset()) / SECTOR_SIZE as u64;
+    store.disk.fail_sector(&name, sector).unwrap();
+    for _ in 0..4 {
+        if store.survey().compaction {
+            store.compact(4_000).unwrap();
+        }
+    }
+    assert_eq!(store.opened.places.find(first), Some(places[0]));
+    assert_ne!(store.opened.places.find(second), Some(places[1]));
 }

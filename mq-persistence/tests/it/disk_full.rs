@@ -1,7 +1,10 @@
 //! A full disk is back-pressure: what is there can always be settled, and then there is room again.
 
 use mq_core::id::Seq;
+use mq_persistence::keeper::Snapshotted;
 use mq_persistence::open::JournalOptions;
+use mq_persistence::room::ROOM_NAME;
+use mq_persistence::spares::Prepared;
 use mq_persistence::storage::Storage;
 use mq_testing::random::SplitMix64;
 use mq_testing::sim_disk::{Fault, IoKind, SimDisk};
@@ -223,6 +226,46 @@ fn a_store_at_its_limit_goes_on_taking_what_it_settles() {
         let live: Vec<Seq> = store.live().iter().copied().collect();
         settle_all(&mut store, &live);
     }
+}
+
+/// Bytes that the first snapshot of an empty store is expected to take.
+const FIRST_SNAPSHOT: u64 = 16 << 10;
+
+#[test]
+fn a_snapshot_that_just_fits_needs_no_room_to_be_held() {
+    let mut store = new_store(2 << 20);
+    assert!(!store.disk.file_names().iter().any(|it| it == ROOM_NAME));
+    let used = (2 << 20) - store.disk.free_bytes().unwrap();
+    store.disk.set_capacity(Some(used + FIRST_SNAPSHOT));
+    assert!(matches!(
+        store.snapshot().unwrap(),
+        Snapshotted::Taken(_) | Snapshotted::NoRoom
+    ));
+}
+
+/// Zeros that an operator takes for litter, on a disk on which everything else is needed.
+#[test]
+fn room_that_an_operator_deletes_is_room_that_is_not_held() {
+    for free_again in [0, 32 << 10, 1 << 20] {
+        let mut store = new_store(2 << 20);
+        fill(&mut store, 900);
+        store.prepare().unwrap();
+        store.disk.delete(ROOM_NAME).unwrap();
+        let used = (2 << 20) - store.disk.free_bytes().unwrap();
+        store.disk.set_capacity(Some(used + free_again));
+        store.snapshot().unwrap();
+        store.disk.set_capacity(None);
+        assert_eq!(store.prepare().unwrap(), Prepared::Enough);
+        assert!(matches!(store.snapshot().unwrap(), Snapshotted::Taken(_)));
+    }
+}
+
+#[test]
+fn a_snapshot_whose_file_finds_no_room_is_not_taken_and_stops_nothing() {
+    let mut store = new_store(2 << 20);
+    store.disk.fail_nth(IoKind::Create, 1, Fault::NoSpace);
+    assert_eq!(store.snapshot().unwrap(), Snapshotted::NoRoom);
+    assert!(matches!(store.snapshot().unwrap(), Snapshotted::Taken(_)));
 }
 
 /// Writes of an opening.

@@ -321,3 +321,20 @@ fn a_dump_ends_when_it_is_told_to() {
     .unwrap();
     assert_eq!(shown, 3);
 }
+
+/// A map of a file that somebody else owns, or of one with a bad sector, can be the end of the process.
+#[test]
+fn whoever_only_looks_reads_and_does_not_map() {
+    let disk = some_store();
+    assert!(verified(&disk).is_sound());
+    assert_eq!(disk.map_count(), 0);
+    let top = verified(&disk).journal.unwrap().durable;
+    let name = mq_persistence::segment::name(top.segment());
+    disk.fail_sector(&name, 8).unwrap();
+    let report = verified(&disk);
+    assert_eq!(worst(&report), Some(Severity::Damage));
+    assert!(report.findings.iter().any(|it| it.file == name));
+    let disk = some_store();
+    journal::open(&disk, &SMALL, 50_000).unwrap();
+    assert!(disk.map_count() > 0, "opening maps");
+}

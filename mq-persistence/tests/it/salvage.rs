@@ -342,3 +342,23 @@ fn nothing_is_written_where_something_is() {
     assert!(matches!(refused, SalvageError::Target(_)), "{refused}");
     assert_eq!(target.file_names(), ["notes.txt"]);
 }
+
+/// Bytes that look like lengths of what follows, again and again: no checksum is worth computing over them.
+#[test]
+fn a_large_damaged_payload_is_looked_through_quickly() {
+    let disk = SimDisk::new();
+    let mut store = crate::store::Store::open(&disk, &SMALL, 1_000);
+    let large = store.enqueue(16 << 20).unwrap();
+    store.commit().unwrap();
+    let place = store.opened.places.find(large).unwrap();
+    let small = store.enqueue(100).unwrap();
+    store.commit().unwrap();
+    drop(store);
+    let disk = disk.restart_process();
+    let name = segment::name(place.at.segment());
+    let spot = u64::from(place.at.offset()) + 200;
+    disk.flip_bit(&name, spot, 1).unwrap();
+    let report = run(&disk, &SimDisk::new()).unwrap();
+    assert_eq!(report.messages, 1, "{report:?}");
+    assert_eq!(report.unknown, [(large.get(), small.get() - 1)]);
+}

@@ -32,6 +32,7 @@ impl StorageFile for SimFile {
         } else {
             buffer.len()
         };
+        state.check_sectors(self.file, offset, len)?;
         Ok(state
             .content(self.file)?
             .read(buffer.get_mut(..len).unwrap_or_default(), offset))
@@ -68,6 +69,7 @@ impl StorageFile for SimFile {
     }
 
     fn map(&self) -> io::Result<Option<SealedMap>> {
+        self.disk.lock_state().maps += 1;
         Ok(None)
     }
 }

@@ -42,6 +42,18 @@ impl SimDisk {
         })
     }
 
+    /// The device does not deliver a sector any more: from now on, through crashes too, every read that touches it answers EIO.
+    ///
+    /// # Errors
+    /// `NotFound`, or `UnexpectedEof` when the file has no such sector.
+    pub fn fail_sector(&self, name: &str, sector: u64) -> io::Result<()> {
+        let mut state = self.lock_state();
+        let file = state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        sector_range(state.content(file)?, sector)?;
+        state.bad_sectors.insert((file, sector));
+        Ok(())
+    }
+
     /// Exchanges the contents of two sectors of a file.
     ///
     /// # Errors

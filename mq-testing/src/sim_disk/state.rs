@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mq_persistence::storage::{Filesystem, is_plain_name};
 
-use super::content::Content;
+use super::content::{Content, SECTOR_SIZE};
 use super::crash::{Chooser, CrashMode, PendingSummary};
 use super::fault::{self, Fault, FaultPlan, IoKind};
 use super::names::{FileId, Names};
@@ -77,6 +77,10 @@ pub(super) struct State {
     /// Whether a sync took back what was written.
     pub(super) reverted: bool,
     pub(super) capacity: Option<u64>,
+    /// Sectors that cannot be read.
+    pub(super) bad_sectors: BTreeSet<(FileId, u64)>,
+    /// How often a map was asked for.
+    pub(super) maps: u64,
     pub(super) trace: Trace,
 }
 
@@ -99,6 +103,8 @@ impl Default for State {
             faulted: false,
             reverted: false,
             capacity: None,
+            bad_sectors: BTreeSet::new(),
+            maps: 0,
             trace: Trace::default(),
         }
     }
@@ -264,6 +270,17 @@ impl State {
         self.content_mut(file)
     }
 
+    /// Whether all sectors of so many bytes can be read.
+    pub(super) fn check_sectors(&self, file: FileId, offset: u64, len: usize) -> io::Result<()> {
+        let (sector, len) = (SECTOR_SIZE as u64, len as u64);
+        let touched = offset / sector..offset.saturating_add(len).div_ceil(sector);
+        let all = (file, touched.start)..(file, touched.end.max(touched.start));
+        match self.bad_sectors.range(all).next() {
+            Some(_) => Err(fault::io_error()),
+            None => Ok(()),
+        }
+    }
+
     /// All bytes of a file.
     pub(super) fn bytes_of(&self, file: FileId) -> Vec<u8> {
         let Ok(content) = self.content(file) else {
@@ -376,6 +393,7 @@ impl State {
             next_file: self.next_file,
             moment: self.moment,
             capacity: self.capacity,
+            bad_sectors: self.bad_sectors.clone(),
             trace,
             ..Self::default()
         }
