@@ -19,7 +19,7 @@ use mq_persistence::reclaim::Survey;
 use mq_persistence::snapshot::SnapshotFacts;
 use mq_persistence::spares::Prepared;
 
-use super::shell::{Images, Shell, StopOnPanic, poisoned};
+use super::shell::{Images, Round, Shell, StopOnPanic, poisoned};
 use crate::error::SnapshotError;
 
 /// It looks after the store at least this often, so that an idle store is compacted too.
@@ -173,7 +173,9 @@ impl Maintenance {
                 .as_mut()
                 .map(|paper| keeper.survey(&mut paper.places, written, durable))
         });
-        (survey.unwrap_or_default(), written)
+        let mut survey = survey.unwrap_or_default();
+        survey.compaction &= !side.awaits_room();
+        (survey, written)
     }
 
     /// Takes a snapshot; those who wish for one are told. Whoever is not told because of a failure is told why the engine stopped.
@@ -247,11 +249,17 @@ impl Maintenance {
     }
 
     /// Copies live records out of segments that hold little else: a bounded number of bytes, then a round that writes them. Answers
-    /// whether any were copied.
+    /// whether any were copied. While a frame waits for room, none are: places change when their frame is written, and the same records
+    /// would be copied again and again until then.
     fn compact(&self, keeper: &mut Keeper) -> Result<bool, Stopped> {
         let mut copied = false;
         while !self.is_ending() {
-            match keeper.read_live(COMPACTION_STEP_SIZE) {
+            let read = keeper.read_live(COMPACTION_STEP_SIZE);
+            let mut side = self.shell.lock_log();
+            if side.awaits_room() {
+                break;
+            }
+            match read {
                 Ok(relocations) if relocations.is_empty() => break,
                 Ok(relocations) => {
                     let records = self
@@ -264,8 +272,12 @@ impl Maintenance {
                     tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
                 }
             }
-            self.shell.round(&mut self.shell.lock_log())?;
+            let round = self.shell.round(&mut side)?;
+            drop(side);
             self.shell.call();
+            if matches!(round, Round::Held(_)) {
+                break; // the next pass goes on
+            }
         }
         Ok(copied)
     }

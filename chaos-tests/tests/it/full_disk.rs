@@ -526,3 +526,51 @@ fn a_full_disk_hides_no_mistake() {
         "{refused:?}: it is ready"
     );
 }
+
+/// Records that compaction copied, and how many of them were copied once already.
+fn relocated(disk: &SimDisk) -> (usize, usize) {
+    let (mut seen, mut again) = (std::collections::BTreeSet::new(), 0);
+    mq_persistence::inspect::dump(disk, &mut |dumped| {
+        if let mq_persistence::inspect::Dumped::Record(record) = dumped
+            && record.kind == "relocated"
+        {
+            again += usize::from(!seen.insert(format!("{:?}", record.fields)));
+        }
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    (seen.len(), again)
+}
+
+#[test]
+fn nothing_is_copied_again_and_again_while_a_frame_waits_for_room() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    let ids: Vec<_> = (0..100)
+        .map(|_| enqueue(&machine, 4_000).unwrap())
+        .collect();
+    for id in ids.iter().filter(|id| id.seq().get() % 12 != 0) {
+        let cancelled = machine.backend().operate(*id, OperateRequest::Cancel);
+        cancelled.wait().unwrap().unwrap();
+    }
+    machine.snapshot().unwrap();
+    machine.snapshot().unwrap();
+    assert_eq!(relocated(&disk), (0, 0), "too early");
+    disk.fail_from(IoKind::Write, 1, Fault::NoSpace);
+    let patient = WhenFull::Wait(Duration::from_secs(3_600));
+    let sent = machine.backend().enqueue(vec![message(100)], patient);
+    machine.commit();
+    assert!(!sent.is_done());
+    for _ in 0..20 {
+        machine.maintain();
+    }
+    disk.clear_faults();
+    for _ in 0..8 {
+        machine.maintain();
+    }
+    assert!(sent.is_done());
+    assert!(machine.engine().unwrap().stopped().is_none());
+    let (once, again) = relocated(&disk);
+    assert!(once > 0, "nothing was copied");
+    assert_eq!(again, 0, "of {once}");
+}
