@@ -1,5 +1,4 @@
 //! A lease keeps its worker until every thread that works on it is over.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::Future;
 use std::pin::pin;
