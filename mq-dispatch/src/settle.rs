@@ -94,6 +94,8 @@ struct Queue {
     /// Announced, or handed over and not answered.
     asked: usize,
     closed: bool,
+    /// Nobody sends what stands here, because the runtime of these workers is gone: its leases run out, and others do the work.
+    gone: bool,
 }
 
 impl Queue {
@@ -108,6 +110,15 @@ impl Queue {
 pub(crate) struct Coming<'a> {
     settler: &'a Settler,
     came: bool,
+}
+
+/// Whoever sends has ended, or was dropped with his runtime.
+struct Gone<'a>(&'a Settler);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().gone = true;
+    }
 }
 
 impl Coming<'_> {
@@ -178,6 +189,9 @@ impl Settler {
     /// Leases of a pool whose attempts have ended and whose settlements are not answered: a full disk makes them wait.
     pub(crate) fn held(&self, pool: PoolId) -> Vec<LeaseToken> {
         let queue = self.queue.lock();
+        if queue.gone {
+            return Vec::new();
+        }
         let waiting = queue.entries.iter().map(Entry::held);
         let asked = queue.sent.iter().chain(&queue.apart).copied();
         let held = waiting.chain(asked).filter(|(_, of)| *of == pool);
@@ -203,6 +217,7 @@ impl Settler {
 
     /// Settles batch after batch.
     pub(crate) async fn run(&self) {
+        let _gone = Gone(self);
         let mut batch = Vec::new();
         loop {
             self.filled.notified().await;

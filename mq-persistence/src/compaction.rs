@@ -52,13 +52,18 @@ pub(crate) struct Compaction {
     is_low: bool,
     /// Segments with a record that is damaged.
     unreadable: BTreeSet<u32>,
-    /// Segments with a record that the system did not deliver: perhaps it does later.
+    /// Segments with a record that the system did not deliver: perhaps it does when the next snapshot is taken.
     undelivered: BTreeSet<u32>,
     /// Segments with a record too large to be moved while space is scarce.
     postponed: BTreeSet<u32>,
 }
 
 impl Compaction {
+    /// What was not delivered is tried once more.
+    pub(crate) fn try_again(&mut self) {
+        self.undelivered.clear();
+    }
+
     fn has_work(&self) -> bool {
         self.planned.is_some() || !self.queue.is_empty()
     }
@@ -175,9 +180,7 @@ impl Keeper {
         };
         self.compaction.is_low = room.low;
         self.compaction.size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
-        if chosen.is_empty() {
-            self.compaction.undelivered.clear(); // from the next survey on
-        } else {
+        if !chosen.is_empty() {
             self.pool.keep_reserve();
             self.compaction.planned = Some((chosen, places.image()));
         }

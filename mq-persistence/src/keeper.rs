@@ -114,7 +114,10 @@ impl Keeper {
         }
         let mut records = records;
         match self.write_snapshot(&mut records, places, at, now) {
-            Ok(facts) => Ok(Snapshotted::Taken(facts)),
+            Ok(facts) => {
+                self.compaction.try_again();
+                Ok(Snapshotted::Taken(facts))
+            }
             Err(Trouble::NoRoom) => {
                 self.remove_next()?;
                 Ok(Snapshotted::NoRoom)

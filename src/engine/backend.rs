@@ -35,7 +35,7 @@ use super::shell::Shell;
 use crate::stats::Refusal;
 
 /// A message that the system did not deliver is read again after this.
-const UNDELIVERED_PAUSE: Duration = Duration::from_secs(10);
+const UNDELIVERED_PAUSE: Duration = Duration::from_secs(60);
 
 /// The engine's implementation of the contract.
 #[derive(Clone, Debug)]

@@ -254,7 +254,9 @@ impl Maintenance {
     fn compact(&self, keeper: &mut Keeper) -> Result<bool, Stopped> {
         let mut copied = false;
         while !self.is_ending() {
-            let read = keeper.read_live(COMPACTION_STEP_SIZE);
+            let read = keeper.read_live(COMPACTION_STEP_SIZE).inspect_err(|failure| {
+                tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
+            });
             let mut side = self.shell.lock_log();
             if side.awaits_room() {
                 break;
@@ -268,9 +270,7 @@ impl Maintenance {
                     copied |= records > 0;
                     tracing::debug!(name: store::COMPACTED, target: store::TARGET, records, "records were copied together");
                 }
-                Err(failure) => {
-                    tracing::error!(%failure, "a record could not be read for compaction and stays where it is; run `mq verify`");
-                }
+                Err(_) => {} // the others go on
             }
             let round = self.shell.round(&mut side)?;
             drop(side);

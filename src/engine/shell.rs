@@ -83,8 +83,7 @@ pub(crate) struct LogSide {
     gather: Gather,
     achieved: Durability,
     segment: u32,
-    /// Jobs taken out of the rings.
-    taken_in: u64,
+    taken: Taken,
     /// `frame` was handed over and found no room on the disk: it is written before anything else.
     unwritten: Option<Handover>,
 }
@@ -100,7 +99,7 @@ impl LogSide {
             gather: Gather::new(),
             achieved,
             segment: 0,
-            taken_in: 0,
+            taken: Taken::default(),
             unwritten: None,
         }
     }
@@ -119,6 +118,13 @@ impl LogSide {
         }
         answered
     }
+}
+
+/// Jobs taken out of the rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    submissions: u64,
+    settlements: u64,
 }
 
 /// The store at the end of a frame that is synced, with everything before it.
@@ -323,18 +329,18 @@ impl Shell {
         self.rounds.subscribe()
     }
 
-    /// Takes in what stands in the rings; answers how many.
-    fn take_in(&self, desk: &mut Desk, now: &Now) -> u64 {
+    /// Takes in what stands in the rings; answers how much.
+    fn take_in(&self, desk: &mut Desk, now: &Now) -> Taken {
+        let mut taken = Taken::default();
         if desk.is_closed() {
-            return 0; // what is still in the rings is refused when the close is done
+            return taken; // what is still in the rings is refused when the close is done
         }
         desk.take_put_off(now);
-        let mut popped = 0;
         while !desk.is_full() {
             let Some(job) = self.settlements.try_pop() else {
                 break;
             };
-            popped += 1;
+            taken.settlements += 1;
             desk.settle(now, job);
         }
         for _ in 0..SUBMISSIONS_CAPACITY {
@@ -344,17 +350,17 @@ impl Shell {
             let Some(job) = self.submissions.try_pop() else {
                 break;
             };
-            popped += 1;
+            taken.submissions += 1;
             desk.enqueue(now, job);
         }
-        popped
+        taken
     }
 
     /// Wakes those who wait for space in a ring. Not for nothing: they would ask again at once; but not so many that they are a burden.
-    fn wake_for_space(&self, popped: u64) {
+    fn wake_for_space(&self, taken: Taken) {
         let found_space = {
             let mut space = self.space.lock();
-            if popped == 0 && space.len() <= SPACE_WAITERS_MAX {
+            if taken == Taken::default() && space.len() <= SPACE_WAITERS_MAX {
                 return;
             }
             std::mem::take(&mut *space)
@@ -382,8 +388,9 @@ impl Shell {
         self.check()?;
         let now = desk.time.now();
         desk.look_for_room();
-        let popped = self.take_in(&mut desk, &now);
-        side.taken_in += popped;
+        let taken = self.take_in(&mut desk, &now);
+        side.taken.submissions += taken.submissions;
+        side.taken.settlements += taken.settlements;
         desk.serve(&now);
         let fault = desk.fault().map(str::to_owned);
         let handover = if side.log.is_some() {
@@ -402,7 +409,7 @@ impl Shell {
         side.let_leave();
         // Not under the desk's lock: waking runs code of the caller's executor, which may come back to the desk. And when nothing is
         // left to be told: that code may panic.
-        self.wake_for_space(popped);
+        self.wake_for_space(taken);
         if handover.has_events {
             let events = u32::try_from(handover.len).unwrap_or(u32::MAX);
             self.sight.batch.record_number(events);

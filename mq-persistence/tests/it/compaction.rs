@@ -229,6 +229,8 @@ fn a_record_that_the_disk_did_not_deliver_is_moved_later() {
     store.disk.fail_nth(IoKind::Read, 1, Fault::IoError);
     let failure = store.opened.keeper.read_live(4_000).unwrap_err();
     assert!(matches!(failure.reason, ReadFault::Io(_)), "{failure:?}");
+    assert!(!store.survey().compaction, "it is not read all the time");
+    store.snapshot().unwrap();
     for _ in 0..3 {
         if store.survey().compaction {
             store.compact(4_000).unwrap();

@@ -13,7 +13,7 @@ use super::{Desk, Handover, PutOff, mistakes};
 use crate::engine::effects::{Needs, Released};
 
 /// What has fallen due is tried this often while work waits for room on the disk.
-const HELD_PACE: Duration = Duration::from_millis(20);
+const HELD_PACE: Duration = Duration::from_millis(100);
 
 impl Desk {
     /// Does what time demands: messages that fall due, leases that ran out, retention, waiting enqueues, grants.
@@ -159,7 +159,8 @@ impl Desk {
         !self.put_off.is_empty()
     }
 
-    /// [`Desk::idle_for`] while work waits for room on the disk: what has fallen due may need room, too, and is not tried all the time.
+    /// [`Desk::idle_for`] while work waits for room on the disk: what has fallen due may need room, too, and is not tried all the time;
+    /// schedules do not fire.
     pub(crate) fn held_for(&self, now: &Now) -> Option<Duration> {
         let due = self.due_in(now).map(|rest| rest.max(HELD_PACE));
         self.answers_in(now).into_iter().chain(due).min()
@@ -179,10 +180,12 @@ impl Desk {
 
     /// How long nothing needs to be done, if nobody asks for anything.
     pub(crate) fn idle_for(&self, now: &Now) -> Option<Duration> {
-        self.answers_in(now)
-            .into_iter()
-            .chain(self.due_in(now))
-            .min()
+        let waits = [
+            self.answers_in(now),
+            self.due_in(now),
+            self.schedule_wait(now),
+        ];
+        waits.into_iter().flatten().min()
     }
 
     /// How long until something falls due.
@@ -192,7 +195,6 @@ impl Desk {
             deadline.wall.map(|due| due.since(now.wall)),
             deadline.monotonic.map(|end| end.since(now.monotonic)),
             deadline.store.map(|end| end.since(now.store)),
-            self.schedule_wait(now),
         ];
         waits.into_iter().flatten().min()
     }

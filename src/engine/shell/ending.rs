@@ -14,7 +14,7 @@ use mq_persistence::error::JournalError;
 use mq_persistence::keeper::Keeper;
 use mq_persistence::lsn::Lsn;
 
-use super::{LogSide, Round, Shell, poisoned};
+use super::{LogSide, Shell, poisoned};
 use crate::engine::estate::Inside;
 
 impl Shell {
@@ -75,14 +75,19 @@ impl Shell {
 
     /// What was sent before the close is taken in; what comes meanwhile is refused when the store is closed, or there would be no end.
     fn take_in_rest(&self, side: &mut LogSide) -> Result<(), Stopped> {
-        let sent = self.submissions.len() + self.settlements.len();
-        let end = side.taken_in + sent as u64;
-        while side.taken_in < end || self.look(|desk, _| desk.has_put_off()) {
-            if let Round::Held(_) = self.round(side)? {
-                break;
+        let submissions = side.taken.submissions + self.submissions.len() as u64;
+        let settlements = side.taken.settlements + self.settlements.len() as u64;
+        loop {
+            let before = side.taken;
+            self.round(side)?;
+            let (is_held, put_off) = self.look(|desk, _| (desk.is_held(), desk.has_put_off()));
+            let is_held = is_held || side.awaits_room();
+            let taken = side.taken;
+            let is_done = taken.submissions >= submissions && taken.settlements >= settlements;
+            if (is_done && (is_held || !put_off)) || (is_held && taken == before) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Copies what lives in old segments to the end, so that they can go.
