@@ -16,7 +16,7 @@ const ROUNDS: usize = 3;
 
 const HELP: &str = "\
 Examples:
-  cargo xtask compare                          every peer, about fifteen minutes
+  cargo xtask compare                          every peer, about twenty minutes
   cargo xtask compare --quick mq redis         a look at two
   cargo xtask compare --page docs/performance.md
 
