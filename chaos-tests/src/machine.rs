@@ -286,29 +286,26 @@ impl Machine {
 
     /// What has arrived in the pool.
     pub fn taken(&self) -> Vec<Grant> {
-        let mut deliveries = Vec::new();
-        self.backend.take(self.pool, &mut deliveries);
-        let grants = deliveries
-            .into_iter()
-            .filter_map(|delivery| match delivery {
-                Delivery::Grant(grant) => Some(grant),
-                Delivery::CancelRequested(_) | Delivery::LeaseLost(_) => None,
-            });
-        grants.collect()
+        self.delivered(|delivery| match delivery {
+            Delivery::Grant(grant) => Some(grant),
+            Delivery::CancelRequested(_) | Delivery::LeaseLost(_) => None,
+        })
     }
 
     /// The leases of which the pool was told that somebody wants them cancelled.
     #[must_use]
     pub fn notices(&self) -> Vec<LeaseToken> {
+        self.delivered(|delivery| match delivery {
+            Delivery::CancelRequested(token) => Some(token),
+            Delivery::Grant(_) | Delivery::LeaseLost(_) => None,
+        })
+    }
+
+    /// Takes what has arrived in the pool; what is not wanted of it is gone.
+    fn delivered<T>(&self, wanted: impl Fn(Delivery) -> Option<T>) -> Vec<T> {
         let mut deliveries = Vec::new();
         self.backend.take(self.pool, &mut deliveries);
-        let cancelled = deliveries
-            .into_iter()
-            .filter_map(|delivery| match delivery {
-                Delivery::CancelRequested(token) => Some(token),
-                Delivery::Grant(_) | Delivery::LeaseLost(_) => None,
-            });
-        cancelled.collect()
+        deliveries.into_iter().filter_map(wanted).collect()
     }
 
     /// Ends a lease.

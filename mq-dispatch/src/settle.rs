@@ -112,15 +112,6 @@ pub(crate) struct Coming<'a> {
     came: bool,
 }
 
-/// Whoever sends has ended, or was dropped with his runtime.
-struct Gone<'a>(&'a Settler);
-
-impl Drop for Gone<'_> {
-    fn drop(&mut self) {
-        self.0.queue.lock().gone = true;
-    }
-}
-
 impl Coming<'_> {
     /// Settles with the next batch.
     pub(crate) fn push(mut self, entry: Entry) {
@@ -138,6 +129,15 @@ impl Drop for Coming<'_> {
         if !self.came {
             self.settler.answered(1);
         }
+    }
+}
+
+/// Whoever sends has ended, or was dropped with his runtime.
+struct Gone<'a>(&'a Settler);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().gone = true;
     }
 }
 

@@ -14,7 +14,7 @@
 //!    the segment in use, or of one spare: the rest is for settling. When one spare is left at most, settling waits, and all of it may
 //!    be taken.
 //! 4. A record that cannot be read stays where it is. If it is damaged, its segment is not tried again: damage is reported, never spread.
-//!    If the system did not deliver it, its segment is tried again when no other is left.
+//!    If the system did not deliver it, its segment is tried again when the next snapshot is taken.
 //!
 //! Source of the limit: ActiveMQ Artemis compacts below 30 % (`JournalConstants.JOURNAL_COMPACT_PERCENTAGE`).
 

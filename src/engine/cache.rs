@@ -18,7 +18,7 @@ pub(crate) struct EnvelopeCache {
     size_max: u64,
     /// New messages that did not fit, with the frames they stand in: ascending in both. As many bytes as two frames have, at most.
     passing: VecDeque<(u64, Seq, Bytes)>,
-    /// Other envelopes of messages that did not fit, likewise, in the order in which they were given.
+    /// Other envelopes of messages that did not fit, likewise: the newest of each.
     edited: Vec<(u64, Seq, Bytes)>,
 }
 
@@ -62,7 +62,7 @@ impl EnvelopeCache {
 
     /// Another envelope of a message that takes the place of what is written.
     pub(crate) fn edited(&self, seq: Seq) -> Option<&Bytes> {
-        let mut edited = self.edited.iter().rev();
+        let mut edited = self.edited.iter();
         let (.., envelope) = edited.find(|(_, of, _)| *of == seq)?;
         Some(envelope)
     }
@@ -76,6 +76,7 @@ impl EnvelopeCache {
     /// Keeps another envelope of a message if it fits, else until frame `mark` is written; the older one never stays.
     pub(crate) fn replace(&mut self, seq: Seq, envelope: &Bytes, mark: u64) {
         drop(self.remove(seq));
+        self.edited.retain(|(_, of, _)| *of != seq);
         if !self.keep(seq, envelope) {
             self.edited.push((mark, seq, envelope.clone()));
         }
@@ -119,7 +120,9 @@ mod tests {
         assert_eq!(cache.edited(seq(1)), Some(&large), "until it is written");
         cache.note_written(1);
         assert_eq!(cache.edited(seq(1)), None);
+        cache.replace(seq(1), &large, 2);
         cache.replace(seq(1), &small, 2);
+        assert_eq!(cache.edited(seq(1)), None, "it is another message again");
         assert_eq!(cache.remove(seq(1)), Some(small));
         assert_eq!(cache.size, 0);
     }

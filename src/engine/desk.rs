@@ -288,7 +288,7 @@ impl Desk {
     /// If somebody's turn comes when what was decided is durable: do not let it wait for the 10 ms.
     fn hurry_if_awaited(&mut self) {
         if !self.written_is_durable && self.manager.awaits_durable() {
-            self.sync_wanted = self.open;
+            self.want_sync();
         }
     }
 
