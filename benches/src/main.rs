@@ -18,7 +18,7 @@ Examples:
   cargo xtask bench                      every goal, under ten minutes
   cargo xtask bench --quick S1 S2        a look at two of them
   cargo xtask bench --shapes             C1 to C13
-  cargo xtask bench --scale              what a message costs beside a thousand, ten million, a million keys; eight minutes
+  cargo xtask bench --scale              what a message costs beside a thousand, ten million, a million keys; a minute or more
   cargo xtask bench --json bench.json    and a file for programs
 
 How to read a line: `S1 … 9 000 msg/s 0.92 × 9 800 (raw syncs/s), goal ≥ 0.9: met` says that mq reached 0.92 of what one
@@ -50,7 +50,7 @@ struct Arguments {
     /// Writes a JSON list of {id, value, unit, baseline, ratio, goal, met, …}
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Puts the table into a page, between the lines `<!-- goals -->` and `<!-- goals end -->` (shapes: `shapes`, scale: `scale`)
+    /// Puts the table into a page, between the lines `<!-- goals -->` and `<!-- goals end -->` (shapes: `shapes`, scale: `scale`, and a plot into `img` beside it)
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
     /// Names what can be measured
@@ -147,6 +147,9 @@ fn run_scale(arguments: &Arguments, plan: &Plan, machine: &str) -> anyhow::Resul
         let how = if arguments.quick { " --quick" } else { "" };
         let head = format!("{machine}\n`cargo xtask bench --scale{how}`");
         page::put(file, "scale", &format!("{head}\n\n{table}"))?;
+        let images = file.with_file_name("img");
+        std::fs::create_dir_all(&images)?;
+        std::fs::write(images.join("scale.svg"), scale::plot(&lines).svg())?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::disk::{forget_cached, free_bytes};
 use crate::goals::Opened;
 use crate::measure::forget_store;
 use crate::plan::Plan;
+use crate::plot::{Across, Plot};
 use crate::process::Child;
 use crate::report::grouped;
 use crate::store::PAYLOAD_SIZE;
@@ -72,6 +73,30 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Line>> {
 pub fn table(lines: &[Line]) -> String {
     let lines: String = lines.iter().map(Line::table_line).collect();
     format!("{TABLE_HEAD}{lines}")
+}
+
+/// What a plain message costs beside how many others: flat lines are what is wanted.
+#[must_use]
+pub fn plot(lines: &[Line]) -> Plot {
+    let plain = lines
+        .iter()
+        .filter(|line| line.what == Shape::Waiting.about() && line.size == PAYLOAD_SIZE);
+    let steps: Vec<&Step> = plain.map(|line| &line.step).collect();
+    let series = |of: fn(&Step) -> f64| -> Vec<(f64, f64)> {
+        #[expect(clippy::cast_precision_loss, reason = "pixels")]
+        let points = steps.iter().map(|step| (step.waiting as f64, of(step)));
+        points.collect()
+    };
+    Plot {
+        title: "Cost against how many wait".to_owned(),
+        across: Across::Powers("messages that wait"),
+        unit: "µs",
+        series: vec![
+            ("a page of 100", series(|step| step.page_us)),
+            ("a job", series(|step| step.job_us)),
+            ("an enqueue", series(|step| step.enqueue_us)),
+        ],
+    }
 }
 
 fn tasks(plan: &Plan) -> anyhow::Result<Vec<Task>> {

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 /// Bytes that are not an encoding of what they should be. Nothing was taken from them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -75,13 +77,23 @@ impl Failure {
         }
     }
 
-    /// Whether the disk had no room left.
+    /// Whether there was no room for it now: on the disk, in a quota, or among the files that may be open. Nothing was changed then,
+    /// and it may be tried again.
     #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(
+    pub fn lacks_room(&self) -> bool {
+        let is_full = matches!(
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        );
+        is_full || self.lacks_files()
+    }
+
+    /// Whether the process, or the system, may not have another file open.
+    #[must_use]
+    pub fn lacks_files(&self) -> bool {
+        let too_many = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        let code = self.source.raw_os_error();
+        code.is_some_and(|code| too_many.contains(&code))
     }
 }
 

@@ -33,7 +33,9 @@ pub enum InspectError {
     #[error(transparent)]
     Refused(#[from] StorageRefusal),
     /// There is a directory, but no store in it. Is it the right one?
-    #[error("{directory} holds no store: there is no IDENT in it, and no segment")]
+    #[error(
+        "{directory} holds no store: there is no IDENT in it, and no segment; give the folder that the program opens as its store"
+    )]
     NoStore {
         /// The directory.
         directory: String,

@@ -179,6 +179,7 @@ impl Keeper {
         if is_damaged {
             let aside = format!("{ASIDE_PREFIX}{slot}-before-{generation}");
             self.rename(slot, &aside)?;
+            self.slots.clear(slot); // what fails from here on is tried again, and this is done
         }
         if canary::sings("snapshot-deleted-first") {
             for name in snapshot::SLOT_NAMES {
@@ -219,14 +220,15 @@ impl Keeper {
     }
 
     /// Renames and makes that durable.
-    fn rename(&self, from: &str, to: &str) -> Result<(), JournalError> {
+    fn rename(&self, from: &str, to: &str) -> Result<(), Trouble> {
         let renamed = self.storage.rename(from, to);
-        renamed.map_err(Failure::of("rename", from))?;
+        renamed.map_err(|error| Trouble::of(Failure::of("rename", from)(error)))?;
         if canary::sings("snapshot-name-not-synced") {
             return Ok(());
         }
         let synced = self.storage.sync_directory();
-        Ok(synced.map_err(Failure::of("sync of the directory", ""))?)
+        let synced = synced.map_err(Failure::of("sync of the directory", ""));
+        synced.map_err(|failure| Trouble::Journal(failure.into()))
     }
 
     /// The file that the next snapshot is written to, over whatever an interrupted one left in it.

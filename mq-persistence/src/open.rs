@@ -363,7 +363,9 @@ fn begin_segment(
 
 fn prepare(pool: &SparePool, size_min: u32) -> Result<Spare, OpenError> {
     pool.prepare_now(size_min).map_err(|trouble| match trouble {
-        Trouble::NoRoom => OpenError::DiskFull { wanted: size_min },
+        Trouble::NoRoom => pool
+            .lacks_files()
+            .map_or(OpenError::DiskFull { wanted: size_min }, OpenError::Io),
         Trouble::Journal(error) => error.into(),
     })
 }

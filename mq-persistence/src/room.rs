@@ -83,16 +83,19 @@ impl Keeper {
         Ok(free >= self.snapshot_estimate())
     }
 
-    /// Cuts the room; `false` if it is not there, because somebody deleted it: then nothing is held.
+    /// Cuts the room; `false` if it is not there, because somebody deleted it: then nothing is held. Or no more files may be open.
     fn cut(&mut self, left: u64) -> Result<bool, JournalError> {
         let opened = match self.storage.open(ROOM_NAME, OpenMode::ReadWrite) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.room = Some(0);
                 return Ok(false);
             }
-            opened => opened,
+            opened => opened.map_err(Failure::of("open", ROOM_NAME)),
         };
-        let file = opened.map_err(Failure::of("open", ROOM_NAME))?;
+        let file = match opened {
+            Err(failure) if failure.lacks_room() => return Ok(false),
+            opened => opened?,
+        };
         // Synced, because a file system may keep the space until then.
         file.set_size(left)
             .and_then(|()| file.sync_data())
@@ -137,7 +140,10 @@ impl Keeper {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),
         };
-        let held = held.map_err(Failure::of("look at", ROOM_NAME))?;
+        let held = match held.map_err(Failure::of("look at", ROOM_NAME)) {
+            Err(failure) if failure.lacks_room() => return Ok(0), // looked at again
+            held => held?,
+        };
         Ok(*self.room.insert(held))
     }
 

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::checksum::{Seed, go_on};
@@ -18,7 +18,7 @@ use crate::frame::{FRAME_HEADER_SIZE, FrameFlags, FrameHeader};
 use crate::lsn::Lsn;
 use crate::record::{Previous, RawRecord, Record};
 use crate::segment::{DATA_START, FRAME_ALIGN, Header, PAGE_SIZE, align_frame};
-use crate::storage::{SealedMap, StorageFile, read_up_to_at};
+use crate::storage::{SealedMap, StorageFile, read_over_gaps, read_up_to_at};
 use mq_core::canary;
 
 /// [`FRAME_HEADER_SIZE`], for positions.
@@ -32,6 +32,8 @@ pub struct SegmentBytes {
     store: Seed,
     /// The salt is lost with the header: headers of frames are believed if they lie where they say.
     is_unsalted: bool,
+    /// Offsets of what the device did not deliver: zeros in `content`.
+    gaps: Vec<Range<u64>>,
     content: Content,
 }
 
@@ -64,6 +66,22 @@ impl SegmentBytes {
         Ok(Self::of(header, store, Content::Read(bytes)))
     }
 
+    /// Reads a segment of a damaged store, over what its device does not deliver: see [`SegmentBytes::gaps`].
+    ///
+    /// # Errors
+    /// The file does not say how large it is.
+    pub fn read_over_gaps(
+        file: &Arc<dyn StorageFile>,
+        header: Header,
+        store: Seed,
+    ) -> io::Result<Self> {
+        let size = usize::try_from(u64::from(header.size).min(file.size()?));
+        let (bytes, gaps) = read_over_gaps(&**file, size.map_err(io::Error::other)?);
+        let mut segment = Self::of(header, store, Content::Read(bytes));
+        segment.gaps = gaps;
+        Ok(segment)
+    }
+
     /// Maps a segment that nobody writes, cuts or recycles while the answer lives; reads it where maps are not supported.
     ///
     /// # Errors
@@ -87,6 +105,7 @@ impl SegmentBytes {
             header,
             store,
             is_unsalted: false,
+            gaps: Vec::new(),
             content,
         }
     }
@@ -167,6 +186,21 @@ impl SegmentBytes {
         Ok(frame)
     }
 
+    /// What the device did not deliver, as offsets in order. Among [`bytes`](Self::bytes) it stands as zeros, but nobody knows what is
+    /// there.
+    #[must_use]
+    pub fn gaps(&self) -> &[Range<u64>] {
+        &self.gaps
+    }
+
+    /// What of the frame that begins at `at`, or would, the device did not deliver.
+    pub(crate) fn gap_in_frame(&self, at: Lsn) -> Option<&Range<u64>> {
+        let size = self.frame_header(at).map_or(FRAME_ALIGN, |it| it.0.size);
+        let (start, end) = (u64::from(at.offset()), u64::from(at.plus(size).offset()));
+        let mut gaps = self.gaps.iter();
+        gaps.find(|gap| gap.start < end && start < gap.end)
+    }
+
     /// Whether the magic number of a frame and the position `at` stand at `at`, as in a header that is damaged elsewhere.
     #[must_use]
     pub fn names_itself(&self, at: Lsn) -> bool {
@@ -220,6 +254,15 @@ impl SegmentBytes {
         let offset = usize::try_from(at.offset()).unwrap_or(usize::MAX);
         self.content.get(offset..).unwrap_or_default()
     }
+}
+
+/// What people are told of a stretch that the device does not deliver.
+pub(crate) fn undelivered(gap: &Range<u64>) -> String {
+    let size = gap.end - gap.start;
+    format!(
+        "the device does not deliver {size} bytes at offset {}",
+        gap.start
+    )
 }
 
 impl fmt::Debug for SegmentBytes {

@@ -334,9 +334,18 @@ impl Slots {
 
     /// Takes note of a snapshot that is now durable in the slot `name`.
     pub(crate) fn put(&mut self, name: &str, facts: SnapshotFacts) {
+        self.set(name, Slot::Good(facts));
+    }
+
+    /// Takes note that what stood in the slot `name` was put aside.
+    pub(crate) fn clear(&mut self, name: &str) {
+        self.set(name, Slot::Empty);
+    }
+
+    fn set(&mut self, name: &str, state: Slot) {
         let slots = self.states.iter_mut().zip(SLOT_NAMES);
         for (slot, _) in slots.filter(|(_, slot_name)| *slot_name == name) {
-            *slot = Slot::Good(facts);
+            *slot = state;
         }
     }
 }

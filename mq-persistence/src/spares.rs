@@ -10,7 +10,9 @@
 //!    its header is touched, and gets the new one when the new header is durable.
 //! 3. Only whole segments of this store and of this format version are recycled; anything else is removed and made anew.
 //! 4. A disk that is full fails the making of a spare, not the journal: the state is *low*, callers refuse new messages, and what
-//!    settles is written into the spares, but for what is kept for whoever frees segments.
+//!    settles is written into the spares, but for what is kept for whoever frees segments. A name that finds no room in its directory,
+//!    or a file that may not be open beside so many others, fails the making of a spare, too, and it is tried again. While no more files
+//!    may be open, space is scarce.
 //!
 //! What it does not do: decide which segments are free (the keeper does), write frames, wait, run a thread.
 
@@ -23,10 +25,11 @@ use std::sync::Arc;
 use mq_core::time::Timestamp;
 use parking_lot::Mutex;
 
-use crate::error::JournalError;
+use crate::error::{Failure, JournalError};
+use crate::identity::IDENT_NAME;
 use crate::pins::{SegmentFile, Segments};
 use crate::segment::{DATA_START, FRAME_ALIGN, SEGMENT_SIZE_MIN};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::{OpenMode, Storage, StorageFile};
 use make::Filling;
 use runway::Runway;
 
@@ -147,6 +150,8 @@ struct State {
     whole: u32,
     /// How often half of the reserve was given to work.
     reserve_halved: u32,
+    /// No more files may be open, as the system said with this code; and people were told.
+    lacks_files: Option<i32>,
 }
 
 /// A file that may become a spare.
@@ -182,6 +187,7 @@ impl SparePool {
             left: 0,
             whole: 0,
             reserve_halved: 0,
+            lacks_files: None,
         };
         let pool = Self {
             storage,
@@ -423,6 +429,19 @@ impl SparePool {
         }
     }
 
+    /// What the system answered when no more files might be open, if that is still so: nothing else may be opened for a long time, so
+    /// it is asked again.
+    pub(crate) fn lacks_files(&self) -> Option<Failure> {
+        self.state.lock().lacks_files?;
+        let opened = self.storage.open(IDENT_NAME, OpenMode::Read);
+        let failure = opened.map_err(Failure::of("open", IDENT_NAME)).err();
+        let failure = failure.filter(Failure::lacks_files);
+        if failure.is_none() {
+            self.state.lock().lacks_files = None;
+        }
+        failure
+    }
+
     /// The size of the next segment.
     fn size_next(&self) -> u32 {
         self.state.lock().size_next
@@ -432,6 +451,7 @@ impl SparePool {
     fn refresh(&self) {
         let free = self.storage.free_bytes().ok();
         let (_, journal) = self.segments.total();
+        let lacks_files = self.lacks_files().is_some();
         let mut state = self.state.lock();
         while u64::from(state.size_next) * SEGMENTS_PER_JOURNAL * 2 <= journal {
             if !state.grow(self.options.size_max) {
@@ -440,7 +460,8 @@ impl SparePool {
         }
         // Without an answer from the file system what is written ahead is all that is certain.
         state.free = free.unwrap_or(0);
-        state.scarce = free.is_none_or(|free| free < state.margin(&self.options));
+        // Without files to put it in, space is of no use.
+        state.scarce = lacks_files || free.is_none_or(|free| free < state.margin(&self.options));
     }
 }
 

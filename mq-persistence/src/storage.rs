@@ -21,6 +21,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -310,6 +311,57 @@ pub fn read_up_to_at(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> 
         }
     }
     Ok(wanted - rest.len())
+}
+
+/// Bytes that [`read_over_gaps`] asks for at once.
+const STRETCH: usize = 64 << 10;
+/// The least that a device delivers or does not.
+const SECTOR: usize = 512;
+
+/// Reads up to `size` bytes from the beginning of a file, over what its device does not deliver: that stands as zeros in the answer, and
+/// where it is stands beside it, as offsets in order.
+pub fn read_over_gaps(file: &dyn StorageFile, size: usize) -> (Vec<u8>, Vec<Range<u64>>) {
+    let (mut bytes, mut gaps) = (vec![0; size], Vec::new());
+    let mut end = 0;
+    for stretch in bytes.chunks_mut(STRETCH) {
+        let read = fill_over_gaps(file, stretch, end as u64, &mut gaps);
+        end += read;
+        if read < stretch.len() {
+            break;
+        }
+    }
+    bytes.truncate(end);
+    (bytes, gaps)
+}
+
+/// Fills `buffer` by halves until only single sectors are missing; answers how much of it lies before the end of the file.
+fn fill_over_gaps(
+    file: &dyn StorageFile,
+    buffer: &mut [u8],
+    offset: u64,
+    gaps: &mut Vec<Range<u64>>,
+) -> usize {
+    match read_up_to_at(file, buffer, offset) {
+        Ok(read) => read,
+        Err(_) if buffer.len() <= SECTOR => {
+            buffer.fill(0);
+            let end = offset + buffer.len() as u64;
+            match gaps.last_mut() {
+                Some(last) if last.end == offset => last.end = end,
+                Some(_) | None => gaps.push(offset..end),
+            }
+            buffer.len()
+        }
+        Err(_) => {
+            let half = (buffer.len() / 2).next_multiple_of(SECTOR);
+            let (front, back) = buffer.split_at_mut(half.min(buffer.len()));
+            let read = fill_over_gaps(file, front, offset, gaps);
+            if read < front.len() {
+                return read;
+            }
+            read + fill_over_gaps(file, back, offset + read as u64, gaps)
+        }
+    }
 }
 
 /// Fills `buffer`, through short reads and interruptions.

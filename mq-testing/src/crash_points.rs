@@ -140,12 +140,14 @@ fn every_fault() -> Vec<(IoKind, Fault)> {
     let errors = IoKind::ALL
         .iter()
         .flat_map(|kind| [(*kind, Fault::IoError), (*kind, Fault::NoSpace)]);
+    let files = [IoKind::Open, IoKind::Create].map(|kind| (kind, Fault::NoFile));
     let transfers = [IoKind::Read, IoKind::Write]
         .into_iter()
         .flat_map(|kind| [(kind, Fault::Short), (kind, Fault::Interrupted)]);
     let syncs = [IoKind::SyncData, IoKind::SyncDirectory]
         .into_iter()
         .flat_map(|kind| [(kind, Fault::SyncLostKept), (kind, Fault::SyncLostReverted)]);
+    let errors = errors.chain(files);
     errors.chain(transfers).chain(syncs).collect()
 }
 

@@ -11,7 +11,6 @@ mod line;
 mod lives;
 mod orders;
 mod plan;
-mod plot;
 mod process;
 mod program;
 pub mod real;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context;
+use mq_benches::plot::{Across, Plot};
 
-use crate::plot::Plot;
 use crate::process::Usage;
 use crate::series::{Latency, Sample, float, ms, slope};
 use crate::soak::{Outcome, Setup};
@@ -56,6 +56,7 @@ fn plots(outcome: &Outcome) -> Vec<(&'static str, Plot)> {
     let samples = &outcome.samples;
     let plot = |title: &str, unit, series| Plot {
         title: title.to_owned(),
+        across: Across::Linear("minutes"),
         unit,
         series,
     };

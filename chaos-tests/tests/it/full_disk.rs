@@ -574,3 +574,82 @@ fn nothing_is_copied_again_and_again_while_a_frame_waits_for_room() {
     assert!(once > 0, "nothing was copied");
     assert_eq!(again, 0, "of {once}");
 }
+
+#[test]
+fn without_files_or_names_work_waits_and_goes_on_when_there_are_some() {
+    let files = [
+        (IoKind::Open, Fault::NoFile),
+        (IoKind::Create, Fault::NoFile),
+    ];
+    let names = [(IoKind::Rename, Fault::NoSpace)];
+    for faults in [&files[..], &names] {
+        let disk = SimDisk::new();
+        let machine = Machine::open(&disk, 0).unwrap();
+        let old: Vec<_> = (0..100)
+            .map(|_| enqueue(&machine, 4_000).unwrap())
+            .collect();
+        for id in &old {
+            let cancelled = machine.backend().operate(*id, OperateRequest::Cancel);
+            cancelled.wait().unwrap().unwrap();
+        }
+        for _ in 0..2 {
+            machine.snapshot().unwrap(); // there is something to make segments of
+        }
+        for (kind, fault) in faults {
+            disk.fail_from(*kind, 1, *fault);
+        }
+        let patient = WhenFull::Wait(Duration::from_secs(3_600));
+        let mut sent = Vec::new();
+        for _ in 0..400 {
+            sent.push(machine.backend().enqueue(vec![message(8_000)], patient));
+            machine.commit();
+            machine.maintain();
+        }
+        assert!(machine.engine().unwrap().stopped().is_none());
+        let refused = machine.snapshot().unwrap_err();
+        assert!(refused.contains("room"), "{refused}");
+        assert!(sent.iter().any(|sent| !sent.is_done()), "nothing waits");
+        disk.clear_faults();
+        for _ in 0..40 {
+            machine.maintain();
+        }
+        for sent in sent {
+            assert!(sent.is_done());
+            sent.wait().unwrap().unwrap();
+        }
+        machine.snapshot().unwrap();
+    }
+}
+
+/// While no more files may be open, what settles goes on as on a full disk, and what is new is refused at once.
+#[test]
+fn without_files_what_is_there_can_be_settled() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    for _ in 0..20 {
+        enqueue(&machine, 4_000).unwrap();
+    }
+    machine.maintain();
+    for kind in [IoKind::Open, IoKind::Create] {
+        disk.fail_from(kind, 1, Fault::NoFile);
+    }
+    let mut taken = 0;
+    while taken < 400 {
+        let sent = enqueue(&machine, 4_000);
+        machine.maintain();
+        if is_full(&sent) {
+            break;
+        }
+        sent.unwrap();
+        taken += 1;
+    }
+    assert!(taken < 400, "nothing was refused");
+    let grants = machine.take(20);
+    assert_eq!(grants.len(), 20);
+    for grant in &grants {
+        machine.settle(grant, DONE, Vec::new()).unwrap();
+    }
+    disk.clear_faults();
+    machine.maintain();
+    enqueue(&machine, 4_000).unwrap();
+}

@@ -1,6 +1,5 @@
 //! Every record of a store, one after the other.
 
-use std::io;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -15,10 +14,10 @@ use crate::error::DecodeError;
 use crate::frame::{FrameFlags, FrameHeader};
 use crate::lsn::Lsn;
 use crate::record::{RawRecord, Record};
-use crate::scan::{FrameView, SegmentBytes};
+use crate::scan::{FrameView, SegmentBytes, undelivered};
 use crate::segment::{Header, SEGMENT_HEADER_SIZE};
 use crate::snapshot;
-use crate::storage::{OpenMode, Storage, read_up_to_at};
+use crate::storage::{OpenMode, Storage, read_over_gaps};
 
 /// One thing that a dump shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,10 +170,12 @@ fn dump_segment(
             }
             Err(reason) => {
                 at = next_whole(&bytes, here);
+                let gap = bytes.gap_in_frame(here);
+                let reason = gap.map_or_else(|| reason.to_string(), undelivered);
                 show(Dumped::End(DumpedEnd {
                     file: name.to_owned(),
                     offset: here.offset().into(),
-                    reason: reason.to_string(),
+                    reason,
                     goes_on: at.map(|lsn| lsn.offset().into()),
                 }))?;
             }
@@ -185,17 +186,12 @@ fn dump_segment(
 
 /// Reads a segment by the uuid in its own header: one whose store is not known any more can be shown too.
 pub(super) fn read_segment(storage: &dyn Storage, name: &str) -> Result<SegmentBytes, String> {
-    let mut header = [0; SEGMENT_HEADER_SIZE];
-    let mut read = || -> io::Result<_> {
-        let file = storage.open(name, OpenMode::Read)?;
-        let size = read_up_to_at(&*file, &mut header, 0)?;
-        Ok((file, size))
-    };
-    let (file, size) = read().map_err(|error| error.to_string())?;
-    let header = Header::decode(header.get(..size).unwrap_or_default());
-    let header = header.map_err(|error| error.to_string())?;
+    let file = storage.open(name, OpenMode::Read);
+    let file = file.map_err(|error| error.to_string())?;
+    let (header, _) = read_over_gaps(&*file, SEGMENT_HEADER_SIZE);
+    let header = Header::decode(&header).map_err(|error| error.to_string())?;
     let store = Seed::of(&header.uuid);
-    SegmentBytes::read(&file, header, store).map_err(|error| error.to_string())
+    SegmentBytes::read_over_gaps(&file, header, store).map_err(|error| error.to_string())
 }
 
 /// The first whole frame behind `after`.

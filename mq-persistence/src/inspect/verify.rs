@@ -17,6 +17,7 @@ use crate::open::OpenError;
 use crate::pins::Segments;
 use crate::places::Places;
 use crate::recovery::{Access, JournalEnd, JournalFacts, Recovery, Replay, SegmentsOnDisk};
+use crate::scan::undelivered;
 use crate::snapshot::{self, SnapshotContents, SnapshotFacts};
 use crate::storage::Storage;
 
@@ -207,6 +208,10 @@ fn check_segments(
         match read_segment(storage, &file.name) {
             Ok(bytes) => {
                 report.segments += 1;
+                for gap in bytes.gaps() {
+                    let text = undelivered(gap);
+                    report.add(Severity::Warning, &file.name, Some(gap.start), text);
+                }
                 check_frames(&bytes, &file.name, report);
             }
             // The journal decides whether it is needed; a segment without header is refused by it in any case.

@@ -13,10 +13,10 @@ use crate::inspect::{FileFacts, FileRole, read_identity};
 use crate::lsn::Lsn;
 use crate::open::OpenInputs;
 use crate::pins::{SegmentFile, Segments};
-use crate::scan::SegmentBytes;
+use crate::scan::{SegmentBytes, undelivered};
 use crate::segment::{self, Header, SEGMENT_HEADER_SIZE};
 use crate::snapshot::{self, SnapshotContents};
-use crate::storage::{OpenMode, Storage, read_up_to_at};
+use crate::storage::{OpenMode, Storage, read_over_gaps};
 
 /// See the head of this file.
 pub(super) struct Source {
@@ -146,7 +146,7 @@ impl Source {
             let file = self.storage.open(&segment.name, OpenMode::Read)?;
             let store = self.identity.seed();
             match &segment.header {
-                Some(header) => SegmentBytes::read(&file, header.clone(), store),
+                Some(header) => SegmentBytes::read_over_gaps(&file, header.clone(), store),
                 None => {
                     let header = Header::new(
                         &self.identity,
@@ -155,7 +155,8 @@ impl Source {
                         0,
                         self.identity.created,
                     );
-                    SegmentBytes::read(&file, header, store).map(SegmentBytes::with_salt_unknown)
+                    let bytes = SegmentBytes::read_over_gaps(&file, header, store);
+                    bytes.map(SegmentBytes::with_salt_unknown)
                 }
             }
         };
@@ -174,16 +175,21 @@ impl Source {
         segments.any(|(_, segment)| segment.is_cut)
     }
 
-    /// Segments behind the last one that must have been there: the one that the last names, and the first of an opening in which others
-    /// were made.
+    /// What is missing of segments behind the last one that must have been there, or begun: the one that the last names, and the first of
+    /// an opening in which others were made.
     pub(super) fn missing_behind(&self, top: u32, next: Option<u32>) -> Vec<Loss> {
         let headers = self.segments.values().filter_map(|it| it.header.as_ref());
         let openings = headers.map(|header| header.opening).filter(|it| *it > top);
         let wanted: BTreeSet<u32> = openings.chain(next).collect();
-        let missing = wanted.iter().filter(|it| !self.segments.contains_key(it));
-        missing
-            .map(|number| whole_file(&segment::name(*number), "it is missing"))
-            .collect()
+        let missing = wanted.iter().filter_map(|number| {
+            if !self.segments.contains_key(number) {
+                return Some(whole_file(&segment::name(*number), "it is missing"));
+            }
+            let (name, bytes) = self.bytes(*number).ok()?;
+            let gap = bytes.gap_in_frame(bytes.start())?;
+            Some(whole_file(name, undelivered(gap)))
+        });
+        missing.collect()
     }
 
     /// The segments of the journal from the snapshot on, oldest first; followed back from the last that was used, past what is missing.
@@ -257,10 +263,9 @@ fn list(
         };
         let actual = file.size.and_then(|size| u32::try_from(size).ok());
         let actual = actual.unwrap_or(u32::MAX);
-        let read = || -> io::Result<[u8; SEGMENT_HEADER_SIZE]> {
-            let mut bytes = [0; SEGMENT_HEADER_SIZE];
-            read_up_to_at(&*storage.open(&file.name, OpenMode::Read)?, &mut bytes, 0)?;
-            Ok(bytes)
+        let read = || -> io::Result<Vec<u8>> {
+            let opened = storage.open(&file.name, OpenMode::Read)?;
+            Ok(read_over_gaps(&*opened, SEGMENT_HEADER_SIZE).0) // there are two copies in it
         };
         let header = read().map_err(|error| error.to_string()).and_then(|bytes| {
             let header = Header::decode(&bytes).map_err(|error| error.to_string())?;

@@ -1,8 +1,9 @@
 //! One segment of a damaged journal, piece by piece: what is whole, and where something is missing.
 //!
 //! Where no whole frame follows, the rules of recovery decide whether that is damage or the end: damage if the journal is known to go on
-//! in the segment, or if a frame behind calls it synced. Records in what is damaged are looked for byte by byte: each has a checksum of its
-//! own. What is behind a torn end was never promised, and is left.
+//! in the segment, if a frame behind calls it synced, or if the device does not deliver it: then nobody knows what is there. Records in
+//! what is damaged are looked for byte by byte, if all of it was written: each has a checksum of its own. What is behind a torn end was
+//! never promised, and is left.
 
 use super::Loss;
 use crate::checksum::Seed;
@@ -10,7 +11,7 @@ use crate::error::DecodeError;
 use crate::frame::{FrameFlags, FrameHeader};
 use crate::lsn::Lsn;
 use crate::record::{RECORD_HEADER_SIZE, RawRecord, Record};
-use crate::scan::SegmentBytes;
+use crate::scan::{SegmentBytes, undelivered};
 
 /// Where to walk.
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +102,12 @@ fn over_damage(
     let proves = |(here, header): (Lsn, FrameHeader)| {
         header.durable > at || here.offset().saturating_sub(at.offset()) > unsynced_max
     };
-    let is_damage = stretch.is_cut
+    let gap = bytes.gap_in_frame(at);
+    let was_there = stretch.is_cut
         || end.is_some()
         || (next.is_some() && !stretch.is_top)
         || bytes.headers_after(at).any(proves);
-    if !is_damage {
+    if !was_there && gap.is_none() {
         if bytes.frame_header(at).is_ok() || bytes.names_itself(at) {
             let offset = at.offset();
             visit(Piece::Torn(format!(
@@ -116,12 +118,16 @@ fn over_damage(
     }
     let begun = bytes.headers_after(at).map(|(here, _)| here).last();
     let until = next.or(end);
+    let reason = gap.map_or_else(|| reason.to_string(), undelivered);
     visit(Piece::Loss(Loss {
         file: name.to_owned(),
         offset: Some(at.offset().into()),
         size: until.map(|until| u64::from(until.offset() - at.offset())),
-        reason: reason.to_string(),
+        reason,
     }));
+    if !was_there {
+        return next; // it may have been torn: between its sectors there may be some of an earlier life
+    }
     let own = bytes.frame_header(at).ok();
     let own = own.map(|(header, _)| at.plus(header.size));
     if let Some(until) = until.or(begun).or(own) {
@@ -131,7 +137,8 @@ fn over_damage(
 }
 
 /// The records between `from` and `until` that are whole, wherever they begin: what a record must look like is so narrow, and its checksum
-/// so wide, that each byte can be tried. All of it was written in this life of the segment, because a frame of this life lies behind.
+/// so wide, that each byte can be tried. All of it must have been written in this life of the segment: records of an earlier one are as
+/// whole.
 fn loose_records(bytes: &SegmentBytes, from: Lsn, until: Lsn, visit: &mut dyn FnMut(Piece<'_>)) {
     let to_size = |at: Lsn| usize::try_from(at.offset()).unwrap_or(usize::MAX);
     let all = bytes.bytes();

@@ -31,8 +31,8 @@ struct Blocks([u8; STRETCH as usize]);
 /// Why no segment could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// The disk is full. Nothing was changed; the journal goes on with what it has.
-    #[error("the disk is full")]
+    /// The disk is full, or no more files may be open. Nothing was changed; the journal goes on with what it has.
+    #[error("there is no room on the disk, or no more files may be open")]
     NoRoom,
     /// A write, rename or sync failed for another reason: the journal must stop.
     #[error(transparent)]
@@ -40,9 +40,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// What a failed call means when a full disk is no reason to stop.
+    /// What a failed call means when a lack of room is no reason to stop.
     pub(crate) fn of(failure: Failure) -> Self {
-        if failure.is_disk_full() {
+        if failure.lacks_room() {
             Self::NoRoom
         } else {
             Self::Journal(failure.into())
@@ -105,18 +105,16 @@ impl SparePool {
         Ok(Prepared::Progress)
     }
 
-    /// Gives a freed segment a new number, salt and name. `None` if the file is not fit for that; it is gone then.
+    /// Gives a freed segment a new number, salt and name. `None` if the file is not fit for that; it is gone then. If it can be neither
+    /// renamed nor opened for lack of room, it is raw material as before.
     pub(super) fn recycle(&self, material: &Material) -> Result<Option<Spare>, Trouble> {
         let aside = segment::spare_name_of(&material.name);
-        if aside != material.name {
-            self.rename(&material.name, &aside)?;
-            self.sync_directory()?;
-        }
-        let file = self
-            .storage
-            .open(&aside, OpenMode::ReadWrite)
-            .map_err(Failure::of("open", &aside))
-            .map_err(JournalError::from)?;
+        let opened = self.open_aside(&material.name, &aside);
+        let file = opened.inspect_err(|trouble| {
+            if matches!(trouble, Trouble::NoRoom) {
+                self.add_material(material.clone());
+            }
+        })?;
         if !self.is_recyclable(&*file, material.size) {
             drop(file);
             self.remove(&aside)?;
@@ -133,6 +131,42 @@ impl SparePool {
         }
     }
 
+    /// Opens a freed segment under the name `aside`, which no journal has.
+    fn open_aside(&self, name: &str, aside: &str) -> Result<Arc<dyn StorageFile>, Trouble> {
+        // Opened first: where that fails, nothing was changed.
+        let file = self.open("open", name, OpenMode::ReadWrite)?;
+        if aside != name {
+            self.rename(name, aside)?;
+            self.sync_directory()?;
+        }
+        Ok(file)
+    }
+
+    /// Says once that no more files may be open: nobody would look for that where work waits for room.
+    fn open(
+        &self,
+        operation: &'static str,
+        name: &str,
+        mode: OpenMode,
+    ) -> Result<Arc<dyn StorageFile>, Trouble> {
+        let opened = self.storage.open(name, mode);
+        let opened = opened.map_err(Failure::of(operation, name));
+        let lacks_files = opened
+            .as_ref()
+            .err()
+            .filter(|failure| failure.lacks_files());
+        let code = lacks_files.and_then(|failure| failure.source.raw_os_error());
+        let before = std::mem::replace(&mut self.state.lock().lacks_files, code);
+        if let Some(failure) = lacks_files.filter(|_| before.is_none()) {
+            tracing::warn!(
+                %failure, reason = %failure.source,
+                "too many files are open: no segments are made until some are closed, and new messages are refused as on a full \
+                 disk; close what leaks, or raise the limit (`ulimit -n`, or `fs.file-max` for the whole system)"
+            );
+        }
+        opened.map_err(Trouble::of)
+    }
+
     pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {
         let removed = self.storage.remove(name);
         Ok(removed.map_err(Failure::of("remove", name))?)
@@ -146,9 +180,10 @@ impl SparePool {
         Ok(synced.map_err(Failure::of("sync of the directory", ""))?)
     }
 
-    fn rename(&self, from: &str, to: &str) -> Result<(), JournalError> {
+    /// A name may need room, too: in the directory.
+    fn rename(&self, from: &str, to: &str) -> Result<(), Trouble> {
         let renamed = self.storage.rename(from, to);
-        Ok(renamed.map_err(Failure::of("rename", from))?)
+        renamed.map_err(|error| Trouble::of(Failure::of("rename", from)(error)))
     }
 
     /// Whole, of this store and of this version?
@@ -184,10 +219,7 @@ impl SparePool {
     fn begin(&self, size: u32) -> Result<Filling, Trouble> {
         let number = self.number();
         let name = segment::spare_name(number);
-        let file = self
-            .storage
-            .open(&name, OpenMode::CreateNew)
-            .map_err(|error| Trouble::of(Failure::of("create", &name)(error)))?;
+        let file = self.open("create", &name, OpenMode::CreateNew)?;
         Ok(Filling {
             name,
             file,

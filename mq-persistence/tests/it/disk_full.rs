@@ -4,6 +4,7 @@ use mq_core::id::Seq;
 use mq_persistence::keeper::Snapshotted;
 use mq_persistence::open::JournalOptions;
 use mq_persistence::room::ROOM_NAME;
+use mq_persistence::snapshot::SLOT_NAMES;
 use mq_persistence::spares::Prepared;
 use mq_persistence::storage::Storage;
 use mq_testing::random::SplitMix64;
@@ -266,6 +267,61 @@ fn a_snapshot_whose_file_finds_no_room_is_not_taken_and_stops_nothing() {
     store.disk.fail_nth(IoKind::Create, 1, Fault::NoSpace);
     assert_eq!(store.snapshot().unwrap(), Snapshotted::NoRoom);
     assert!(matches!(store.snapshot().unwrap(), Snapshotted::Taken(_)));
+}
+
+#[test]
+fn what_cannot_be_opened_now_is_made_a_segment_later() {
+    let mut store = Store::open(&SimDisk::new(), &OPTIONS, 1_000);
+    store.prepare().unwrap();
+    for _ in 0..60 {
+        let seq = store.enqueue(4_000).unwrap();
+        store.commit().unwrap();
+        store.finish(seq);
+        store.commit().unwrap();
+    }
+    for _ in 0..2 {
+        store.snapshot().unwrap();
+    }
+    store.maintain().unwrap();
+    assert!(store.counts.reclaimed > 4, "there is material");
+    store.disk.fail_from(IoKind::Open, 1, Fault::NoFile);
+    for _ in 0..4 {
+        store.enqueue(4_000).unwrap();
+        store.commit().unwrap();
+    }
+    for _ in 0..6 {
+        assert_eq!(store.prepare().unwrap(), Prepared::DiskLow);
+    }
+    store.disk.clear_faults();
+    let created = store.disk.count_of(IoKind::Create);
+    assert_eq!(store.prepare().unwrap(), Prepared::Enough);
+    assert_eq!(store.disk.count_of(IoKind::Create), created);
+}
+
+#[test]
+fn a_damaged_snapshot_is_put_aside_once_though_the_next_one_finds_no_room() {
+    let mut store = new_store(2 << 20);
+    for _ in 0..2 {
+        store.enqueue(100).unwrap();
+        store.commit().unwrap();
+        assert!(matches!(store.snapshot().unwrap(), Snapshotted::Taken(_)));
+    }
+    for name in SLOT_NAMES {
+        let disk = store.disk.restart_process();
+        disk.flip_bit(name, 100, 0).unwrap();
+        let mut store = Store::open(&disk, &OPTIONS, 2_000);
+        for (kind, fault) in [
+            (IoKind::Create, Fault::NoSpace),
+            (IoKind::Create, Fault::NoFile),
+        ] {
+            disk.fail_nth(kind, 1, fault);
+            assert_eq!(store.snapshot().unwrap(), Snapshotted::NoRoom);
+        }
+        assert!(matches!(store.snapshot().unwrap(), Snapshotted::Taken(_)));
+        let names = disk.file_names();
+        let aside = names.iter().filter(|name| name.starts_with("aside-"));
+        assert_eq!(aside.count(), 1, "{names:?}");
+    }
 }
 
 /// Writes of an opening.

@@ -307,6 +307,51 @@ fn a_dump_goes_on_behind_what_is_damaged() {
 }
 
 #[test]
+fn what_the_device_does_not_deliver_is_said_and_gone_on_behind() {
+    let disk = some_store();
+    let (whole, ends) = records(&disk);
+    let middle = whole
+        .iter()
+        .filter(|it| it.kind == "finished")
+        .nth(20)
+        .unwrap();
+    let sector = u64::from(middle.lsn.unwrap().offset()) / 512;
+    disk.fail_sector(&middle.file, sector).unwrap();
+    let (left, more_ends) = records(&disk);
+    assert_eq!(more_ends, ends + 1);
+    assert!(left.len() < whole.len() && left.len() + 5 > whole.len());
+    assert_eq!(left.last(), whole.last());
+    let mut said = 0;
+    dump(&disk, &mut |dumped| {
+        let Dumped::End(end) = dumped else {
+            return ControlFlow::Continue(());
+        };
+        said += u32::from(end.reason.contains("does not deliver"));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(said, 1);
+    let report = verified(&disk);
+    let found = report
+        .findings
+        .iter()
+        .find(|it| it.offset == Some(sector * 512));
+    let found = found.unwrap();
+    assert_eq!(
+        (&found.file, found.severity),
+        (&middle.file, Severity::Warning)
+    );
+    assert!(
+        found.text.contains("does not deliver 512 bytes"),
+        "{found:?}"
+    );
+    // One copy of a segment's header is enough.
+    let disk = some_store();
+    disk.fail_sector(&middle.file, 0).unwrap();
+    assert_eq!(records(&disk), (whole, ends));
+}
+
+#[test]
 fn a_dump_ends_when_it_is_told_to() {
     let disk = some_store();
     let mut shown = 0;

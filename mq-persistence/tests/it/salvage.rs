@@ -6,11 +6,12 @@ use std::sync::Arc;
 use mq_core::image::{ImageRecord, MessageImage};
 use mq_core::state::StoredState;
 use mq_persistence::identity::IDENT_NAME;
+use mq_persistence::inspect::verify;
 use mq_persistence::open::LOCK_NAME;
 use mq_persistence::places::Place;
 use mq_persistence::salvage::{SalvageError, SalvageReport, salvage};
 use mq_persistence::segment::{self, SEGMENT_HEADER_SIZE};
-use mq_persistence::storage::Storage;
+use mq_persistence::storage::{OpenMode, Storage, read_over_gaps, write_all_at};
 use mq_testing::random::SplitMix64;
 use mq_testing::sim_disk::SimDisk;
 
@@ -18,6 +19,7 @@ use crate::journal::{SMALL, inputs};
 use crate::manager::Store;
 
 const SEED: u64 = 71_120;
+const SECTOR: u64 = 512;
 
 /// A message as the whole store has it.
 struct Message {
@@ -114,6 +116,11 @@ fn contents(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
 /// Salvages what is left, and holds it to the promise: what is whole is there, what is not is listed, nothing is invented, and the
 /// source is as it was.
 fn salvaged(whole: &Whole, damaged: &SimDisk) -> SalvageReport {
+    salvaged_as(whole, damaged, damaged)
+}
+
+/// [`salvaged`] of a disk that does not deliver what is damaged on `twin`.
+fn salvaged_as(whole: &Whole, damaged: &SimDisk, twin: &SimDisk) -> SalvageReport {
     let before = contents(damaged);
     let target = SimDisk::new();
     let report = run(damaged, &target).unwrap();
@@ -139,7 +146,7 @@ fn salvaged(whole: &Whole, damaged: &SimDisk) -> SalvageReport {
         let Some(found) = out.get(seq) else {
             assert!(is_listed(seq), "{seq} is lost and not listed: {report:?}");
             assert!(
-                !whole.is_intact(damaged, message.place),
+                !whole.is_intact(twin, message.place),
                 "{seq} is whole and did not come out: {report:?}"
             );
             continue;
@@ -237,6 +244,67 @@ fn a_torn_page_in_the_middle_of_the_journal_is_walked_over() {
         with_losses += u32::from(!report.is_complete());
     }
     assert!(with_losses > 5, "{with_losses}");
+}
+
+#[test]
+fn a_sector_that_is_not_delivered_costs_what_lies_in_it() {
+    let whole = Whole::new(SEED, 120);
+    let end = verify(&(Arc::new(whole.disk.fork()) as Arc<dyn Storage>)).unwrap();
+    let end = end.journal.unwrap().read_end;
+    assert_eq!(end.segment(), whole.top());
+    for number in [whole.top(), lived_in(&whole, |_| true)] {
+        let file = segment::name(number);
+        let size = whole.disk.file_bytes(&file).unwrap().len() as u64;
+        for sector in 0..size / SECTOR {
+            let (damaged, twin) = (whole.disk.fork(), whole.disk.fork());
+            damaged.fail_sector(&file, sector).unwrap();
+            twin.zero_sector(&file, sector).unwrap();
+            let report = salvaged_as(&whole, &damaged, &twin);
+            let zeroed = salvaged(&whole, &twin);
+            assert!(report.messages >= zeroed.messages, "{report:?}\n{zeroed:?}");
+            assert!(zeroed.is_complete() || !report.is_complete());
+            let at = mq_persistence::Lsn::new(number, u32::try_from(sector * SECTOR).unwrap());
+            if number == whole.top() && at >= whole.from && at.offset() >= 4096 && at <= end {
+                let said = report
+                    .losses
+                    .iter()
+                    .any(|loss| loss.file == file && loss.reason.contains("does not deliver"));
+                assert!(said, "sector {sector} of {file}: {report:?}");
+            }
+            if at > end || (0..8).contains(&sector) {
+                assert!(
+                    report.is_complete(),
+                    "sector {sector} of {file}: {report:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_delivered_is_zeros_and_said() {
+    let disk = SimDisk::new();
+    disk.create_directory().unwrap();
+    let file = disk.open("some", OpenMode::CreateNew).unwrap();
+    let bytes: Vec<u8> = (0..200_100_u32).map(|at| (at % 251) as u8 + 1).collect();
+    write_all_at(&*file, &bytes, 0).unwrap();
+    assert_eq!(read_over_gaps(&*file, 300_000), (bytes.clone(), vec![]));
+    for sector in [0, 127, 128, 200, 390] {
+        disk.fail_sector("some", sector).unwrap();
+    }
+    let gaps = [
+        0..512,
+        127 * 512..129 * 512,
+        200 * 512..201 * 512,
+        390 * 512..200_100,
+    ];
+    let mut expected = bytes;
+    for gap in &gaps {
+        expected[gap.start as usize..gap.end as usize].fill(0);
+    }
+    let (read, said) = read_over_gaps(&*file, 200_100);
+    assert_eq!(said, gaps);
+    assert!(read == expected);
 }
 
 #[test]

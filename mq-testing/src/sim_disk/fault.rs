@@ -75,6 +75,8 @@ pub enum Fault {
     IoError,
     /// No space (ENOSPC), and nothing happened.
     NoSpace,
+    /// Too many open files (EMFILE), and nothing happened.
+    NoFile,
     /// Interrupted (EINTR), and nothing happened.
     Interrupted,
     /// A read or a write transfers half of its bytes. Other calls are not affected.
@@ -97,6 +99,7 @@ impl Fault {
         match self {
             Self::IoError => Some(io_error()),
             Self::NoSpace => Some(no_space()),
+            Self::NoFile => Some(io::Error::from_raw_os_error(EMFILE)),
             Self::Interrupted => Some(io::Error::from_raw_os_error(EINTR)),
             Self::SyncLostKept | Self::SyncLostReverted => (!is_sync).then(io_error),
             Self::Short | Self::Lie => None,
@@ -108,6 +111,7 @@ impl Fault {
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
 const EBADF: i32 = 9;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 
 pub(super) fn io_error() -> io::Error {

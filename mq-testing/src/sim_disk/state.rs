@@ -203,7 +203,10 @@ impl State {
                 self.names.abandon();
                 Ok(())
             }
-            None | Some(Fault::IoError | Fault::NoSpace | Fault::Interrupted | Fault::Short) => {
+            None
+            | Some(
+                Fault::IoError | Fault::NoSpace | Fault::NoFile | Fault::Interrupted | Fault::Short,
+            ) => {
                 self.names.sync();
                 Ok(())
             }
@@ -227,7 +230,10 @@ impl State {
                 content.abandon();
                 Ok(())
             }
-            None | Some(Fault::IoError | Fault::NoSpace | Fault::Interrupted | Fault::Short) => {
+            None
+            | Some(
+                Fault::IoError | Fault::NoSpace | Fault::NoFile | Fault::Interrupted | Fault::Short,
+            ) => {
                 content.sync();
                 Ok(())
             }
@@ -318,6 +324,7 @@ impl State {
             | Some(
                 Fault::IoError
                 | Fault::NoSpace
+                | Fault::NoFile
                 | Fault::Interrupted
                 | Fault::SyncLostKept
                 | Fault::SyncLostReverted,

@@ -1,4 +1,4 @@
-//! A line plot as SVG: axes, a grid, one or two series, nothing that needs a library.
+//! A line plot as SVG: axes, a grid, up to three series, nothing that needs a library.
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 220.0;
@@ -10,24 +10,60 @@ const COLOURS: [&str; 3] = ["#1f6fb2", "#c2410c", "#4d7c0f"];
 /// More points than this are thinned out.
 const POINTS: usize = 1_500;
 
-/// A plot over minutes.
+/// What lies along the horizontal axis.
+#[derive(Clone, Copy, Debug)]
+pub enum Across {
+    /// So many of something, from none on.
+    Linear(&'static str),
+    /// Powers of ten of something.
+    Powers(&'static str),
+}
+
+/// A plot of one or more values over another.
 #[derive(Clone, Debug)]
-pub(crate) struct Plot {
-    pub(crate) title: String,
-    pub(crate) unit: &'static str,
-    pub(crate) series: Vec<(&'static str, Vec<(f64, f64)>)>,
+pub struct Plot {
+    /// Stands above it.
+    pub title: String,
+    /// What lies along the horizontal axis.
+    pub across: Across,
+    /// Of the values.
+    pub unit: &'static str,
+    /// Each with its name; the fourth and further ones are left out.
+    pub series: Vec<(&'static str, Vec<(f64, f64)>)>,
 }
 
 /// Where values are on the canvas.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
+    across: Across,
+    x_min: f64,
     x_max: f64,
     y_max: f64,
 }
 
 impl Frame {
     fn x(self, value: f64) -> f64 {
-        LEFT + value / self.x_max * (WIDTH - LEFT - RIGHT)
+        let share = match self.across {
+            Across::Linear(_) => value / self.x_max,
+            Across::Powers(_) => {
+                let (least, most) = (self.x_min.log10(), self.x_max.log10());
+                (value.log10() - least) / (most - least).max(1e-9)
+            }
+        };
+        LEFT + share * (WIDTH - LEFT - RIGHT)
+    }
+
+    /// Where the axis has its figures.
+    fn marks(self) -> Vec<f64> {
+        match self.across {
+            Across::Linear(_) => (0..=4)
+                .map(|step| self.x_max * f64::from(step) / 4.0)
+                .collect(),
+            Across::Powers(_) => (0..=15)
+                .map(|power| 10_f64.powi(power))
+                .filter(|mark| (self.x_min..=self.x_max).contains(mark))
+                .collect(),
+        }
     }
 
     fn y(self, value: f64) -> f64 {
@@ -38,7 +74,7 @@ impl Frame {
         let mut svg = String::new();
         for step in 0..=4 {
             let share = f64::from(step) / 4.0;
-            let (y, x) = (self.y(self.y_max * share), self.x(self.x_max * share));
+            let y = self.y(self.y_max * share);
             svg += &format!(
                 "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>\n",
                 WIDTH - RIGHT
@@ -49,7 +85,9 @@ impl Frame {
                 LEFT - 6.0,
                 y + 4.0
             );
-            let (text, below) = (figure(self.x_max * share), HEIGHT - BOTTOM + 15.0);
+        }
+        for mark in self.marks() {
+            let (text, x, below) = (figure(mark), self.x(mark), HEIGHT - BOTTOM + 15.0);
             svg += &format!(
                 "<text x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{text}</text>\n"
             );
@@ -70,9 +108,14 @@ impl Frame {
 }
 
 impl Plot {
-    pub(crate) fn svg(&self) -> String {
+    /// The plot as a file of its own.
+    #[must_use]
+    pub fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|(_, points)| points);
+        let (Across::Linear(what) | Across::Powers(what)) = self.across;
         let frame = Frame {
+            across: self.across,
+            x_min: points().map(|point| point.0).fold(f64::MAX, f64::min),
             x_max: points().map(|point| point.0).fold(0.0, f64::max).max(1e-9),
             y_max: round_up(points().map(|point| point.1).fold(0.0, f64::max)),
         };
@@ -84,7 +127,7 @@ impl Plot {
         );
         svg += &frame.grid();
         svg += &format!(
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">minutes; {}</text>\n",
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{what}; {}</text>\n",
             WIDTH - RIGHT,
             HEIGHT - 5.0,
             self.unit
@@ -127,6 +170,27 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn powers_of_ten_are_as_far_apart_as_each_other() {
+        let plot = Plot {
+            title: "cost".to_owned(),
+            across: Across::Powers("messages"),
+            unit: "µs",
+            series: vec![("job", vec![(1e3, 6.0), (1e5, 6.5), (1e7, 7.0)])],
+        };
+        let svg = plot.svg();
+        let (_, points) = svg.split_once("points=\"").unwrap();
+        let (points, _) = points.split_once('"').unwrap();
+        let across: Vec<f64> = points
+            .split(' ')
+            .map(|point| point.split_once(',').unwrap().0.parse().unwrap())
+            .collect();
+        assert_eq!(across.len(), 3);
+        let (first, second) = (across[1] - across[0], across[2] - across[1]);
+        assert!(first > 100.0 && (first - second).abs() < 0.2, "{across:?}");
+        assert!(svg.contains(">1000<") && svg.contains(">10000000<"));
+    }
 
     #[test]
     fn axes_end_at_round_numbers() {
