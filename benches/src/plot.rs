@@ -88,8 +88,10 @@ impl Frame {
         }
         for mark in self.marks() {
             let (text, x, below) = (figure(mark), self.x(mark), HEIGHT - BOTTOM + 15.0);
+            // The last one would be cut at the edge.
+            let anchor = if x + 20.0 > WIDTH { "end" } else { "middle" };
             svg += &format!(
-                "<text x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{text}</text>\n"
+                "<text x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"{anchor}\">{text}</text>\n"
             );
         }
         svg
