@@ -264,6 +264,12 @@ fn disk_answers(stats: &Stats) -> Option<Failing> {
 
 fn disk_free(stats: &Stats) -> Option<Failing> {
     let disk = stats.disk?;
+    if disk.refuses && disk.free? >= disk.limit {
+        return Some(blocking(
+            "no segments can be made: too many files are open".to_owned(),
+            "close what leaks, or raise the limit of open files; work that is stored goes on",
+        ));
+    }
     if disk.refuses {
         let reason = format!("the disk is full: {} bytes are free", disk.free?);
         return Some(blocking(

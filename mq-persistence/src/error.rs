@@ -77,8 +77,8 @@ impl Failure {
         }
     }
 
-    /// Whether there was no room for it now: on the disk, in a quota, or among the files that may be open. Nothing was changed then,
-    /// and it may be tried again.
+    /// Whether there was no room for it now: on the disk, in a quota, or among the files that may be open. Part of a write may have been
+    /// done; anything else was not, and all of it may be tried again.
     #[must_use]
     pub fn lacks_room(&self) -> bool {
         let is_full = matches!(

@@ -233,7 +233,8 @@ impl Keeper {
 
     /// The file that the next snapshot is written to, over whatever an interrupted one left in it.
     fn open_next(&self) -> Result<Arc<dyn StorageFile>, Trouble> {
-        open_or_create(&*self.storage, NEXT_NAME).map_err(Trouble::of)
+        let opened = open_or_create(&*self.storage, NEXT_NAME);
+        self.pool.note_opened(opened).map_err(Trouble::of)
     }
 
     /// Forgets a snapshot that did not fit, or of which not even the name did.

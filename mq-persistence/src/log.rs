@@ -465,8 +465,11 @@ impl Log {
         Ok(())
     }
 
+    /// What was not written for lack of room.
     fn no_room(&self, operation: &'static str) -> JournalError {
-        self.failure(operation, std::io::ErrorKind::StorageFull)
+        let lack = self.spares.lack_of_files();
+        let source = lack.unwrap_or_else(|| std::io::ErrorKind::StorageFull.into());
+        Failure::of(operation, self.segment.name())(source).into()
     }
 
     fn failure(&self, operation: &'static str, kind: std::io::ErrorKind) -> JournalError {

@@ -363,9 +363,10 @@ fn begin_segment(
 
 fn prepare(pool: &SparePool, size_min: u32) -> Result<Spare, OpenError> {
     pool.prepare_now(size_min).map_err(|trouble| match trouble {
-        Trouble::NoRoom => pool
-            .lacks_files()
-            .map_or(OpenError::DiskFull { wanted: size_min }, OpenError::Io),
+        Trouble::NoRoom => match pool.lack_of_files() {
+            Some(source) => Failure::of("creation", "a segment")(source).into(),
+            None => OpenError::DiskFull { wanted: size_min },
+        },
         Trouble::Journal(error) => error.into(),
     })
 }

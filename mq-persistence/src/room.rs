@@ -92,7 +92,7 @@ impl Keeper {
             }
             opened => opened.map_err(Failure::of("open", ROOM_NAME)),
         };
-        let file = match opened {
+        let file = match self.pool.note_opened(opened) {
             Err(failure) if failure.lacks_room() => return Ok(false),
             opened => opened?,
         };
@@ -149,7 +149,8 @@ impl Keeper {
 
     fn widen(&mut self, held: u64, stretch: u64) -> Result<(), Trouble> {
         let zeros = vec![0; usize::try_from(stretch).unwrap_or_default()];
-        let file = open_or_create(&*self.storage, ROOM_NAME).map_err(Trouble::of)?;
+        let opened = open_or_create(&*self.storage, ROOM_NAME);
+        let file = self.pool.note_opened(opened).map_err(Trouble::of)?;
         // Less than was thought if somebody deleted it: behind a hole, nothing would be held.
         let size = file.size().map_err(Failure::of("look at", ROOM_NAME));
         let held = held.min(size.map_err(Trouble::of)?);

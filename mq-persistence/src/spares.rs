@@ -12,7 +12,7 @@
 //! 4. A disk that is full fails the making of a spare, not the journal: the state is *low*, callers refuse new messages, and what
 //!    settles is written into the spares, but for what is kept for whoever frees segments. A name that finds no room in its directory,
 //!    or a file that may not be open beside so many others, fails the making of a spare, too, and it is tried again. While no more files
-//!    may be open, space is scarce.
+//!    may be open, frames must fit into what is written ahead, as where space is scarce.
 //!
 //! What it does not do: decide which segments are free (the keeper does), write frames, wait, run a thread.
 
@@ -20,16 +20,16 @@ mod make;
 mod runway;
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use mq_core::time::Timestamp;
 use parking_lot::Mutex;
 
 use crate::error::{Failure, JournalError};
-use crate::identity::IDENT_NAME;
 use crate::pins::{SegmentFile, Segments};
 use crate::segment::{DATA_START, FRAME_ALIGN, SEGMENT_SIZE_MIN};
-use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::storage::{Storage, StorageFile};
 use make::Filling;
 use runway::Runway;
 
@@ -90,8 +90,10 @@ pub struct DiskRoom {
     pub free_spare_bytes: u64,
     /// Space is so scarce that only what frees it may be written: no new messages.
     pub low: bool,
-    /// Space is so scarce that frames must fit into what is written ahead.
+    /// Space is so scarce that frames must fit into what is written ahead. Or no more files may be open: space is of no use then.
     pub scarce: bool,
+    /// No more files may be open.
+    pub lacks_files: bool,
     /// The largest frame of each kind of work that can be written for certain, in bytes. While space is scarce, it fits into what is
     /// written ahead, without the reserve; else there is room for it beyond the spares. `u32::MAX` if any frame can be written.
     pub settling: u32,
@@ -150,7 +152,7 @@ struct State {
     whole: u32,
     /// How often half of the reserve was given to work.
     reserve_halved: u32,
-    /// No more files may be open, as the system said with this code; and people were told.
+    /// No more files may be open, as the system said with this code when one was wanted last; and people were told.
     lacks_files: Option<i32>,
 }
 
@@ -272,7 +274,7 @@ impl SparePool {
         let largest_new = largest.saturating_sub(FRAME_OVERHEAD);
         let free_spare_bytes = sizes.clone().map(u64::from).sum();
         let low = state.is_low(&self.options);
-        if !state.scarce {
+        if !state.is_tight() {
             let largest = state.largest_frame(largest_new, &self.options);
             return DiskRoom {
                 free_spare_bytes,
@@ -281,6 +283,7 @@ impl SparePool {
                 settling: largest,
                 growing: largest,
                 freeing: largest,
+                lacks_files: false,
                 hoped: u32::MAX,
                 reserve_given: false,
                 last: state.ready.len() < 2,
@@ -301,6 +304,7 @@ impl SparePool {
             free_spare_bytes,
             low,
             scarce: true,
+            lacks_files: state.lacks_files.is_some(),
             settling: runway.largest_with_reserve(state.reserve_halved),
             growing: runway.largest_growing(),
             freeing: runway.largest(),
@@ -429,17 +433,29 @@ impl SparePool {
         }
     }
 
-    /// What the system answered when no more files might be open, if that is still so: nothing else may be opened for a long time, so
-    /// it is asked again.
-    pub(crate) fn lacks_files(&self) -> Option<Failure> {
-        self.state.lock().lacks_files?;
-        let opened = self.storage.open(IDENT_NAME, OpenMode::Read);
-        let failure = opened.map_err(Failure::of("open", IDENT_NAME)).err();
-        let failure = failure.filter(Failure::lacks_files);
-        if failure.is_none() {
-            self.state.lock().lacks_files = None;
+    /// What the system answered, if no more files might be open when one was wanted last.
+    pub(crate) fn lack_of_files(&self) -> Option<io::Error> {
+        let code = self.state.lock().lacks_files;
+        code.map(io::Error::from_raw_os_error)
+    }
+
+    /// Takes note of whether files may be open, by the answer to opening one; says once that no more may be. Nobody would look for that
+    /// where work waits for room.
+    pub(crate) fn note_opened<T>(&self, opened: Result<T, Failure>) -> Result<T, Failure> {
+        let lack = opened
+            .as_ref()
+            .err()
+            .filter(|failure| failure.lacks_files());
+        let code = lack.and_then(|failure| failure.source.raw_os_error());
+        let before = std::mem::replace(&mut self.state.lock().lacks_files, code);
+        if let Some(failure) = lack.filter(|_| before.is_none()) {
+            tracing::warn!(
+                %failure, reason = %failure.source,
+                "too many files are open: no segments are made until some are closed, and new messages are refused as on a full \
+                 disk; close what leaks, or raise the limit (`ulimit -n`, or `fs.file-max` for the whole system)"
+            );
         }
-        failure
+        opened
     }
 
     /// The size of the next segment.
@@ -451,7 +467,6 @@ impl SparePool {
     fn refresh(&self) {
         let free = self.storage.free_bytes().ok();
         let (_, journal) = self.segments.total();
-        let lacks_files = self.lacks_files().is_some();
         let mut state = self.state.lock();
         while u64::from(state.size_next) * SEGMENTS_PER_JOURNAL * 2 <= journal {
             if !state.grow(self.options.size_max) {
@@ -460,8 +475,7 @@ impl SparePool {
         }
         // Without an answer from the file system what is written ahead is all that is certain.
         state.free = free.unwrap_or(0);
-        // Without files to put it in, space is of no use.
-        state.scarce = lacks_files || free.is_none_or(|free| free < state.margin(&self.options));
+        state.scarce = free.is_none_or(|free| free < state.margin(&self.options));
     }
 }
 
@@ -497,15 +511,25 @@ impl State {
         Some(self.material.swap_remove(position))
     }
 
+    /// Whether frames must fit into what is written ahead.
+    const fn is_tight(&self) -> bool {
+        self.scarce || self.lacks_files.is_some()
+    }
+
+    /// Whether nothing need be made. Where no more files might be open, one more is tried: nothing else would show that they may be.
     fn has_enough(&self, options: &SpareOptions) -> bool {
-        self.ready.len() >= options.count + usize::from(self.scarce)
+        self.has_spares(options) && self.lacks_files.is_none()
+    }
+
+    fn has_spares(&self, options: &SpareOptions) -> bool {
+        self.ready.len() >= options.count + usize::from(self.is_tight())
     }
 
     /// Without surplus space, one spare more than usual must be ready, so that after the frame that takes one there are still enough to
     /// settle everything, and the next snapshot must have its room.
     fn is_low(&self, options: &SpareOptions) -> bool {
-        let covered = self.has_enough(options) && self.snapshot_room >= self.snapshot_need;
-        self.scarce && !(covered && options.in_place)
+        let has_room = self.snapshot_room >= self.snapshot_need && options.in_place;
+        self.is_tight() && !(self.has_spares(options) && (has_room || !self.scarce))
     }
 
     /// Free bytes below which space counts as scarce.

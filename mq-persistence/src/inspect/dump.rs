@@ -188,8 +188,10 @@ fn dump_segment(
 pub(super) fn read_segment(storage: &dyn Storage, name: &str) -> Result<SegmentBytes, String> {
     let file = storage.open(name, OpenMode::Read);
     let file = file.map_err(|error| error.to_string())?;
-    let (header, _) = read_over_gaps(&*file, SEGMENT_HEADER_SIZE);
-    let header = Header::decode(&header).map_err(|error| error.to_string())?;
+    let (header, gaps) = read_over_gaps(&*file, SEGMENT_HEADER_SIZE);
+    let gap = gaps.first().map(undelivered);
+    let header = Header::decode(&header);
+    let header = header.map_err(|error| gap.unwrap_or_else(|| error.to_string()))?;
     let store = Seed::of(&header.uuid);
     SegmentBytes::read_over_gaps(&file, header, store).map_err(|error| error.to_string())
 }

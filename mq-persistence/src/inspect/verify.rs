@@ -26,6 +26,8 @@ pub const FINDINGS_MAX: usize = 1_000;
 
 /// Envelopes read between two looks at whether to go on.
 const ENVELOPES_BETWEEN_LOOKS: usize = 1_024;
+/// A store may have more segments than a process may have files open.
+const ENVELOPES_BETWEEN_CLOSES: usize = 256;
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -316,6 +318,9 @@ fn check_envelopes(
     for (number, (seq, place)) in places.image().into_places().enumerate() {
         if number % ENVELOPES_BETWEEN_LOOKS == 0 && go_on().is_break() {
             return;
+        }
+        if number % ENVELOPES_BETWEEN_CLOSES == 0 {
+            places.segments().close_idle();
         }
         let Some(pinned) = places.pin(seq) else {
             continue; // a missing segment was refused above

@@ -180,7 +180,7 @@ impl Source {
     pub(super) fn missing_behind(&self, top: u32, next: Option<u32>) -> Vec<Loss> {
         let headers = self.segments.values().filter_map(|it| it.header.as_ref());
         let openings = headers.map(|header| header.opening).filter(|it| *it > top);
-        let wanted: BTreeSet<u32> = openings.chain(next).collect();
+        let wanted: BTreeSet<u32> = openings.chain(next.filter(|it| *it > top)).collect();
         let missing = wanted.iter().filter_map(|number| {
             if !self.segments.contains_key(number) {
                 return Some(whole_file(&segment::name(*number), "it is missing"));
@@ -263,18 +263,22 @@ fn list(
         };
         let actual = file.size.and_then(|size| u32::try_from(size).ok());
         let actual = actual.unwrap_or(u32::MAX);
-        let read = || -> io::Result<Vec<u8>> {
+        let read = || -> io::Result<_> {
             let opened = storage.open(&file.name, OpenMode::Read)?;
-            Ok(read_over_gaps(&*opened, SEGMENT_HEADER_SIZE).0) // there are two copies in it
+            Ok(read_over_gaps(&*opened, SEGMENT_HEADER_SIZE)) // there are two copies in it
         };
-        let header = read().map_err(|error| error.to_string()).and_then(|bytes| {
-            let header = Header::decode(&bytes).map_err(|error| error.to_string())?;
-            if header.number == number {
-                Ok(header)
-            } else {
-                Err(format!("it is the segment {}, renamed", header.number))
-            }
-        });
+        let header = read()
+            .map_err(|error| error.to_string())
+            .and_then(|(bytes, gaps)| {
+                let gap = gaps.first().map(undelivered);
+                let header = Header::decode(&bytes);
+                let header = header.map_err(|error| gap.unwrap_or_else(|| error.to_string()))?;
+                if header.number == number {
+                    Ok(header)
+                } else {
+                    Err(format!("it is the segment {}, renamed", header.number))
+                }
+            });
         let size = header.as_ref().map_or(actual, |header| header.size);
         match &header {
             Ok(header) if actual < header.size => losses.push(Loss {

@@ -220,7 +220,9 @@ impl State {
     }
 
     fn record(&mut self, at: Lsn, raw: &RawRecord<'_>, record: &Record) {
-        if let Record::Next { segment } = record {
+        if let Record::Next { segment } = record
+            && !self.is_loose
+        {
             self.next = Some(*segment);
         }
         let change = change_of(raw, record, at);

@@ -103,10 +103,8 @@ fn over_damage(
         header.durable > at || here.offset().saturating_sub(at.offset()) > unsynced_max
     };
     let gap = bytes.gap_in_frame(at);
-    let was_there = stretch.is_cut
-        || end.is_some()
-        || (next.is_some() && !stretch.is_top)
-        || bytes.headers_after(at).any(proves);
+    let goes_on = stretch.is_cut || end.is_some() || (next.is_some() && !stretch.is_top);
+    let was_there = goes_on || bytes.headers_after(at).any(proves);
     if !was_there && gap.is_none() {
         if bytes.frame_header(at).is_ok() || bytes.names_itself(at) {
             let offset = at.offset();
@@ -131,9 +129,24 @@ fn over_damage(
     let own = bytes.frame_header(at).ok();
     let own = own.map(|(header, _)| at.plus(header.size));
     if let Some(until) = until.or(begun).or(own) {
+        let until = if goes_on {
+            until
+        } else {
+            until.min(synced_to(bytes, at))
+        };
         loose_records(bytes, at, until, visit);
     }
     next
+}
+
+/// Up to where headers behind `at` prove that the segment was synced.
+fn synced_to(bytes: &SegmentBytes, at: Lsn) -> Lsn {
+    let unsynced_max = bytes.header().unsynced_max;
+    let proven = bytes.headers_after(at).map(|(here, header)| {
+        let within = here.offset().saturating_sub(unsynced_max);
+        header.durable.max(Lsn::new(here.segment(), within))
+    });
+    proven.max().unwrap_or(at)
 }
 
 /// The records between `from` and `until` that are whole, wherever they begin: what a record must look like is so narrow, and its checksum

@@ -20,6 +20,8 @@ use crate::storage::Storage;
 
 /// Bytes of payloads written in one frame.
 const FRAME_SIZE: usize = 1 << 20;
+/// A store may have more segments than a process may have files open.
+const RECORDS_BETWEEN_CLOSES: usize = 256;
 
 /// The state of the new store comes from the old one.
 struct Nothing;
@@ -71,7 +73,11 @@ fn write_payloads(
 ) -> Result<(), SalvageError> {
     let mut frame = Frame::new(&opened.identity);
     let image = state.manager.image();
-    for record in image.records() {
+    for (count, record) in image.records().enumerate() {
+        if count % RECORDS_BETWEEN_CLOSES == 0 {
+            state.places.segments().close_idle();
+            opened.places.segments().close_idle();
+        }
         let ImageRecord::Message(message) = record else {
             continue;
         };

@@ -121,14 +121,15 @@ impl SparePool {
             return Ok(None);
         }
         let number = self.number();
-        match self.finish(&aside, file, material.size, number) {
-            Ok(spare) => Ok(Some(spare)),
+        let salt = match self.write_front(&aside, &*file, material.size, number) {
             Err(Trouble::NoRoom) => {
                 self.remove(&aside)?; // on a file system that copies on write: its space is given back
-                Ok(None)
+                return Ok(None);
             }
-            Err(trouble) => Err(trouble),
-        }
+            salt => salt?,
+        };
+        self.enter(&aside, file, (number, material.size, salt))
+            .map(Some)
     }
 
     /// Opens a freed segment under the name `aside`, which no journal has.
@@ -142,7 +143,6 @@ impl SparePool {
         Ok(file)
     }
 
-    /// Says once that no more files may be open: nobody would look for that where work waits for room.
     fn open(
         &self,
         operation: &'static str,
@@ -151,20 +151,7 @@ impl SparePool {
     ) -> Result<Arc<dyn StorageFile>, Trouble> {
         let opened = self.storage.open(name, mode);
         let opened = opened.map_err(Failure::of(operation, name));
-        let lacks_files = opened
-            .as_ref()
-            .err()
-            .filter(|failure| failure.lacks_files());
-        let code = lacks_files.and_then(|failure| failure.source.raw_os_error());
-        let before = std::mem::replace(&mut self.state.lock().lacks_files, code);
-        if let Some(failure) = lacks_files.filter(|_| before.is_none()) {
-            tracing::warn!(
-                %failure, reason = %failure.source,
-                "too many files are open: no segments are made until some are closed, and new messages are refused as on a full \
-                 disk; close what leaks, or raise the limit (`ulimit -n`, or `fs.file-max` for the whole system)"
-            );
-        }
-        opened.map_err(Trouble::of)
+        self.note_opened(opened).map_err(Trouble::of)
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {
@@ -272,21 +259,21 @@ impl SparePool {
         } else {
             self.number()
         };
-        let finished = self.finish(&name, file, size, number);
-        if matches!(finished, Err(Trouble::NoRoom)) {
+        let salt = self.write_front(&name, &*file, size, number);
+        if matches!(salt, Err(Trouble::NoRoom)) {
             self.remove(&name)?;
         }
-        finished
+        self.enter(&name, file, (number, size, salt?))
     }
 
-    /// Writes the header, makes it durable, and only then gives the file its name in the journal.
-    fn finish(
+    /// Writes the header and makes it durable; answers the salt in it.
+    fn write_front(
         &self,
         name: &str,
-        file: Arc<dyn StorageFile>,
+        file: &dyn StorageFile,
         size: u32,
         number: u32,
-    ) -> Result<Spare, Trouble> {
+    ) -> Result<u64, Trouble> {
         let salt = self.salt(number);
         let header = segment::Header::new(
             self.segments.identity(),
@@ -299,12 +286,28 @@ impl SparePool {
         // The page of the first frame is zeroed with it: so recovery knows a segment that was never written.
         let mut front = header.encode();
         front.resize((segment::DATA_START + segment::PAGE_SIZE) as usize, 0);
-        write_all_at(&*file, &front, 0)
+        write_all_at(file, &front, 0)
             .and_then(|()| file.sync_data())
             .map_err(Failure::of("write of the header", name))
             .map_err(Trouble::of)?;
+        Ok(salt)
+    }
+
+    /// Gives a file whose header is durable its name in the journal. If there is no room for that, it is raw material: what is written
+    /// ahead is kept.
+    fn enter(
+        &self,
+        name: &str,
+        file: Arc<dyn StorageFile>,
+        (number, size, salt): (u32, u32, u64),
+    ) -> Result<Spare, Trouble> {
         let journal_name = segment::name(number);
-        self.rename(name, &journal_name)?;
+        self.rename(name, &journal_name).inspect_err(|trouble| {
+            if matches!(trouble, Trouble::NoRoom) {
+                let name = name.to_owned();
+                self.add_material(Material { name, size });
+            }
+        })?;
         self.sync_directory()?;
         let segment = SegmentFile::new(
             Arc::clone(&self.storage),

@@ -269,8 +269,8 @@ fn a_snapshot_whose_file_finds_no_room_is_not_taken_and_stops_nothing() {
     assert!(matches!(store.snapshot().unwrap(), Snapshotted::Taken(_)));
 }
 
-#[test]
-fn what_cannot_be_opened_now_is_made_a_segment_later() {
+/// A store with spares enough and freed segments beside them.
+fn with_material() -> Store {
     let mut store = Store::open(&SimDisk::new(), &OPTIONS, 1_000);
     store.prepare().unwrap();
     for _ in 0..60 {
@@ -284,18 +284,72 @@ fn what_cannot_be_opened_now_is_made_a_segment_later() {
     }
     store.maintain().unwrap();
     assert!(store.counts.reclaimed > 4, "there is material");
-    store.disk.fail_from(IoKind::Open, 1, Fault::NoFile);
-    for _ in 0..4 {
-        store.enqueue(4_000).unwrap();
-        store.commit().unwrap();
+    store
+}
+
+#[test]
+fn what_cannot_be_opened_or_named_now_is_made_a_segment_later() {
+    let faults = [
+        (IoKind::Open, 1, Fault::NoFile),
+        (IoKind::Rename, 1, Fault::NoSpace),
+        (IoKind::Rename, 2, Fault::NoSpace),
+    ];
+    for (kind, nth, fault) in faults {
+        let mut store = with_material();
+        store.disk.fail_from(kind, nth, fault);
+        for _ in 0..4 {
+            store.enqueue(4_000).unwrap();
+            store.commit().unwrap();
+        }
+        for _ in 0..6 {
+            assert_eq!(store.prepare().unwrap(), Prepared::DiskLow);
+        }
+        store.disk.clear_faults();
+        let created = store.disk.count_of(IoKind::Create);
+        for count in 0.. {
+            assert_eq!(store.prepare().unwrap(), Prepared::Enough);
+            if store.disk.count_of(IoKind::Create) > created {
+                assert!(
+                    count > 3,
+                    "{kind:?}: files were made while there was material"
+                );
+                break;
+            }
+            store.enqueue(4_000).unwrap();
+            store.commit().unwrap();
+        }
+        let names = store.disk.file_names();
+        let left = names.iter().any(|name| name.starts_with("spare-"));
+        assert!(!left, "{kind:?}: forgotten: {names:?}");
     }
-    for _ in 0..6 {
-        assert_eq!(store.prepare().unwrap(), Prepared::DiskLow);
+}
+
+/// Where descriptors are lacking for a moment, space is not scarce: no room is held for snapshots, and nothing is refused for long.
+#[test]
+fn a_moment_without_files_is_no_lack_of_space() {
+    let mut store = Store::open(&SimDisk::new(), &OPTIONS, 1_000);
+    store.enqueue(4_000).unwrap();
+    store.commit().unwrap();
+    for kind in [IoKind::Open, IoKind::Create] {
+        store.disk.fail_from(kind, 1, Fault::NoFile);
     }
+    assert_eq!(store.prepare().unwrap(), Prepared::DiskLow);
+    let room = store.opened.keeper.room();
+    assert!(room.lacks_files && room.scarce && room.low, "{room:?}");
     store.disk.clear_faults();
-    let created = store.disk.count_of(IoKind::Create);
+    let removed = store.disk.count_of(IoKind::Remove);
     assert_eq!(store.prepare().unwrap(), Prepared::Enough);
-    assert_eq!(store.disk.count_of(IoKind::Create), created);
+    assert_eq!(store.disk.count_of(IoKind::Remove), removed);
+    // Again, with spares enough: it is found out that files may be open.
+    for _ in 0..3 {
+        let room = store.opened.keeper.room();
+        assert!(!room.lacks_files && !room.scarce && !room.low, "{room:?}");
+        store.disk.fail_from(IoKind::Open, 1, Fault::NoFile);
+        assert_eq!(store.snapshot().unwrap(), Snapshotted::NoRoom);
+        assert!(store.opened.keeper.room().lacks_files);
+        store.disk.clear_faults();
+        assert_eq!(store.prepare().unwrap(), Prepared::Enough);
+    }
 }
 
 #[test]
