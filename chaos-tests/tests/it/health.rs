@@ -100,6 +100,30 @@ fn a_full_disk_is_not_ready() {
 }
 
 #[test]
+fn too_many_open_files_are_no_full_disk() {
+    let disk = SimDisk::new();
+    let machine = Machine::open(&disk, 0).unwrap();
+    for kind in [IoKind::Open, IoKind::Create] {
+        disk.fail_from(kind, 1, Fault::NoFile);
+    }
+    for _ in 0..400 {
+        if !enqueue(&machine, 20_000) {
+            break;
+        }
+        machine.maintain();
+    }
+    let now = health(&machine);
+    assert!(now.live && !now.ready, "{now}");
+    let (check, failing) = now.failing().next().unwrap();
+    assert_eq!(check, HealthCheck::DiskFree);
+    assert!(failing.reason.contains("too many files"), "{now}");
+    assert!(!failing.next_step.contains("disk"), "{now}");
+    disk.clear_faults();
+    machine.maintain();
+    assert!(health(&machine).ready);
+}
+
+#[test]
 fn large_batches_on_a_nearly_full_disk_are_refused_and_stop_nothing() {
     for (len, size) in [(40, 16_000), (7, 100_000), (1, 900_000)] {
         let disk = SimDisk::with_capacity(12 << 20);
