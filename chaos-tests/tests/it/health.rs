@@ -25,6 +25,16 @@ fn enqueue(machine: &Machine, size: usize) -> bool {
     sent.wait().unwrap().is_ok()
 }
 
+/// Enqueues until one is refused.
+fn fill(machine: &Machine) {
+    for _ in 0..400 {
+        if !enqueue(machine, 20_000) {
+            return;
+        }
+        machine.maintain();
+    }
+}
+
 fn health(machine: &Machine) -> Health {
     machine.engine().unwrap().health()
 }
@@ -85,12 +95,7 @@ fn a_full_store_is_not_ready_and_is_again_when_there_is_room() {
 fn a_full_disk_is_not_ready() {
     let disk = SimDisk::with_capacity(3 << 20);
     let machine = Machine::open(&disk, 0).unwrap();
-    for _ in 0..400 {
-        if !enqueue(&machine, 20_000) {
-            break;
-        }
-        machine.maintain();
-    }
+    fill(&machine);
     let health = health(&machine);
     assert!(health.live && !health.ready, "{health}");
     assert!(
@@ -106,12 +111,7 @@ fn too_many_open_files_are_no_full_disk() {
     for kind in [IoKind::Open, IoKind::Create] {
         disk.fail_from(kind, 1, Fault::NoFile);
     }
-    for _ in 0..400 {
-        if !enqueue(&machine, 20_000) {
-            break;
-        }
-        machine.maintain();
-    }
+    fill(&machine);
     let now = health(&machine);
     assert!(now.live && !now.ready, "{now}");
     let (check, failing) = now.failing().next().unwrap();

@@ -288,15 +288,17 @@ fn a_dumped_record_says_what_was_written() {
     assert_eq!(envelope, expected);
 }
 
+/// The record of the end of some message, with others before and behind it.
+fn an_end(records: &[DumpedRecord]) -> &DumpedRecord {
+    let mut ends = records.iter().filter(|it| it.kind == "finished");
+    ends.nth(20).unwrap()
+}
+
 #[test]
 fn a_dump_goes_on_behind_what_is_damaged() {
     let disk = some_store();
     let (whole, ends) = records(&disk);
-    let middle = whole
-        .iter()
-        .filter(|it| it.kind == "finished")
-        .nth(20)
-        .unwrap();
+    let middle = an_end(&whole);
     let at = middle.lsn.unwrap();
     disk.flip_bit(&middle.file, u64::from(at.offset()) + 2, 0)
         .unwrap();
@@ -310,11 +312,7 @@ fn a_dump_goes_on_behind_what_is_damaged() {
 fn what_the_device_does_not_deliver_is_said_and_gone_on_behind() {
     let disk = some_store();
     let (whole, ends) = records(&disk);
-    let middle = whole
-        .iter()
-        .filter(|it| it.kind == "finished")
-        .nth(20)
-        .unwrap();
+    let middle = an_end(&whole);
     let sector = u64::from(middle.lsn.unwrap().offset()) / 512;
     disk.fail_sector(&middle.file, sector).unwrap();
     let (left, more_ends) = records(&disk);
