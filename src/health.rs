@@ -264,7 +264,7 @@ fn disk_answers(stats: &Stats) -> Option<Failing> {
 
 fn disk_free(stats: &Stats) -> Option<Failing> {
     let disk = stats.disk?;
-    if disk.refuses && disk.free? >= disk.limit {
+    if disk.refuses && disk.lacks_files {
         return Some(blocking(
             "no segments can be made: too many files are open".to_owned(),
             "close what leaks, or raise the limit of open files; work that is stored goes on",

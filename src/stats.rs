@@ -203,6 +203,8 @@ pub struct DiskStats {
     pub full_in: Option<Duration>,
     /// New messages are refused now.
     pub refuses: bool,
+    /// The process, or the system, has too many files open: no segment can be made, however much is free.
+    pub lacks_files: bool,
 }
 
 /// What the store counts can be read directly: `stats.live_messages`.
@@ -261,6 +263,7 @@ impl Shell {
             limit: holdings.scarce_below,
             full_in: free.and_then(|free| trends.full_in(monotonic, free, holdings.scarce_below)),
             refuses: facts.disk_low,
+            lacks_files: holdings.lacks_files,
         });
         let rates = trends.rates(&sample);
         drop(trends);

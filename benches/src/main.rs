@@ -50,7 +50,8 @@ struct Arguments {
     /// Writes a JSON list of {id, value, unit, baseline, ratio, goal, met, …}
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Puts the table into a page, between the lines `<!-- goals -->` and `<!-- goals end -->` (shapes: `shapes`, scale: `scale`, and a plot into `img` beside it)
+    /// Puts the table into a page, between the lines `<!-- goals -->` and `<!-- goals end -->` (shapes: `shapes`, scale: `scale`, with
+    /// a plot in `img` beside the page)
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
     /// Names what can be measured

@@ -19,6 +19,8 @@ pub struct Holdings {
     pub free: Option<u64>,
     /// With less than this free, the room for settling is written ahead, and then new messages may be refused.
     pub scarce_below: u64,
+    /// No more files may be open, so that no segment can be made.
+    pub lacks_files: bool,
     /// The newest snapshot.
     pub snapshot: Option<SnapshotFacts>,
     /// How often the log found no spare segment and had to wait for one.
@@ -32,11 +34,13 @@ impl Keeper {
         let (segments, journal) = self.segments.total();
         let snapshot = self.newest_snapshot();
         let taken = snapshot.map_or(Lsn::START, |snapshot| snapshot.at);
+        let room = self.pool.room();
         Holdings {
             segments,
             journal,
             since_snapshot: self.journal_between(taken, written),
-            spares: self.pool.room().free_spare_bytes,
+            spares: room.free_spare_bytes,
+            lacks_files: room.lacks_files,
             free: self.storage.free_bytes().ok(),
             scarce_below: self.pool.scarce_below(),
             snapshot,

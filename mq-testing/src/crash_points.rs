@@ -147,8 +147,8 @@ fn every_fault() -> Vec<(IoKind, Fault)> {
     let syncs = [IoKind::SyncData, IoKind::SyncDirectory]
         .into_iter()
         .flat_map(|kind| [(kind, Fault::SyncLostKept), (kind, Fault::SyncLostReverted)]);
-    let errors = errors.chain(files);
-    errors.chain(transfers).chain(syncs).collect()
+    let faults = errors.chain(files).chain(transfers).chain(syncs);
+    faults.collect()
 }
 
 /// A store to be opened after a crash.
