@@ -16,7 +16,10 @@ pub(crate) fn folder(path: &Path) -> Result<Arc<dyn Storage>> {
     if path.is_dir() {
         return Ok(Arc::new(DirectoryStorage::new(path)));
     }
-    let error = anyhow::anyhow!("there is no folder {}", path.display());
+    let error = anyhow::anyhow!(
+        "there is no folder {}; give the folder that the program opens as its store",
+        path.display()
+    );
     Err(Failure::new(Exit::NotFound, error))
 }
 
